@@ -1,0 +1,91 @@
+"""The training pass: the chain of `steps.py` with cross-entropy and batchnorm differentiated in one expression each.
+
+Pure functions: what comes in is left as it was, so a second call gives the same gradients.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from makemore_cli.model import BATCHNORM_EPSILON, Parameters
+
+
+class Pass(NamedTuple):
+    """What one forward and backward pass over a batch gives."""
+
+    loss: Float[Tensor, ""]  # nats a letter
+    gradients: Parameters
+    bnmean: Float[Tensor, "1 hidden"]  # the batch's own statistics
+    bnvar: Float[Tensor, "1 hidden"]  # unbiased
+
+
+def cross_entropy(
+    logits: Float[Tensor, "n vocabulary"], Y: Int[Tensor, " n"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "n vocabulary"]]:
+    """Mean cross-entropy in nats, and its gradient: dlogits = (softmax − onehot) / n (the lecture's exercise 2).
+
+    Each row of dlogits sums to zero: a pull on the right letter, balanced by pushes on the others.
+    """
+    n = len(Y)
+    logprobs = logits.log_softmax(1)
+    right = Y[:, None]
+    loss = -logprobs.gather(1, right).mean()
+    dlogits = logprobs.exp().scatter_add_(1, right, logits.new_full((n, 1), -1.0)).div_(n)
+    return loss, dlogits
+
+
+def batchnorm_backward(
+    dhpreact: Float[Tensor, "n hidden"],
+    bnraw: Float[Tensor, "n hidden"],
+    bnvar_inv: Float[Tensor, "1 hidden"],
+    bngain: Float[Tensor, "1 hidden"],
+) -> tuple[Float[Tensor, "n hidden"], Float[Tensor, "1 hidden"], Float[Tensor, "1 hidden"]]:
+    """Gradients of batchnorm's input, gain and bias in one expression each (the lecture's exercise 3).
+
+    dhprebn = γσ⁻¹/n · (n·dy − Σdy − n/(n−1) · x̂ · Σ(dy·x̂)), written with the two sums that gain and bias need anyway.
+    """
+    n = len(bnraw)
+    dbngain = (dhpreact * bnraw).sum(0, keepdim=True)
+    dbnbias = dhpreact.sum(0, keepdim=True)
+    dhprebn = bngain * bnvar_inv * (dhpreact - dbnbias / n - bnraw * (dbngain / (n - 1)))
+    return dhprebn, dbngain, dbnbias
+
+
+def training_pass(
+    p: Parameters, X: Int[Tensor, "n context"], Y: Int[Tensor, " n"], eps: float = BATCHNORM_EPSILON
+) -> Pass:
+    """Loss and gradients of one batch of contexts X and next letters Y.
+
+    Raises ValueError for a batch of one example, which has no variance (n − 1 is zero).
+    """
+    n = len(X)
+    if n < 2:
+        raise ValueError("batchnorm needs at least 2 examples: the variance divides by n − 1")
+
+    # Forward.
+    letters = X.flatten()
+    embcat = p.C.index_select(0, letters).view(n, -1)
+    hprebn = embcat @ p.W1 if p.b1 is None else torch.addmm(p.b1, embcat, p.W1)
+    bnvar, bnmean = torch.var_mean(hprebn, 0, keepdim=True)  # unbiased
+    bnvar_inv = (bnvar + eps).rsqrt()
+    bnraw = (hprebn - bnmean) * bnvar_inv
+    h = torch.addcmul(p.bnbias, p.bngain, bnraw).tanh()
+    loss, dlogits = cross_entropy(torch.addmm(p.b2, h, p.W2), Y)
+
+    # Backward, from the loss up.
+    db2 = dlogits.sum(0)
+    dW2 = h.T @ dlogits
+    dh = dlogits @ p.W2.T
+    dhpreact = torch.addcmul(dh, dh * h, h, value=-1)  # (1 − h²) · dh
+    dhprebn, dbngain, dbnbias = batchnorm_backward(dhpreact, bnraw, bnvar_inv, p.bngain)
+    db1 = dhprebn.sum(0)
+    dW1 = embcat.T @ dhprebn
+    demb = (dhprebn @ p.W1.T).view(-1, p.sizes.embedding)
+    dC = torch.zeros_like(p.C).index_add_(0, letters, demb)  # a letter's row gathers all its uses
+
+    named = {"C": dC, "W1": dW1, "b1": db1, "W2": dW2, "b2": db2, "bngain": dbngain, "bnbias": dbnbias}
+    return Pass(loss, Parameters.pack(p.sizes, named), bnmean, bnvar)

@@ -1,0 +1,299 @@
+"""The commands: parse, call one function, print. Whatever is heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from makemore_cli import __version__
+from makemore_cli.errors import MakemoreError
+
+app = typer.Typer(
+    name="makemore",
+    help="Train the makemore character MLP with gradients written by hand, sample from it, and check the gradients.",
+    epilog="Example: makemore train && makemore sample runs/quickstart",
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Data sets.", epilog="Example: makemore data get", rich_markup_mode="rich")
+app.add_typer(data_app, name="data")
+
+# `X | None` would do from Python 3.10 on, but Typer reads these at run time.
+ConfigOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="A YAML file, or a bundled configuration: quickstart (the default), lecture, tiny.",
+    ),
+]
+SetOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting, such as optim.lr=0.05; may be given several times."
+    ),
+]
+DeviceOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
+]
+DataOption = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--data", metavar="FILE", help="Names, one a line; or bundled, or lecture (after `makemore data get`)."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, for programs.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint.")]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Without a command: help."""
+    if version:
+        print(f"makemore {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(epilog="Example: makemore train --config lecture --data lecture --set optim.lr=0.05 --out runs/slow")
+def train(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--out", metavar="DIR", help="The run folder.", show_default="runs/<the configuration's name>"),
+    ] = None,
+    settings: SetOption = None,
+    device: DeviceOption = None,
+    engine: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--engine", metavar="ENGINE", help="auto, tensor (by hand) or autograd (to compare)."),
+    ] = None,
+    seed: Annotated[Optional[int], typer.Option("--seed", help="Of the initial parameters and the batches.")] = None,  # noqa: UP045
+    steps: Annotated[Optional[int], typer.Option("--steps", help="How many to train.")] = None,  # noqa: UP045
+    crosscheck: Annotated[
+        int,
+        typer.Option(
+            "--crosscheck",
+            metavar="N",
+            min=0,
+            help="Every N steps, hold the hand-written gradients against autograd's; stop where they disagree.",
+        ),
+    ] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Train on names, evaluate, sample, and leave a run folder."""
+    from makemore_cli import config as configuration
+
+    file = configuration.find(config)
+    resolved = configuration.load(
+        file,
+        settings or (),
+        data__path=data,
+        train__device=device,
+        train__engine=engine,
+        train__seed=seed,
+        train__steps=steps,
+    )
+    from makemore_cli import progress
+    from makemore_cli.train import train as run_training
+
+    summary = run_training(
+        resolved,
+        out or Path("runs") / file.stem,
+        progress.display(quiet),
+        crosscheck_every=crosscheck,
+        overwrite=overwrite,
+    )
+    if as_json:
+        _print_json(vars(summary))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for split, loss in summary.loss.items():
+        table.add_row(f"{split} loss", f"{loss:.4f}")
+    table.add_row(
+        "steps", f"{summary.steps:,} in {progress.duration(summary.seconds)} ({summary.steps_per_second:,.0f} a second)"
+    )
+    table.add_row("parameters", f"{summary.parameters:,}")
+    table.add_row("engine", f"{summary.engine} on {summary.device}")
+    table.add_row("run folder", summary.run)
+    table.add_row("samples", summary.samples[0])
+    for name in summary.samples[1:]:
+        table.add_row("", name)
+    Console().print(table, highlight=False)
+    if not quiet:
+        print(f"More names: makemore sample {summary.run}", file=sys.stderr)
+
+
+@app.command(epilog="Example: makemore sample runs/quickstart -n 1000 --prefix ma | sort | uniq -c | sort -n")
+def sample(
+    run: RunArgument,
+    n: Annotated[int, typer.Option("-n", "--number", min=0, help="How many names.")] = 20,
+    seed: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option("--seed", help="The same seed gives the same names.", show_default="the run's + 10"),
+    ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature", metavar="X", help="Below 1 bolder, above 1 wilder; 0 takes the likeliest letter."
+        ),
+    ] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", metavar="K", help="Draw among the K likeliest letters only.")
+    ] = None,
+    prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="What every name begins with.")] = "",
+    only_new: Annotated[bool, typer.Option("--new", help="Only names that the data does not hold, each once.")] = False,
+    max_length: Annotated[int, typer.Option("--max-length", metavar="N", help="Cut names after N letters.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Print names from a trained model, one a line; on stderr, how many of them are in the data."""
+    from makemore_cli.run import load_checkpoint
+    from makemore_cli.sample import PATIENCE, Options, sample_run
+
+    options = Options(temperature, top_k, prefix, max_length)
+    sampled = sample_run(load_checkpoint(run), n, seed, options, only_new=only_new)
+    names, kinds = sampled.names, sampled.kinds
+    if as_json:
+        _print_json({"names": names, "kinds": kinds})
+    else:
+        sys.stdout.writelines(f"{name}\n" for name in names)
+        sys.stdout.flush()
+    if kinds is None:
+        _remark(f"can't tell which names are new: {sampled.reason}")
+    else:
+        _remark(
+            f"{kinds['train']:,} of {len(names):,} stand in the training names, {kinds['held_out']:,} in the held-out "
+            f"ones, {kinds['new']:,} are new"
+        )
+    if len(names) < n:
+        _remark(
+            f"only {len(names):,} of {n:,}: {PATIENCE * n:,} draws brought no more different new names; "
+            "try a higher --temperature or another --prefix"
+        )
+
+
+@app.command(epilog="Example: makemore gradcheck --config lecture --set model.hidden_size=64 --set train.dtype=float64")
+def gradcheck(
+    config: ConfigOption = None,
+    run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--run", metavar="RUN", help="Check at a trained model's parameters, with its configuration."),
+    ] = None,
+    settings: SetOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold every hand-written gradient against autograd's on one batch. Exit code 1 if one disagrees."""
+    from makemore_cli import config as configuration
+
+    if run is not None and (config is not None or settings):
+        raise MakemoreError("--run: has its own configuration; leave out --config and --set")
+    if run is None:
+        checkpoint = None
+        resolved = configuration.load(configuration.find(config), settings or (), train__device=device)
+    else:
+        from makemore_cli.run import load_checkpoint
+
+        checkpoint = load_checkpoint(run)
+        resolved = configuration.override(checkpoint.config, train__device=device)
+    from makemore_cli.gradcheck.first_batch import check_first_batch
+
+    report = check_first_batch(resolved, checkpoint)
+    if as_json:
+        _print_json(report.to_json())
+    else:
+        from rich.console import Console
+
+        from makemore_cli.gradcheck.report import show
+
+        show(report, Console())
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command("eval", epilog="Example: makemore eval runs/quickstart --json")
+def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Print a model's losses on its own data, or on another file's names split the same way."""
+    from makemore_cli import evaluate as evaluation
+    from makemore_cli.dataset import load as load_data
+    from makemore_cli.run import load_checkpoint
+
+    checkpoint = load_checkpoint(run)
+    config = checkpoint.config.data
+    if data is not None:
+        config = config.model_copy(update={"path": data})
+    dataset = load_data(config, checkpoint.config.model.context_length, checkpoint.vocabulary)
+    if data is None and dataset.sha256 != checkpoint.data_sha256:
+        _remark(f"{dataset.path}: has changed since the model was trained on it")
+    loss = {name: evaluation.loss(checkpoint.model, split) for name, split in dataset.splits.items()}
+    examples = {name: len(split) for name, split in dataset.splits.items()}
+    if as_json:
+        _print_json({"run": str(run), "data": str(dataset.path), "examples": examples, "loss": loss})
+    else:
+        for name in loss:
+            print(f"{name:5} loss {loss[name]:.4f} over {examples[name]:,} examples")
+
+
+@data_app.command("get", epilog="Example: makemore data get && makemore train --config lecture --data lecture")
+def data_get(
+    url: Annotated[
+        str | None, typer.Option("--url", help="Fetch the file from elsewhere; its checksum must be the same.")
+    ] = None,
+) -> None:
+    """Fetch the lecture's own names.txt once, and verify it. `--data lecture` then uses it."""
+    from makemore_cli.download import URL, get_names
+
+    print(get_names(url or URL))
+    _remark("verified; use it with --data lecture")
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def _remark(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
+    # Typer's usage errors, whichever parser is under it.
+    usage_error: Any = typer.BadParameter.__base__
+    try:
+        code = app(args=None if arguments is None else list(arguments), prog_name="makemore", standalone_mode=False)
+        sys.stdout.flush()
+    except MakemoreError as error:
+        _remark(f"makemore: {error}")
+        return error.exit_code
+    except usage_error as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "makemore"
+        _remark(f"{command}: {' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        _remark("makemore: interrupted")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has enough; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code if isinstance(code, int) else 0

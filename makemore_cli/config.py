@@ -1,0 +1,250 @@
+"""The configuration: one validated model, read from YAML, changed by `--set key=value`."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from makemore_cli.errors import MakemoreError
+from makemore_cli.resources import bundled
+
+LECTURE_SEED = 2147483647
+
+
+class Section(BaseModel):
+    """Unknown keys are refused, and so is a value of another type ("32" is not 32)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which names, and how they are split."""
+
+    path: str = Field(
+        "bundled", min_length=1, description='"bundled", "lecture" (after `makemore data get`), or a file'
+    )
+    split_seed: int = Field(42, ge=0, description="shuffles the names before they are split 80 / 10 / 10 %")
+
+
+class BatchnormConfig(Section):
+    """Where the statistics come from that stand in for a batch's own after training."""
+
+    statistics: Literal["calibrated", "running"] = Field(
+        "calibrated", description="over the whole training split afterwards, or averages kept while training"
+    )
+    momentum: float = Field(0.001, gt=0, le=1, description="the new batch's share in the running averages")
+    epsilon: float = Field(1e-5, gt=0, description="added to the variance")
+
+
+class ModelConfig(Section):
+    """The network's sizes."""
+
+    context_length: int = Field(3, ge=1, description="T, letters that the next one is guessed from")
+    embedding_size: int = Field(10, ge=1, description="E, numbers an embedded letter")
+    hidden_size: int = Field(200, ge=1, description="H, hidden units")
+    first_bias: bool = Field(True, description="b1, which batchnorm takes out again (the lecture keeps it)")
+    batchnorm: BatchnormConfig = BatchnormConfig()
+
+
+def _ascending(steps: list[int]) -> list[int]:
+    if steps != sorted(set(steps)):
+        raise ValueError("must ascend, each step once")
+    return steps
+
+
+class ScheduleConfig(Section):
+    """The learning rate is multiplied by gamma at each milestone."""
+
+    name: Literal["steps"] = "steps"
+    milestones: Annotated[list[Annotated[int, Field(ge=1)]], AfterValidator(_ascending)] = Field(
+        [100_000], description="steps"
+    )
+    gamma: float = Field(0.1, gt=0, description="factor")
+
+
+class OptimConfig(Section):
+    """How gradients become updates."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: float = Field(0.1, ge=0, description="learning rate at the start")
+    schedule: ScheduleConfig | None = ScheduleConfig()
+
+
+class TrainConfig(Section):
+    """The run. A period of 0 means never."""
+
+    steps: int = Field(200_000, ge=1)
+    batch_size: int = Field(32, ge=2, description="B; at least 2, since the variance divides by B − 1")
+    seed: int = Field(LECTURE_SEED, ge=0, lt=2**63, description="of the initial parameters and the batches")
+    engine: Literal["auto", "tensor", "autograd"] = "auto"
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    dtype: Literal["float32", "float64"] = "float32"
+    checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints; there is always one at the end")
+    eval_every: int = Field(0, ge=0, description="steps between train and validation losses")
+    sample_every: int = Field(0, ge=0, description="steps between a few sampled names")
+
+
+class Config(Section):
+    """The whole configuration. Defaults are the lecture's, on the bundled names."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, with YAML 1.2's numbers: 1e-3 is one, and not a text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*|\d[\d_]*(?=[eE]))([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
+    ),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str | bytes, source: str) -> Any:
+    """Plain values from YAML text. Raises MakemoreError, which names the source and the line."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{source}, line {mark.line + 1}" if mark else source
+        raise MakemoreError(f"{where}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise MakemoreError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def find(config: str | None) -> Path:
+    """The configuration file that a user names: a path, or a bundled one by its bare name ("lecture")."""
+    name = "quickstart" if config is None else config
+    path = Path(name)
+    if config is not None and path.exists():
+        return path
+    shipped = bundled(f"configs/{name}.yaml")
+    if re.fullmatch(r"[\w-]+", name) and shipped.is_file():
+        return shipped
+    known = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.yaml")))
+    raise MakemoreError(f"{name}: no such configuration; give a YAML file, or a bundled one by its name ({known})")
+
+
+def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
+    """Read a YAML file and apply `--set` settings and then overrides ("train.steps" written train__steps).
+
+    Overrides that are None are left out. Raises MakemoreError, which names the file or setting and the key.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise MakemoreError(f"{path}: the configuration can't be read: {error.strerror}") from None
+    raw = parse_yaml(text, str(path))
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise MakemoreError(
+            f"{path}: a configuration has sections (data, model, optim, train), but this is {_kind(raw)}"
+        )
+    validate(raw, str(path))  # a mistake in the file is the file's, whatever is set besides
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise MakemoreError(f"--set {setting}: write key=value, for example --set optim.lr=0.05")
+        _assign(raw, key.strip(), parse_yaml(value, f"--set {setting}"), f"--set {setting}")
+        validate(raw, f"--set {setting}")
+    return override(validate(raw, str(path)), **overrides)
+
+
+def override(config: Config, **overrides: Any) -> Config:
+    """The configuration with some options changed ("train.steps" written train__steps); those that are None are left.
+
+    Raises MakemoreError, which names the option.
+    """
+    for name, value in overrides.items():
+        if value is not None:
+            raw = config.model_dump()
+            section, key = name.split("__")
+            raw[section][key] = value
+            config = validate(raw, f"--{key} {value}")
+    return config
+
+
+def _assign(raw: dict[str, Any], key: str, value: Any, source: str) -> None:
+    """Put a value at a dotted key, making sections on the way."""
+    *sections, last = key.split(".")
+    place = raw
+    for section in sections:
+        if place.get(section) is None:
+            place[section] = {}
+        place = place[section]
+        if not isinstance(place, dict):
+            raise MakemoreError(f"{source}: {section} is no section; `makemore train --help` lists the keys")
+    place[last] = value
+
+
+def validate(raw: Any, source: str) -> Config:
+    """A Config from plain values. Raises MakemoreError with the first mistake, its key and its source."""
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        mistakes = error.errors()
+        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
+        raise MakemoreError(f"{source}: {_describe(mistakes[0])}{more}") from None
+
+
+def _describe(mistake: Any) -> str:
+    """One of pydantic's mistakes as a sentence: the key, what is wrong with it, and what it may be."""
+    path = [str(part) for part in mistake["loc"]]
+    key = ".".join(path)
+    if mistake["type"] == "extra_forbidden":
+        known = _keys(path[:-1])
+        close = difflib.get_close_matches(path[-1], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    given = mistake["input"]
+    message = re.sub(r"^(Input|Value error,) ?", "", mistake["msg"])
+    if mistake["type"] == "string_pattern_mismatch":
+        message = "should be auto, cpu, cuda or cuda:N"
+    return f"{key}: {message}, but is {_kind(given)}"
+
+
+def _keys(path: list[str]) -> list[str]:
+    """Keys of the section at a path."""
+    section: Any = Config
+    for part in path:
+        section = section.model_fields[part].annotation
+        # `Section | None` stands for the section.
+        section = next((a for a in getattr(section, "__args__", ()) if a is not type(None)), section)
+    return list(section.model_fields)
+
+
+def _kind(value: Any) -> str:
+    """A value as a message shows it, cut where it is long."""
+    if value is None:
+        return "empty"
+    if isinstance(value, dict):
+        return "a section"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
+
+
+def dump(config: Config) -> str:
+    """The configuration as YAML, every key written out; `load` reads it back to an equal one."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)

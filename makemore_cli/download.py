@@ -1,0 +1,51 @@
+"""The lecture's own names, fetched once into the user's cache and verified."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from makemore_cli.errors import MakemoreError
+
+URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
+SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
+TIMEOUT = 30  # seconds without an answer
+
+
+def cached_names() -> Path:
+    """Where the lecture's names lie once they are fetched: the user's cache, or `$MAKEMORE_CACHE`."""
+    import pooch
+
+    return Path(os.environ.get("MAKEMORE_CACHE") or pooch.os_cache("makemore")) / "names.txt"
+
+
+def get_names(url: str = URL, sha256: str = SHA256) -> Path:
+    """Fetch the lecture's names unless they are there already, whole; nothing half-fetched stays.
+
+    Raises MakemoreError where they can't be had or are not what they should be.
+    """
+    import pooch
+
+    target = cached_names()
+    # pooch tells on stderr what it does, which the command says better itself.
+    pooch.get_logger().setLevel("ERROR")
+    try:
+        pooch.retrieve(
+            url,
+            known_hash=f"sha256:{sha256}",
+            fname=target.name,
+            path=target.parent,
+            downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
+        )
+    except ValueError as error:
+        if "hash" not in str(error):
+            raise MakemoreError(f"{url}: can't be fetched: {error}") from None
+        raise MakemoreError(
+            f"{url}: what came is not the lecture's file (its SHA-256 differs); try again later"
+        ) from None
+    except OSError as error:  # requests' errors are OSErrors
+        reason = " ".join(str(error).split())
+        raise MakemoreError(
+            f"{url}: can't be fetched ({reason[:200]}); check the network, or pass a file with --data"
+        ) from None
+    return target

@@ -1,0 +1,94 @@
+"""How far rounding alone can move each gradient on this very batch: measured, with random rounding.
+
+Usually a gradient's rounding errors are some 1e-7 of its largest entry. But where terms cancel, the largest entry says
+nothing about them. In a batch of two, batchnorm gives ±1/√2 whatever came in, and dhprebn is what epsilon leaves; with
+one number a letter and one letter of context, W1 only scales what batchnorm scales back. Then right code differs from
+right code by far more than its size would allow.
+
+So the chain is run again in float64, each value and each gradient in it multiplied by 1 ± δ, the sign drawn for each
+entry (Monte Carlo arithmetic: Parker, 1997), and how far that moves the gradients, divided by δ, is their sensitivity.
+
+The chain is kinder than other ways to compute the same: it takes the mean out once, and the variance is that of what is
+left. Where a column's mean is large against its deviation, a pass that computes the two apart errs more. So the witness
+of the training pass shows its own error too: its float32 gradients against its float64 ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from makemore_cli.backprop import steps
+from makemore_cli.gradcheck import sources
+from makemore_cli.gradcheck.compare import sizes
+from makemore_cli.model import Parameters
+
+DELTA = 1e-8  # small against the values' curvature, large against float64's own rounding
+DRAWS = 8
+WITNESSES = 4
+# Sensitivity over size is 6 to 12 on ordinary batches. With this divisor, right code stayed below 1.6e-6 of scale in
+# float32 over thousands of random shapes, most of them degenerate.
+USUAL = 3.0
+# The same for the witness's own error, in float32's units of rounding.
+USUAL_ERROR = 16.0
+
+
+def scales(p: Parameters, X: Tensor, Y: Tensor, eps: float, reference: Mapping[str, Tensor]) -> dict[str, float]:
+    """What each gradient's rounding is to be measured by: its size, or its sensitivity where that is unusual."""
+    moved = sensitivity(p, X, Y, eps)
+    if "b1" in moved:  # b1 sums n entries of dhprebn, whose errors are alike where contexts are
+        moved["b1"] = max(moved["b1"], len(X) * moved["hprebn"])
+    scale = {name: max(size, moved[name] / USUAL) for name, size in sizes(reference).items()}
+    errors = witness_errors(p, X, Y, eps)
+    return scale | {name: max(scale[name], error / USUAL_ERROR) for name, error in errors.items()}
+
+
+def sensitivity(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str, float]:
+    """Largest change of each of the chain's gradients over DRAWS random roundings, divided by DELTA."""
+    generator = torch.Generator(p.flat.device).manual_seed(0)
+    exact = _gradients(p, X, Y, eps, None)
+    moved = dict.fromkeys(exact, 0.0)
+    for _ in range(DRAWS):
+        for name, gradient in _gradients(p, X, Y, eps, generator).items():
+            moved[name] = max(moved[name], float((gradient - exact[name]).abs().max()) / DELTA)
+    return moved
+
+
+def witness_errors(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str, float]:
+    """Largest error of autograd's float32 gradients through PyTorch's functions, in units of float32's rounding.
+
+    Of the parameters, over WITNESSES parameters next to these, so that it is not small by chance.
+    """
+    unit = torch.finfo(torch.float32).eps / 2
+    generator = torch.Generator(p.flat.device).manual_seed(0)
+    errors = dict.fromkeys(p.views, 0.0)
+    for _ in range(WITNESSES):
+        jitter = torch.rand(p.flat.shape, generator=generator, device=p.flat.device) * 2 - 1
+        near = Parameters(p.sizes, p.flat.float() * (1 + 4 * unit * jitter))
+        single = sources.autograd(near, X, Y, eps)
+        double = sources.autograd(near.to(dtype=torch.float64), X, Y, eps)
+        for name in errors:
+            errors[name] = max(errors[name], float((single[name] - double[name]).abs().max()) / unit)
+    return errors
+
+
+def _gradients(p: Parameters, X: Tensor, Y: Tensor, eps: float, generator: torch.Generator | None) -> dict[str, Tensor]:
+    """Autograd's gradients of the chain in float64, rounded at random by `generator`, if there is one."""
+    alike = torch.unique(X, dim=0, return_inverse=True)[1]  # equal contexts give equal rows, which round alike
+
+    def rounded(value: Tensor, rows: Tensor | None = None) -> Tensor:
+        if generator is None:
+            return value
+        sign = torch.randint(0, 2, value.shape, generator=generator, device=value.device, dtype=value.dtype) * 2 - 1
+        return value * (1 + DELTA * (sign if rows is None else sign[rows]))
+
+    tensors = {name: rounded(view.detach().double()).requires_grad_() for name, view in p.views.items()}
+    values: steps.Values = {**tensors, "X": X, "Y": Y, "n": len(X), "eps": eps}
+    for step in steps.steps(p.b1 is not None):
+        value = steps.run(step.forward, values)
+        values[step.name] = tensors[step.name] = rounded(value, alike if value.shape[:1] == X.shape[:1] else None)
+        tensors[step.name].register_hook(rounded)  # type: ignore[no-untyped-call]  # its gradient, on its way down
+    loss = tensors.pop("loss")
+    return dict(zip(tensors, torch.autograd.grad(loss, tuple(tensors.values())), strict=True))

@@ -1,0 +1,31 @@
+"""Optimisers and learning-rate schedules."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import Protocol
+
+from makemore_cli.config import OptimConfig
+from makemore_cli.model import Parameters
+
+
+class Optimiser(Protocol):
+    """Turns gradients into an update, one operation on the flat tensor."""
+
+    def step(self, parameters: Parameters, gradients: Parameters, lr: float) -> None:
+        """Update the parameters in place."""
+
+
+class SGD:
+    """Plain stochastic gradient descent: parameters −= lr · gradients."""
+
+    def step(self, parameters: Parameters, gradients: Parameters, lr: float) -> None:
+        """Update the parameters in place."""
+        parameters.flat.sub_(gradients.flat, alpha=lr)
+
+
+def learning_rate(optim: OptimConfig, step: int) -> float:
+    """Learning rate of a step; the first step is 0. At each milestone it is multiplied by gamma."""
+    if optim.schedule is None:
+        return optim.lr
+    return optim.lr * optim.schedule.gamma ** bisect_right(optim.schedule.milestones, step)

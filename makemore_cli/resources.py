@@ -1,0 +1,14 @@
+"""Files that come with the package: the bundled names and the configurations."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+def bundled(relative: str) -> Path:
+    """Path of a bundled file, such as "data/names.txt" or "configs/quickstart.yaml".
+
+    An installed package holds them in its folder `bundled`; in a checkout (an editable install) they stand at its top.
+    """
+    installed = PACKAGE / "bundled"
+    return (installed if installed.is_dir() else PACKAGE.parent) / relative

@@ -1,0 +1,71 @@
+"""What every run begins with: the device, the data, the initial parameters, and the stream of batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from makemore_cli import dataset as data
+from makemore_cli.config import Config
+from makemore_cli.dataset import Dataset, Vocabulary
+from makemore_cli.errors import MakemoreError
+from makemore_cli.model import Parameters, initialise
+from makemore_cli.run import sizes_of
+
+
+@dataclass(frozen=True)
+class Start:
+    """A configuration come to life."""
+
+    config: Config  # resolved
+    dataset: Dataset
+    parameters: Parameters
+    generator: torch.Generator  # drew the parameters, and draws the batches, as in the lecture
+
+    def batches(self, steps: int) -> tuple[Int[Tensor, "steps batch context"], Int[Tensor, "steps batch"]]:
+        """Contexts and next letters of the next batches, the same however many are drawn at a time."""
+        train, split = self.config.train, self.dataset.train
+        index = torch.randint(0, len(split), (steps, train.batch_size), generator=self.generator)
+        X, Y = split.examples(index.numpy())
+        return tuple(torch.from_numpy(tokens.astype(np.int64)).to(train.device) for tokens in (X, Y))  # type: ignore[return-value]
+
+
+def start(config: Config, vocabulary: Vocabulary | None = None) -> Start:
+    """Load the data and draw the parameters. Raises MakemoreError for what the user can mend."""
+    config = resolve(config)
+    dataset = data.load(config.data, config.model.context_length, vocabulary)
+    parameters, generator = initialise(sizes_of(config, len(dataset.vocabulary)), config.train.seed)
+    parameters = parameters.to(dtype=getattr(torch, config.train.dtype), device=config.train.device)
+    return Start(config, dataset, parameters, generator)
+
+
+def resolve(config: Config) -> Config:
+    """The configuration with every `auto` decided and the data's path made absolute. Raises MakemoreError."""
+    path = config.data.path
+    if path not in ("bundled", "lecture"):
+        path = str(data.resolve(path))
+    engine = "tensor" if config.train.engine == "auto" else config.train.engine
+    train = {"device": resolve_device(config.train.device), "engine": engine}
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"path": path}),
+            "train": config.train.model_copy(update=train),
+        }
+    )
+
+
+def resolve_device(name: str) -> str:
+    """The device that auto, cpu, cuda or cuda:N means here. Raises MakemoreError where there is none such."""
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return "cuda" if available else "cpu"
+    if name != "cpu":
+        if available == 0:
+            raise MakemoreError(f"device {name}: PyTorch finds no CUDA device here; use --device cpu")
+        if int(name.partition(":")[2] or 0) >= available:
+            raise MakemoreError(f"device {name}: there are only {available}, numbered from 0")
+    return name

@@ -1,0 +1,85 @@
+"""What the tests share: a command line that runs in this process, small data, one small trained run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+from makemore_cli.cli import main
+from makemore_cli.model import Parameters, Sizes, initialise
+
+# Failures print how to replay themselves; runs differ from each other, so that more is tried over time.
+settings.register_profile(
+    "makemore", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("makemore")
+
+NAMES = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "amelia", "noah", "liam", "jacob", "ethan", "oliver"]
+
+
+@dataclass
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run the command line in this process."""
+
+    def run(*arguments: object) -> Result:
+        capfd.readouterr()
+        code = main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def names_file(tmp_path: Path) -> Path:
+    """A dozen names."""
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(NAMES) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of `tiny`. Not to be changed."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    assert main(["train", "--config", "tiny", "--out", str(folder), "--quiet"]) == 0
+    return folder
+
+
+def problem(
+    n: int = 32,
+    T: int = 3,
+    E: int = 10,
+    H: int = 64,
+    V: int = 27,
+    *,
+    first_bias: bool = True,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    device: str = "cpu",
+) -> tuple[Parameters, torch.Tensor, torch.Tensor]:
+    """Initial parameters and a random batch."""
+    parameters, generator = initialise(Sizes(V, T, E, H, first_bias), seed)
+    X = torch.randint(0, V, (n, T), generator=generator).to(device)
+    Y = torch.randint(0, V, (n,), generator=generator).to(device)
+    return parameters.to(dtype=dtype, device=device), X, Y
+
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here"))]

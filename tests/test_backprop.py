@@ -1,0 +1,240 @@
+"""The hand-written passes, as mathematics: against autograd, float64, and what must hold of any gradient."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from makemore_cli import engine
+from makemore_cli.backprop import fused, steps
+from makemore_cli.gradcheck import sources
+from makemore_cli.gradcheck.check import gradcheck
+
+from .conftest import DEVICES, problem
+
+EPS = 1e-5
+# The lecture's 26, in its order.
+LECTURE = (
+    "logprobs probs counts_sum_inv counts_sum counts norm_logits logit_maxes logits h W2 b2 hpreact bngain bnbias bnraw "
+    "bnvar_inv bnvar bndiff2 bndiff bnmeani hprebn embcat W1 b1 emb C"
+).split()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("T", [1, 3, 8])
+@pytest.mark.parametrize("H", [1, 64, 200])
+@pytest.mark.parametrize("n", [2, 7, 32, 256])
+def test_gradcheck_passes(n: int, H: int, T: int, dtype: torch.dtype) -> None:
+    report = gradcheck(*problem(n=n, H=H, T=T, dtype=dtype, seed=n), EPS)
+    assert report.ok, report.failures()
+    assert [c.tensor for c in report.sections[0].comparisons] == LECTURE
+    assert all(c.exact for c in report.sections[0].comparisons)
+
+
+@given(
+    n=st.integers(2, 70),
+    T=st.integers(1, 9),
+    E=st.integers(1, 24),
+    H=st.integers(1, 80),
+    V=st.integers(2, 60),
+    first_bias=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=100)
+def test_gradcheck_passes_for_any_sizes(n, T, E, H, V, first_bias, dtype, seed) -> None:
+    report = gradcheck(*problem(n, T, E, H, V, first_bias=first_bias, dtype=dtype, seed=seed), EPS)
+    assert report.ok, report.failures()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("first_bias", [True, False])
+def test_the_chain_computes_the_network(device: str, first_bias: bool) -> None:
+    """The table's forward lines and the training pass give the loss of PyTorch's own functions."""
+    p, X, Y = problem(first_bias=first_bias, dtype=torch.float64, device=device)
+    loss, bnmean, bnvar = engine.forward(p.views, X, Y, EPS)
+    values = steps.forward(p, X, Y, eps=EPS)
+    result = fused.training_pass(p, X, Y, EPS)
+    torch.testing.assert_close(values["loss"], loss, rtol=1e-13, atol=0)
+    torch.testing.assert_close(result.loss, loss, rtol=1e-13, atol=0)
+    torch.testing.assert_close(result.bnmean, bnmean, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(result.bnvar, bnvar, rtol=1e-13, atol=0)
+
+
+def test_central_differences_agree() -> None:
+    """A witness that knows no calculus at all: nudge each of some parameters and look at the loss."""
+    p, X, Y = problem(n=8, T=2, E=3, H=5, V=6, dtype=torch.float64)
+    gradient = fused.training_pass(p, X, Y, EPS).gradients.flat
+    h = 2e-5
+    for i in range(p.flat.numel()):
+        was = p.flat[i].item()
+        losses = []
+        for nudged in (was + h, was - h):
+            p.flat[i] = nudged
+            losses.append(engine.forward(p.views, X, Y, EPS)[0].item())
+        p.flat[i] = was
+        assert gradient[i].item() == pytest.approx((losses[0] - losses[1]) / (2 * h), abs=1e-9)
+
+
+@pytest.mark.parametrize("source", [sources.atomic, sources.training_pass])
+def test_a_second_backward_gives_the_same_and_changes_nothing(source: sources.Source) -> None:
+    p, X, Y = problem()
+    before = [t.clone() for t in (p.flat, X, Y)]
+    first, second = source(p, X, Y, EPS), source(p, X, Y, EPS)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(now, then) for now, then in zip((p.flat, X, Y), before, strict=True))
+
+
+def test_the_chains_backward_leaves_the_forward_values_alone() -> None:
+    """One of them aliasing another that is changed in place is the classic way to spoil a second backward."""
+    values = steps.forward(*problem())
+    before = {name: value.clone() for name, value in values.items() if isinstance(value, torch.Tensor)}
+    steps.backward(values)
+    assert all(torch.equal(values[name], value) for name, value in before.items())
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 40))
+@settings(max_examples=25)
+def test_every_row_of_dlogits_sums_to_zero(seed: int, n: int) -> None:
+    p, X, Y = problem(n=n, seed=seed, dtype=torch.float64)
+    _, dlogits = fused.cross_entropy(steps.forward(p, X, Y)["logits"], Y)
+    assert dlogits.sum(1).abs().max() < 1e-15
+    assert (dlogits[torch.arange(n), Y] < 0).all()  # only the right letter is pulled up
+    assert (dlogits < 0).sum() == n
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=25)
+def test_batchnorm_takes_b1_and_the_scale_of_w1_out_again(seed: int) -> None:
+    """The loss doesn't change along them (but for epsilon), so no gradient may point there."""
+    p, X, Y = problem(seed=seed, dtype=torch.float64)
+    gradients = fused.training_pass(p, X, Y, 1e-12).gradients
+    assert gradients.b1 is not None
+    assert gradients.b1.abs().max() < 1e-15
+    assert ((gradients.W1 * p.W1).sum(0)).abs().max() < 1e-10
+
+
+def test_a_batch_of_one_is_refused() -> None:
+    p, X, Y = problem(n=1)
+    for run in (lambda: steps.forward(p, X, Y), lambda: fused.training_pass(p, X, Y)):
+        with pytest.raises(ValueError, match="at least 2 examples"):
+            run()
+
+
+def test_parameters_are_views_on_one_tensor() -> None:
+    p, X, Y = problem()
+    gradients = fused.training_pass(p, X, Y).gradients
+    p.flat.zero_()
+    assert all(not view.any() for view in p.views.values())
+    assert p.flat.numel() == gradients.flat.numel() == p.sizes.parameters == 4137  # the lecture's count at H = 64
+    assert {name: view.shape for name, view in gradients.views.items()} == {n: v.shape for n, v in p.views.items()}
+    assert gradients.W2.data_ptr() - gradients.flat.data_ptr() == p.W2.data_ptr() - p.flat.data_ptr()
+
+
+# Every backward line, broken in each of the ways that people break them.
+
+LINES = [(s.name, target) for s in steps.STEPS for target in s.backward]
+USES_N = [(s.name, target) for s in steps.STEPS for target, line in s.backward.items() if "n" in steps.arguments(line)]
+
+
+def _broken(step: str, target: str, how: str) -> tuple[steps.Step, ...]:
+    """The table with one line wrong."""
+
+    def spoil(line: steps.Line) -> steps.Line:
+        def wrong(**values):
+            right = line(**values)
+            n = values.get("n", 0)
+            return {
+                "sign": lambda: -right,
+                "missing": lambda: torch.zeros_like(right),
+                "no 1/n": lambda: right * n,
+                "n for n-1": lambda: right * (n - 1) / n,
+                "n-1 for n": lambda: right * n / (n - 1),
+            }[how]()
+
+        return _with_arguments(wrong, steps.arguments(line))
+
+    return tuple(
+        replace(s, backward={t: spoil(line) if t == target else line for t, line in s.backward.items()})
+        if s.name == step
+        else s
+        for s in steps.STEPS
+    )
+
+
+def _with_arguments(function, names: tuple[str, ...]) -> steps.Line:
+    """A line that is called by position, by the names of its arguments."""
+    source = f"lambda {', '.join(names)}: function({', '.join(f'{name}={name}' for name in names)})"
+    return eval(source, {"function": function})
+
+
+MUTATIONS = (
+    [(*line, how) for line in LINES for how in ("sign", "missing")]
+    + [(*line, "no 1/n") for line in USES_N]
+    + [("bnvar", "dbndiff2", "n for n-1"), ("bnmeani", "dhprebn", "n-1 for n"), ("loss", "dlogprobs", "n-1 for n")]
+)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("step", "target", "how"), MUTATIONS, ids=" ".join)
+def test_a_broken_line_is_caught_and_named(step: str, target: str, how: str, dtype: torch.dtype) -> None:
+    report = gradcheck(*problem(n=7, H=16, dtype=dtype), EPS, table=_broken(step, target, how))
+    assert not report.ok
+    assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [(step, target[1:])]
+    assert f"the line for {target} in the step {step} is wrong" in report.failures()[0]
+
+
+def test_a_missing_line_and_a_line_too_many_are_caught() -> None:
+    def with_lines(step: str, change) -> tuple[steps.Step, ...]:
+        return tuple(replace(s, backward=change(dict(s.backward))) if s.name == step else s for s in steps.STEPS)
+
+    def without(lines):
+        del lines["dlogits"]
+        return lines
+
+    report = gradcheck(*problem(n=7, H=16), EPS, table=with_lines("logit_maxes", without))
+    assert [(line.step, line.comparison.fault) for line in report.wrong_lines] == [
+        ("logit_maxes", "there is no gradient")
+    ]
+
+    extra = {"dhpreact": lambda hpreact, dh: hpreact * dh}
+    report = gradcheck(*problem(n=7, H=16), EPS, table=with_lines("h", lambda lines: lines | extra))
+    assert [line.step for line in report.wrong_lines] == ["h"]
+
+
+def test_wrong_shapes_are_never_close() -> None:
+    """(H,) against (1, H) would broadcast, and differ by nothing."""
+
+    def flat(lines):
+        return {**lines, "dbnbias": lambda dhpreact: dhpreact.sum(0)}
+
+    table = tuple(replace(s, backward=flat(s.backward)) if s.name == "hpreact" else s for s in steps.STEPS)
+    report = gradcheck(*problem(n=7, H=16), EPS, table=table)
+    assert not report.ok
+    assert "the gradient's shape is (16,), not (1, 16)" in report.failures()[0]
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong"),
+    [
+        ("cross_entropy", lambda right: lambda logits, Y: (right(logits, Y)[0], right(logits, Y)[1] * len(Y))),
+        (
+            "batchnorm_backward",
+            lambda right: (
+                lambda dy, x, s, g: (g * s * (dy - dy.mean(0) - x * (dy * x).mean(0)), *right(dy, x, s, g)[1:])
+            ),
+        ),
+    ],
+)
+def test_a_broken_fused_expression_is_caught(monkeypatch: pytest.MonkeyPatch, function: str, wrong) -> None:
+    """In batchnorm's it is n for n − 1."""
+    monkeypatch.setattr(fused, function, wrong(getattr(fused, function)))
+    report = gradcheck(*problem(), EPS)
+    assert [s.name for s in report.sections if not s.ok] == [
+        "fused " + function.replace("_backward", "").replace("_", "-"),
+        "training pass",
+    ]
