@@ -56,16 +56,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint.")]
 
 
-@app.callback(invoke_without_command=True)
-def root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Without a command: help."""
-    if version:
+def _version(asked: bool) -> bool:
+    if asked:
         print(f"makemore {__version__}")
-    elif context.invoked_subcommand is None:
-        print(context.get_help())
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Options that go before a command."""
 
 
 @app.command(epilog="Example: makemore train --config lecture --data lecture --set optim.lr=0.05 --out runs/slow")
@@ -279,7 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Typer's usage errors, whichever parser is under it.
     usage_error: Any = typer.BadParameter.__base__
     try:
-        code = app(args=None if arguments is None else list(arguments), prog_name="makemore", standalone_mode=False)
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
         sys.stdout.flush()
     except MakemoreError as error:
         _remark(f"makemore: {error}")

@@ -133,7 +133,7 @@ def find(config: str | None) -> Path:
     """The configuration file that a user names: a path, or a bundled one by its bare name ("lecture")."""
     name = "quickstart" if config is None else config
     path = Path(name)
-    if config is not None and path.exists():
+    if config and path.exists():
         return path
     shipped = bundled(f"configs/{name}.yaml")
     if re.fullmatch(r"[\w-]+", name) and shipped.is_file():

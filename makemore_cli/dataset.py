@@ -196,11 +196,12 @@ def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None 
     stream[ends - 1] = NEWLINE
 
     letters = [chr(c) for c in np.flatnonzero(np.bincount(stream)) if c != NEWLINE]
-    for letter in letters:
-        fault = _fault(letter, vocabulary)
-        if fault:
-            line = lines[np.searchsorted(ends, np.flatnonzero(stream == ord(letter)), side="right")].min()
-            raise MakemoreError(f"{path}, line {line}: {fault}")
+    faults = {ord(letter): fault for letter in letters if (fault := _fault(letter, vocabulary))}
+    if faults:
+        at = np.flatnonzero(np.isin(stream, list(faults)))
+        line = lines[np.searchsorted(ends, at, side="right")]  # of the file, of which the stream is another order
+        first = np.argmin(line)
+        raise MakemoreError(f"{path}, line {line[first]}: {faults[int(stream[at[first]])]}")
     if vocabulary is None:
         vocabulary = Vocabulary("".join(letters))
     table = np.zeros(max(map(ord, vocabulary.letters)) + 1, dtype=vocabulary.dtype)

@@ -3,17 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Protocol
 
 from makemore_cli.config import OptimConfig
 from makemore_cli.model import Parameters
-
-
-class Optimiser(Protocol):
-    """Turns gradients into an update, one operation on the flat tensor."""
-
-    def step(self, parameters: Parameters, gradients: Parameters, lr: float) -> None:
-        """Update the parameters in place."""
 
 
 class SGD:

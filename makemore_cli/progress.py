@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -30,11 +29,12 @@ class Status:
         return (self.steps - self.step) / self.rate if self.rate else float("inf")
 
 
-class Display(Protocol):
-    """Takes notice of a run; a context manager around it."""
+class Display:
+    """Takes notice of a run, as a context manager around it. This one shows nothing."""
 
     def __enter__(self) -> Display:
         """Begin to show."""
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -48,26 +48,7 @@ class Display(Protocol):
         """Show a line that stays."""
 
 
-class Quiet:
-    """Shows nothing."""
-
-    def __enter__(self) -> Quiet:
-        """Nothing to begin."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to end."""
-
-    def update(self, status: Status) -> None:
-        """Show nothing."""
-
-    def say(self, text: str) -> None:
-        """Show nothing."""
-
-
-class Plain(Quiet):
+class Plain(Display):
     """Lines on stderr, the first at once, the last at the end, and one every few seconds between."""
 
     def __init__(self) -> None:
@@ -88,7 +69,7 @@ class Plain(Quiet):
         print(text, file=sys.stderr, flush=True)
 
 
-class Bar(Quiet):
+class Bar(Display):
     """A progress bar on stderr."""
 
     def __init__(self, console: Console) -> None:
@@ -134,7 +115,7 @@ class Bar(Quiet):
 def display(quiet: bool) -> Display:
     """The display that suits the terminal, or the lack of one."""
     if quiet:
-        return Quiet()
+        return Display()
     console = Console(stderr=True)
     return Bar(console) if console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal else Plain()
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from makemore_cli import evaluate
 from makemore_cli.config import Config
 from makemore_cli.dataset import SPLITS
-from makemore_cli.engine import ENGINES, Engine, RunningStatistics
+from makemore_cli.engine import ENGINES, Engine, RunningStatistics, threads
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.check import crosscheck
 from makemore_cli.model import Model
@@ -66,7 +66,7 @@ def train(
         f"engine {config.train.engine} on {config.train.device}"
     )
     loop = _Loop(begun, engine, run, display, crosscheck_every)
-    with display:
+    with display, threads(parameters, config.train.batch_size):
         loop.run_to_end()
 
     model = loop.model()

@@ -1,0 +1,169 @@
+"""Reading, splitting and windowing, against the lecture's own loops."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from makemore_cli import dataset
+from makemore_cli.config import DataConfig
+from makemore_cli.dataset import Dataset, Split, Vocabulary
+from makemore_cli.errors import MakemoreError
+
+from .conftest import NAMES
+
+
+def load(path: Path, T: int = 3, *, seed: int = 42, vocabulary: Vocabulary | None = None) -> Dataset:
+    return dataset.load(DataConfig(path=str(path), split_seed=seed), T, vocabulary)
+
+
+def lecture(names: list[str], T: int, seed: int) -> tuple[dict[str, int], list[tuple[list[list[int]], list[int]]]]:
+    """The lecture's construction, one letter at a time."""
+    shuffled = list(names)
+    random.Random(seed).shuffle(shuffled)
+    stoi = {".": 0} | {letter: i + 1 for i, letter in enumerate(sorted(set("".join(names))))}
+    n1, n2 = int(0.8 * len(names)), int(0.9 * len(names))
+    splits = []
+    for part in (shuffled[:n1], shuffled[n1:n2], shuffled[n2:]):
+        X, Y = [], []
+        for name in part:
+            context = [0] * T
+            for letter in name + ".":
+                X.append(context)
+                Y.append(stoi[letter])
+                context = [*context[1:], stoi[letter]]
+        splits.append((X, Y))
+    return stoi, splits
+
+
+def examples(split: Split) -> tuple[list[list[int]], list[int]]:
+    X, Y = split.examples(np.arange(len(split)))
+    return X.tolist(), Y.tolist()
+
+
+# Any letters but the sign, line ends and control characters; no space at the ends, which would be stripped.
+letters = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters=".")
+name_lists = st.lists(
+    st.text(letters, min_size=1, max_size=8).map(str.strip).filter(lambda name: name and name[0] != "\ufeff"),
+    min_size=6,
+    max_size=40,
+)
+
+
+@given(names=name_lists, T=st.integers(1, 9), seed=st.integers(0, 100), ending=st.sampled_from(["\n", "\r\n", "\r"]))
+@settings(max_examples=200)
+def test_examples_are_the_lectures(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], T: int, seed: int, ending: str
+) -> None:
+    path = tmp_path_factory.mktemp("data") / "names.txt"
+    path.write_bytes(ending.join(names).encode())
+    data = load(path, T, seed=seed)
+    stoi, splits = lecture(names, T, seed)
+    assert [examples(split) for split in data.splits.values()] == splits
+    assert data.vocabulary.letters == "".join(stoi)[1:]
+    assert sorted(name for split in data.splits.values() for name in split.names()) == sorted(names)
+    for name in names:
+        assert data.vocabulary.decode(data.vocabulary.encode(name)) == name
+
+
+@given(names=name_lists, T=st.integers(1, 9))
+@settings(max_examples=100)
+def test_distinct_contexts_stand_for_all_examples(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], T: int
+) -> None:
+    path = tmp_path_factory.mktemp("data") / "names.txt"
+    path.write_text("\n".join(names), encoding="utf-8")
+    split = load(path, T).train
+    X, Y = examples(split)
+    distinct = split.distinct
+    pairs = [
+        (*distinct.X[c].tolist(), y)
+        for c, y, k in zip(distinct.context, distinct.Y.tolist(), distinct.count, strict=True)
+        for _ in range(k)
+    ]
+    assert sorted(pairs) == sorted((*x, y) for x, y in zip(X, Y, strict=True))
+    assert len({tuple(x) for x in distinct.X.tolist()}) == len(distinct.X)
+    assert distinct.weight.tolist() == [X.count(x) for x in distinct.X.tolist()]
+    assert (np.diff(distinct.context) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "\ufeff" + "\n".join(NAMES),  # a BOM
+        "\r\n".join(NAMES) + "\r\n",
+        "\n\n  \n\t\n" + "\n \u3000\n".join(f"  {name}\t " for name in NAMES) + "\n\n",
+    ],
+    ids=["BOM", "CRLF", "space"],
+)
+def test_what_is_no_name_is_left_out(tmp_path: Path, names_file: Path, content: str) -> None:
+    path = tmp_path / "other.txt"
+    path.write_bytes(content.encode())
+    assert [examples(s) for s in load(path).splits.values()] == [examples(s) for s in load(names_file).splits.values()]
+
+
+def test_tokens_are_kept_in_the_smallest_type(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    for count, dtype in ((255, np.uint8), (256, np.uint16), (70_000, np.uint32)):
+        letters = [chr(c) for c in range(0x3400, 0x3400 + 2 * count) if chr(c).isalpha()][:count]
+        path.write_text("\n".join(letters), encoding="utf-8")
+        data = load(path)
+        assert len(data.vocabulary) == count + 1
+        assert data.train.tokens.dtype == dtype
+        X, Y = examples(data.train)
+        assert max(Y) <= count
+        assert max(map(max, X)) == max(Y)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no name; at least 6 are needed"),
+        (b"\n \n\r\n", "holds no name; at least 6 are needed"),
+        (b"emma\n", "holds only 1 name; at least 6 are needed"),
+        (b"emma\nava\nmia", "holds only 3 names"),
+        (b"emma\nava\nmia\nnoah\nz\xe9ro\nliam\n", "line 5: not UTF-8"),
+        (b"emma\nava\nmia\nnoah\nliam\n\nst. john\n", "line 7: a name may not hold '.'"),
+        (b"emma\nava\nmia\nno\x00ah\nliam\nj\x00acob\n", "line 4: a name may not hold the control character U+0000"),
+        (b"emma,1\nava\t2\nmia\nnoah\nliam\njacob\n", "line 2: a name may not hold the control character U+0009"),
+        ("emma\nava\n".encode("utf-16"), "line 1: not UTF-8"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes(content)
+    with pytest.raises(MakemoreError) as error:
+        load(path)
+    assert message in str(error.value)
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_models_vocabulary_admits_no_other_letter(names_file: Path, tmp_path: Path) -> None:
+    vocabulary = Vocabulary("abcdefghijklmnop")
+    with pytest.raises(MakemoreError, match=r"line 2: the model knows no 'v'; its letters are abcdefghijklmnop"):
+        load(names_file, vocabulary=vocabulary)
+    path = tmp_path / "few.txt"
+    path.write_text("ab\nba\nabba\nbab\naab\nbaa")
+    data = load(path, vocabulary=vocabulary)
+    assert data.vocabulary is vocabulary
+    assert {token for split in data.splits.values() for token in split.tokens.tolist()} == {0, 1, 2}
+
+
+def test_kinds_of_names(names_file: Path) -> None:
+    data = load(names_file)
+    assert {data.kind(name) for name in data.train.names()} == {"train"}
+    assert {data.kind(name) for name in data.val.names() + data.test.names()} == {"held_out"}
+    assert data.kind("zaphod") == "new"
+
+
+def test_the_bundled_names() -> None:
+    data = dataset.load(DataConfig(), 3)
+    names = [name for split in data.splits.values() for name in split.names()]
+    assert len(names) == len(set(names)) == 19_797
+    assert data.vocabulary.letters == "abcdefghijklmnopqrstuvwxyz"
+    assert {len(name) for name in names} == set(range(2, 16))

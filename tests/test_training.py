@@ -1,0 +1,219 @@
+"""Training: engines agree, runs repeat bit by bit, the published behaviour comes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from makemore_cli import config as configuration
+from makemore_cli import evaluate
+from makemore_cli.backprop import fused
+from makemore_cli.config import Config
+from makemore_cli.engine import ENGINES, RunningStatistics
+from makemore_cli.errors import CheckFailedError, MakemoreError
+from makemore_cli.model import Sizes, initialise
+from makemore_cli.progress import Display
+from makemore_cli.run import load_checkpoint
+from makemore_cli.start import start
+from makemore_cli.train import Summary, train
+
+from .conftest import DEVICES, problem
+
+
+def tiny(*settings: str) -> Config:
+    return configuration.load(configuration.find("tiny"), settings)
+
+
+def run(config: Config, folder: Path, **options) -> Summary:
+    return train(config, folder, Display(), **options)
+
+
+def losses(folder: Path) -> list[float]:
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    steps = [record for record in records if "loss" in record]
+    assert [record["step"] for record in steps] == list(range(1, len(steps) + 1))
+    return [record["loss"] for record in steps]
+
+
+def test_the_stream_of_numbers_is_the_lectures() -> None:
+    """One generator draws C, W1, b1, W2, b2 and then each batch, exactly as the notebook's lines do."""
+    g = torch.Generator().manual_seed(2147483647)
+    C = torch.randn((27, 10), generator=g)
+    W1 = torch.randn((3 * 10, 200), generator=g) * (5 / 3) / ((10 * 3) ** 0.5)
+    b1 = torch.randn(200, generator=g) * 0.1
+    W2 = torch.randn((200, 27), generator=g) * 0.1
+    b2 = torch.randn(27, generator=g) * 0.1
+
+    begun = start(Config())
+    p = begun.parameters
+    assert p.b1 is not None
+    for ours, lectures in ((p.C, C), (p.W1, W1), (p.b1, b1), (p.W2, W2), (p.b2, b2)):
+        assert torch.equal(ours, lectures)
+    n = len(begun.dataset.train)
+    drawn = [begun.batches(steps) for steps in (1, 2, 5)]
+    for x, y in zip(torch.cat([X for X, _ in drawn]), torch.cat([Y for _, Y in drawn]), strict=True):
+        index = torch.randint(0, n, (32,), generator=g).numpy()
+        X, Y = begun.dataset.train.examples(index)
+        assert x.tolist() == X.tolist()
+        assert y.tolist() == Y.tolist()
+
+
+def test_initial_values_have_the_lectures_spread() -> None:
+    p, _ = initialise(Sizes(27, 3, 10, 4000), 1)
+    assert p.b1 is not None
+    for view, mean, std in (
+        (p.C, 0, 1),
+        (p.W1, 0, 5 / 3 / 30**0.5),
+        (p.b1, 0, 0.1),
+        (p.W2, 0, 0.1),
+        (p.bngain, 1, 0.1),
+        (p.bnbias, 0, 0.1),
+    ):
+        assert view.std().item() == pytest.approx(std, rel=0.1)
+        assert view.mean().item() == pytest.approx(mean, abs=4 * std / view.numel() ** 0.5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("first_bias", [True, False])
+@pytest.mark.parametrize("running", [True, False])
+def test_engines_agree(running: bool, first_bias: bool, device: str) -> None:
+    """The same parameters, losses and running statistics, step after step, in float64 nearly to the last bit."""
+    results = []
+    for make in ENGINES.values():
+        p, X, Y = problem(n=300, first_bias=first_bias, dtype=torch.float64, device=device)
+        statistics = RunningStatistics(torch.zeros_like(p.bngain), torch.ones_like(p.bngain), 0.1) if running else None
+        engine = make(p, statistics, 1e-5)
+        result = engine.run(X.view(10, 30, -1), Y.view(10, 30), [0.1] * 5 + [0.01] * 5)
+        results.append((result, p.flat, statistics))
+    first = results[0]
+    for other in results[1:]:
+        torch.testing.assert_close(other[0], first[0], rtol=1e-12, atol=0)
+        torch.testing.assert_close(other[1], first[1], rtol=0, atol=1e-12)
+        if running:
+            torch.testing.assert_close(other[2].mean, first[2].mean, rtol=0, atol=1e-12)
+            torch.testing.assert_close(other[2].var, first[2].var, rtol=1e-12, atol=0)
+
+
+def test_the_first_2000_losses_agree_between_engines(tmp_path: Path) -> None:
+    config = configuration.load(configuration.find("lecture"), ["train.steps=2000"])
+    both = []
+    for engine in ("tensor", "autograd"):
+        run(configuration.override(config, train__engine=engine), tmp_path / engine)
+        both.append(losses(tmp_path / engine))
+    assert len(both[0]) == 2000
+    assert np.abs(np.subtract(*both)).max() < 1e-4
+
+
+@pytest.mark.parametrize("engine", ["tensor", "autograd"])
+@pytest.mark.parametrize("more", [[], ["model.batchnorm.statistics=running", "model.first_bias=false"]])
+def test_a_run_repeats_bit_by_bit(engine: str, more: list[str], tmp_path: Path) -> None:
+    """Also with chunks that end elsewhere: evaluating, sampling and saving on the way change nothing."""
+    config = tiny("train.steps=300", f"train.engine={engine}", *more)
+    busy = tiny(
+        "train.steps=300",
+        f"train.engine={engine}",
+        *more,
+        "train.eval_every=70",
+        "train.sample_every=110",
+        "train.checkpoint_every=90",
+    )
+    first = run(config, tmp_path / "first")
+    second = run(config, tmp_path / "second")
+    third = run(busy, tmp_path / "third")
+    assert first.loss == second.loss == third.loss
+    assert first.samples == second.samples == third.samples
+    files = [(tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("first", "second")]
+    assert files[0] == files[1]
+    assert losses(tmp_path / "first") == losses(tmp_path / "third")
+    ours, theirs = (load_checkpoint(tmp_path / name).model for name in ("first", "third"))
+    assert torch.equal(ours.parameters.flat, theirs.parameters.flat)
+
+
+def test_another_seed_is_another_run(tmp_path: Path) -> None:
+    runs = [run(tiny("train.steps=20", f"train.seed={seed}"), tmp_path / str(seed)).loss for seed in (1, 2)]
+    assert runs[0] != runs[1]
+
+
+def test_what_a_run_folder_holds(trained: Path) -> None:
+    assert sorted(path.name for path in trained.iterdir()) == [
+        "checkpoint.safetensors",
+        "config.yaml",
+        "metrics.jsonl",
+        "summary.json",
+    ]
+    summary = json.loads((trained / "summary.json").read_text())
+    assert len(losses(trained)) == summary["steps"] == 2000
+    assert losses(trained)[0] > 3.2  # nearly log 27 = 3.30, as nothing is learned yet
+    assert summary["loss"]["val"] < 2.6
+    last = json.loads((trained / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last == {"step": 2000, "eval": summary["loss"]}
+
+
+def test_loss_over_distinct_contexts_is_the_plain_mean(trained: Path) -> None:
+    checkpoint = load_checkpoint(trained)
+    data = start(checkpoint.config).dataset
+    X, Y = (torch.from_numpy(a.astype(np.int64)) for a in data.val.examples(np.arange(len(data.val))))
+    plain = torch.nn.functional.cross_entropy(checkpoint.model.to(dtype=torch.float64).logits(X), Y).item()
+    assert evaluate.loss(checkpoint.model, data.val) == pytest.approx(plain, abs=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 1000, 1 << 22])
+def test_calibration_is_the_plain_mean_and_unbiased_variance(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many rows are taken at a time."""
+    monkeypatch.setattr(evaluate, "ROWS", rows * 16)
+    p, _ = initialise(Sizes(27, 2, 3, 16), 5)
+    data = start(tiny("model.context_length=2")).dataset
+    X, _ = data.val.examples(np.arange(len(data.val)))
+    hprebn = p.C.double()[torch.from_numpy(X.astype(np.int64))].flatten(1) @ p.W1.double() + p.b1.double()
+    model = evaluate.calibrate(p, data.val)
+    torch.testing.assert_close(model.bnmean.double(), hprebn.mean(0, keepdim=True), rtol=0, atol=1e-6)
+    torch.testing.assert_close(model.bnvar.double(), hprebn.var(0, keepdim=True), rtol=1e-6, atol=0)
+
+
+def test_running_statistics_come_near_the_calibrated_ones(tmp_path: Path) -> None:
+    settings = ["train.steps=1000", "optim.lr=0.01"]
+    calibrated = run(tiny(*settings), tmp_path / "calibrated")
+    running = run(
+        tiny(*settings, "model.batchnorm.statistics=running", "model.batchnorm.momentum=0.01"), tmp_path / "running"
+    )
+    assert running.loss["val"] == pytest.approx(calibrated.loss["val"], abs=0.02)
+    assert running.loss["val"] != calibrated.loss["val"]
+
+
+def test_crosscheck_lets_right_gradients_pass(tmp_path: Path) -> None:
+    plain = run(tiny("train.steps=50"), tmp_path / "plain")
+    checked = run(tiny("train.steps=50"), tmp_path / "checked", crosscheck_every=7)
+    assert checked.loss == plain.loss
+
+
+def test_crosscheck_stops_at_a_wrong_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line goes wrong in mid-run; the next check names the tensor and leaves no checkpoint."""
+    right, calls = fused.batchnorm_backward, 0
+
+    def wrong(*arguments):
+        nonlocal calls  # one a step and one a check
+        calls += 1
+        dhprebn, dbngain, dbnbias = right(*arguments)
+        return dhprebn, dbngain, dbnbias * (1 if calls < 30 else -1)
+
+    monkeypatch.setattr(fused, "batchnorm_backward", wrong)
+    with pytest.raises(CheckFailedError, match=r"^step 31: the hand-written gradient disagrees .* bnbias \(1, 32\)"):
+        run(tiny("train.steps=100"), tmp_path / "run", crosscheck_every=10)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_a_loss_that_explodes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MakemoreError, match=r"step \d+: the loss is (nan|inf); try a smaller learning rate"):
+        run(tiny("optim.lr=1e30", "train.steps=200"), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_float64_trains_too(tmp_path: Path) -> None:
+    single = run(tiny("train.steps=100"), tmp_path / "single")
+    double = run(tiny("train.steps=100", "train.dtype=float64"), tmp_path / "double")
+    assert double.loss["val"] == pytest.approx(single.loss["val"], abs=1e-5)
+    assert load_checkpoint(tmp_path / "double").model.parameters.flat.dtype == torch.float64
