@@ -19,7 +19,7 @@ def cached_names() -> Path:
     return Path(os.environ.get("MAKEMORE_CACHE") or pooch.os_cache("makemore")) / "names.txt"
 
 
-def get_names(url: str = URL, sha256: str = SHA256) -> Path:
+def get_names(url: str = URL) -> Path:
     """Fetch the lecture's names unless they are there already, whole; nothing half-fetched stays.
 
     Raises MakemoreError where they can't be had or are not what they should be.
@@ -32,7 +32,7 @@ def get_names(url: str = URL, sha256: str = SHA256) -> Path:
     try:
         pooch.retrieve(
             url,
-            known_hash=f"sha256:{sha256}",
+            known_hash=f"sha256:{SHA256}",
             fname=target.name,
             path=target.parent,
             downloader=pooch.HTTPDownloader(timeout=TIMEOUT),

@@ -1,0 +1,187 @@
+"""The run folder and the checkpoint: whole, equal bytes for equal runs, refused when damaged, never unpickled."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from makemore_cli import run as runs
+from makemore_cli.config import Config
+from makemore_cli.errors import MakemoreError
+from makemore_cli.run import Run, from_bytes, load_checkpoint, to_bytes
+
+
+@pytest.fixture
+def content(trained: Path) -> bytes:
+    return (trained / runs.CHECKPOINT).read_bytes()
+
+
+def split(content: bytes) -> tuple[dict, bytes]:
+    """Header and tensors of a safetensors file."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def join(header: dict, tensors: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + tensors
+
+
+def about(header: dict) -> dict:
+    return json.loads(header["__metadata__"]["makemore"])
+
+
+def test_a_checkpoint_round_trips_to_the_same_bytes(content: bytes, trained: Path) -> None:
+    checkpoint = load_checkpoint(trained)
+    assert to_bytes(checkpoint) == content
+    again = from_bytes(to_bytes(checkpoint), Path("again"))
+    assert torch.equal(again.model.parameters.flat, checkpoint.model.parameters.flat)
+    assert (again.config, again.vocabulary, again.step) == (checkpoint.config, checkpoint.vocabulary, 2000)
+    assert load_checkpoint(trained / runs.CHECKPOINT).config == checkpoint.config
+
+
+def test_it_is_a_plain_safetensors_file_with_the_lectures_names(content: bytes) -> None:
+    header, _ = split(content)
+    assert {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"} == {
+        "C": [27, 4],
+        "W1": [12, 32],
+        "b1": [32],
+        "W2": [32, 27],
+        "b2": [27],
+        "bngain": [1, 32],
+        "bnbias": [1, 32],
+        "bnmean": [1, 32],
+        "bnvar": [1, 32],
+    }
+    assert about(header)["letters"] == "abcdefghijklmnopqrstuvwxyz"
+
+
+@given(cut=st.integers(0, 10**6))
+@settings(max_examples=100)
+def test_a_checkpoint_cut_short_is_refused(content: bytes, cut: int) -> None:
+    with pytest.raises(MakemoreError, match="not a whole safetensors checkpoint"):
+        from_bytes(content[: cut % len(content)], Path("cut"))
+
+
+@given(at=st.integers(0, 10**6), bit=st.integers(0, 7))
+@settings(max_examples=200)
+def test_a_flipped_bit_is_refused_or_is_still_a_checkpoint(content: bytes, at: int, bit: int) -> None:
+    damaged = bytearray(content)
+    damaged[at % len(content)] ^= 1 << bit
+    refusal = None
+    try:
+        checkpoint = from_bytes(bytes(damaged), Path("damaged"))
+    except MakemoreError as error:
+        refusal = str(error)
+    if refusal is None:
+        assert checkpoint.model.parameters.flat.isfinite().all()
+    else:
+        assert refusal.startswith("damaged: ")
+        assert "\n" not in refusal
+
+
+class Bomb:
+    """Would run code if anybody unpickled it."""
+
+    exploded = False
+
+    def __reduce__(self):
+        return (setattr, (Bomb, "exploded", True))
+
+
+def test_a_pickle_is_refused_and_never_loaded(tmp_path: Path) -> None:
+    plain, zipped = tmp_path / "plain.pt", tmp_path / "zipped.pt"
+    plain.write_bytes(pickle.dumps(Bomb()))
+    torch.save({"C": torch.zeros(3), "bomb": Bomb()}, zipped)
+    for path in (plain, zipped):
+        with pytest.raises(MakemoreError, match="it looks like a pickle, which is never loaded"):
+            load_checkpoint(path)
+    assert not Bomb.exploded
+
+
+def _without(header: dict, name: str) -> dict:
+    header[name] = header[name]
+    return {("other" if key == name else key): value for key, value in header.items()}
+
+
+def _about(header: dict, **changes) -> dict:
+    value = {k: v for k, v in (about(header) | changes).items() if v is not None}
+    return header | {"__metadata__": {"makemore": json.dumps(value)}}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h | {"__metadata__": {}}, "a safetensors file, but not a checkpoint of makemore"),
+        (lambda h: h | {"__metadata__": {"makemore": "[]"}}, "not a checkpoint of makemore"),
+        (lambda h: _about(h, format="makemore/9"), "not a checkpoint of makemore"),
+        (lambda h: _about(h, letters=None), "its vocabulary is missing"),
+        (lambda h: _about(h, letters="zyx"), "its vocabulary is missing or not in order"),
+        (lambda h: _about(h, letters="abc"), "tensor C is (27, 4) float32, but its configuration says (4, 4) float32"),
+        (lambda h: _about(h, step=None), "its step or its data's checksum is missing"),
+        (lambda h: _about(h, config=None), "its configuration: "),
+        (lambda h: _about(h, config={"model": {"hidden_size": "x"}}), "model.hidden_size: should be a valid integer"),
+        (lambda h: _about(h, config=Config().model_dump()), "tensor C is (27, 4) float32"),
+        (lambda h: _without(h, "W2"), "has no tensor W2"),
+        (lambda h: h | {"C": h["C"] | {"dtype": "I32"}}, "tensor C is (27, 4) int32"),
+        (lambda h: h | {"C": h["C"] | {"shape": [4, 27]}}, "tensor C is (4, 27) float32"),
+        (lambda h: h | {"C": h["C"] | {"shape": [27, 5]}}, "not a whole safetensors checkpoint"),
+    ],
+)
+def test_a_checkpoint_of_another_kind_is_refused(content: bytes, change, message: str) -> None:
+    header, tensors = split(content)
+    with pytest.raises(MakemoreError) as error:
+        from_bytes(join(change(header), tensors), Path("other"))
+    assert message in str(error.value)
+    assert str(error.value).startswith("other: ")
+
+
+def test_numbers_that_are_not_finite_are_refused(content: bytes) -> None:
+    header, tensors = split(content)
+    start = header["W1"]["data_offsets"][0]
+    spoilt = tensors[:start] + struct.pack("<f", float("nan")) + tensors[start + 4 :]
+    with pytest.raises(MakemoreError, match="tensor W1 holds numbers that are not finite"):
+        from_bytes(join(header, spoilt), Path("spoilt"))
+
+
+def test_a_folder_is_never_lost(tmp_path: Path) -> None:
+    with pytest.raises(MakemoreError, match="holds other things than a run"):
+        Run.create(_with(tmp_path / "thesis", "thesis.tex"), overwrite=True)
+    with pytest.raises(MakemoreError, match="holds a run already; give another folder with --out, or --overwrite it"):
+        Run.create(_with(tmp_path / "run", runs.CONFIG))
+    with pytest.raises(MakemoreError, match="is a file"):
+        Run.create(_with(tmp_path / "folder", "file") / "file", overwrite=True)
+    with pytest.raises(MakemoreError, match="can't make the run folder"):
+        Run.create(tmp_path / "folder" / "file" / "run")
+    Run.create(tmp_path / "run", overwrite=True)
+    (tmp_path / "empty").mkdir()
+    Run.create(tmp_path / "empty")
+    Run.create(tmp_path / "a" / "new" / "one")
+    assert (tmp_path / "thesis" / "thesis.tex").read_text() == "mine"
+
+
+def _with(folder: Path, name: str) -> Path:
+    folder.mkdir()
+    (folder / name).write_text("mine")
+    return folder
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    runs.write_atomically(path, b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runs.os, "fsync", full)
+    with pytest.raises(MakemoreError, match=r"file: can't write: No space left on device"):
+        runs.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
