@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -179,8 +179,7 @@ def sample(
     if as_json:
         _print_json({"names": names, "kinds": kinds})
     else:
-        sys.stdout.writelines(f"{name}\n" for name in names)
-        sys.stdout.flush()
+        _print_lines(names)
     if kinds is None:
         _remark(f"can't tell which names are new: {sampled.reason}")
     else:
@@ -270,6 +269,16 @@ def data_get(
     _remark("verified; use it with --data lecture")
 
 
+def _print_lines(lines: Iterable[str]) -> None:
+    try:
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has enough, as in `makemore sample RUN | head`; nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(128 + 13) from None  # as if ended by SIGPIPE
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False))
 
@@ -297,8 +306,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _remark("makemore: interrupted")
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has enough; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     return code if isinstance(code, int) else 0

@@ -1,0 +1,399 @@
+"""The commands as people use them: what they print where, what they return, and what they say of mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from makemore_cli import __version__
+from makemore_cli.backprop import fused
+
+from .conftest import NAMES, Cli
+
+COMMANDS = [[], ["train"], ["sample"], ["gradcheck"], ["eval"], ["data"], ["data", "get"]]
+NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+
+
+def makemore(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    """A real process."""
+    command = [sys.executable, "-m", "makemore_cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+def snapshot(folder: Path) -> dict[str, bytes | None]:
+    """Every file below a folder, and what it holds."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_help_has_an_example_that_is_a_command(command: list[str], cli: Cli) -> None:
+    result = cli(*command, "--help")
+    assert result.code == 0
+    text = " ".join(result.out.split())
+    assert f"Usage: {' '.join(['makemore', *command])}" in text
+    assert "Example: makemore " in text
+
+
+def test_help_and_version(cli: Cli) -> None:
+    assert cli().out == cli("--help").out == cli("-h").out
+    assert cli("--version").out == f"makemore {__version__}\n"
+
+
+def test_train_prints_a_summary_and_samples(cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "--config", "tiny", "--out", tmp_path / "run", "--steps", 30)
+    assert result.code == 0
+    assert re.search(r"^train loss +3\.\d{4}", result.out)
+    assert re.search(r"^parameters +1,479", result.out, re.MULTILINE)
+    assert "114,412 / 14,353 / 14,311 examples" in result.err
+    assert re.search(r"^step 30/30  loss \d\.\d{4}  lr 0\.2  [\d,]+ steps/s  0 s left$", result.err, re.MULTILINE)
+    assert "\x1b" not in result.out + result.err
+
+
+def test_train_json_is_one_object(cli: Cli, tmp_path: Path) -> None:
+    result = cli("train", "--config", "tiny", "--out", tmp_path / "run", "--steps", 30, "--json", "--quiet")
+    summary = json.loads(result.out)
+    assert result.err == ""
+    assert list(summary) == [
+        "run", "engine", "device", "steps", "parameters", "seconds", "steps_per_second", "loss", "samples",
+    ]  # fmt: skip
+    assert list(summary["loss"]) == ["train", "val", "test"]
+    assert (summary["engine"], summary["steps"], summary["parameters"]) == ("tensor", 30, 1479)
+    assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
+
+
+def test_train_takes_every_option(cli: Cli, tmp_path: Path, names_file: Path) -> None:
+    options = f"""--data {names_file} --out {tmp_path}/run --set optim.lr=0.05 --set model.hidden_size=8 --device cpu
+        --engine autograd --seed 5 --steps 12 --crosscheck 4 --set train.eval_every=5 --set train.sample_every=6"""
+    result = cli("train", "--config", "tiny", *options.split())
+    assert result.code == 0, result.err
+    assert re.search(r"^step 5: loss \d\.\d+ train, \d\.\d+ val$", result.err, re.MULTILINE)
+    assert re.search(r"^step 6: \S+", result.err, re.MULTILINE)
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    for line in (f"path: {names_file}", "lr: 0.05", "hidden_size: 8", "engine: autograd", "seed: 5", "steps: 12"):
+        assert line in config
+    # The resolved configuration is one that can be trained again.
+    again = cli("train", "--config", tmp_path / "run" / "config.yaml", "--out", tmp_path / "again", "-q")
+    assert again.code == 0
+    first, second = ((tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("run", "again"))
+    assert first == second
+
+
+def test_the_default_run_folder_is_named_after_the_configuration(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("train: {steps: 3}\nmodel: {hidden_size: 4}\n")
+    assert cli("train", "--config", "mine.yaml", "-q").code == 0
+    assert cli("train", "--steps", 3, "-q").code == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mine", "quickstart"]
+
+
+def test_overwrite_replaces_a_run(cli: Cli, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        result = cli("train", "--config", "tiny", "--steps", 3, "--seed", seed, "--out", tmp_path, "--overwrite", "-q")
+        assert result.code == 0, result.err
+    assert "seed: 2" in (tmp_path / "config.yaml").read_text()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_sample(cli: Cli, trained: Path) -> None:
+    result = cli("sample", trained, "-n", 30)
+    assert result.code == 0
+    names = result.out.splitlines()
+    assert len(names) == 30
+    counts = re.fullmatch(
+        r"(\d+) of 30 stand in the training names, (\d+) in the held-out ones, (\d+) are new\n", result.err
+    )
+    assert counts
+    assert sum(map(int, counts.groups())) == 30
+    # The names that training ended with are the first of them.
+    assert json.loads((trained / "summary.json").read_text())["samples"] == names[:10]
+    assert cli("sample", trained / "checkpoint.safetensors", "-n", 30).out == result.out
+    assert cli("sample", trained, "-n", 30, "--seed", 1).out != result.out
+
+    as_json = json.loads(cli("sample", trained, "-n", 30, "--json").out)
+    assert as_json["names"] == names
+    assert list(as_json["kinds"].values()) == [int(count) for count in counts.groups()]
+
+
+def test_sample_new_says_why_it_cannot(cli: Cli, trained: Path) -> None:
+    result = cli("sample", trained, "-n", 3, "--new", "--temperature", 0, "--max-length", 4)
+    assert result.code == 0
+    assert len(result.out.splitlines()) <= 1
+    assert "of 3: 3,000 draws brought no more different new names; try a higher --temperature" in result.err
+
+
+def test_sample_without_the_data(cli: Cli, tmp_path: Path, names_file: Path) -> None:
+    """The checkpoint is enough to sample from; only what is new can't be told."""
+    run = tmp_path / "run"
+    assert cli("train", "--config", "tiny", "--data", names_file, "--steps", 9, "--out", run, "-q").code == 0
+    whole = cli("sample", run)
+    names_file.write_text("\n".join([*NAMES, "alma"]))
+    changed = cli("sample", run)
+    assert changed.out == whole.out
+    assert (
+        changed.err == f"can't tell which names are new: {names_file}: has changed since the model was trained on it\n"
+    )
+    assert "has changed since the model was trained on it" in cli("eval", run).err
+    names_file.unlink()
+    gone = cli("sample", run)
+    assert (gone.code, gone.out) == (0, whole.out)
+    assert gone.err.startswith(f"can't tell which names are new: {names_file}: no such file")
+    refused = cli("sample", run, "--new")
+    assert refused.code == 2
+    assert refused.err.startswith(f"makemore: --new: can't tell which names are new: {names_file}: no such file")
+
+
+def test_eval(cli: Cli, trained: Path, names_file: Path) -> None:
+    summary = json.loads((trained / "summary.json").read_text())
+    result = json.loads(cli("eval", trained, "--json").out)
+    assert result["loss"] == summary["loss"]
+    assert result["examples"] == {"train": 114_412, "val": 14_353, "test": 14_311}
+    assert cli("eval", trained).out.startswith(f"train loss {summary['loss']['train']:.4f} over 114,412 examples\n")
+    other = json.loads(cli("eval", trained, "--data", names_file, "--json").out)
+    assert other["data"] == str(names_file)
+    assert sum(other["examples"].values()) == sum(len(name) + 1 for name in NAMES)
+
+
+def test_gradcheck_passes_and_fails(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = cli("gradcheck", "--config", "lecture", "--set", "model.hidden_size=64")
+    assert right.code == 0
+    assert "All agree: 37 of 37 gradients, 30 of 30 backward lines alone." in right.out
+    assert cli("gradcheck", "--run", trained, "--json", "--device", "cpu").code == 0
+    assert cli("gradcheck", "--set", "train.dtype=float64", "--set", "model.first_bias=false").code == 0
+
+    cross_entropy = fused.cross_entropy
+    monkeypatch.setattr(fused, "cross_entropy", lambda logits, Y: (cross_entropy(logits, Y)[0], logits))
+    wrong = cli("gradcheck", "--json")
+    assert wrong.code == 1
+    report = json.loads(wrong.out)
+    assert not report["ok"]
+    assert [s["name"] for s in report["sections"] if not s["ok"]] == ["fused cross-entropy", "training pass"]
+    shown = cli("gradcheck")
+    assert shown.code == 1
+    assert "wrong: fused cross-entropy: the first gradient that disagrees is logits (32, 27)" in shown.out
+    assert "They disagree" in shown.out
+
+
+# Mistakes: one line, exit code 2, and nothing on disk is other than it was.
+
+WRONG = [  # what is wrong, the command, and how its message begins; @ is a folder of things to go wrong with
+    ("a missing file", "train --data @/none.txt", "@/none.txt: no such file; give a text file with one name a line"),
+    ("a folder as data", "train --data @", "@: is a folder"),
+    ("an empty file", "train --data @/empty.txt", "@/empty.txt: holds no name; at least 6 are needed"),
+    ("not UTF-8", "train --data @/latin1.txt", "@/latin1.txt, line 3: not UTF-8"),
+    ("one name only", "train --data @/one.txt", "@/one.txt: holds only 1 name; at least 6 are needed"),
+    ("the sign in a name", "train --data @/dot.txt", "@/dot.txt, line 2: a name may not hold '.'"),
+    ("a missing configuration", "train --config @/no.yaml", "@/no.yaml: no such configuration"),
+    ("an unknown key", "train --config @/key.yaml", "@/key.yaml: optim.lrr: unknown key; did you mean lr?"),
+    (
+        "a wrong type",
+        "train --config @/type.yaml",
+        "@/type.yaml: model.hidden_size: should be a valid integer, but is 'big'",
+    ),
+    (
+        "a negative learning rate",
+        "train --set optim.lr=-1",
+        "--set optim.lr=-1: optim.lr: should be greater than or equal to 0, but is -1",
+    ),
+    (
+        "an unknown setting",
+        "train --set train.stepz=1",
+        "--set train.stepz=1: train.stepz: unknown key; did you mean steps?",
+    ),
+    ("no value", "train --set optim.lr", "--set optim.lr: write key=value"),
+    ("no steps", "train --steps 0", "--steps 0: train.steps: should be greater than or equal to 1, but is 0"),
+    ("a negative seed", "train --seed -4", "--seed -4: train.seed: should be greater than or equal to 0, but is -4"),
+    (
+        "a batch of one",
+        "train --set train.batch_size=1",
+        "--set train.batch_size=1: train.batch_size: should be greater than or equal to 2",
+    ),
+    (
+        "an unknown engine",
+        "train --engine jax",
+        "--engine jax: train.engine: should be 'auto', 'tensor' or 'autograd', but is 'jax'",
+    ),
+    (
+        "an unknown device",
+        "train --device tpu",
+        "--device tpu: train.device: should be auto, cpu, cuda or cuda:N, but is 'tpu'",
+    ),
+    (
+        "a run that exists",
+        "train --config tiny --out @/run",
+        "@/run: holds a run already; give another folder with --out, or --overwrite it",
+    ),
+    ("a folder of other things", "train --config tiny --out @ --overwrite", "@: holds other things than a run"),
+    ("a file as a folder", "train --config tiny --out @/one.txt", "@/one.txt: is a file"),
+    ("no run", "sample @/none", "@/none: no such run"),
+    ("a folder that is no run", "sample @/folder", "@/folder: holds no checkpoint.safetensors"),
+    ("cut short", "sample @/cut.safetensors", "@/cut.safetensors: not a whole safetensors checkpoint"),
+    ("another format", "sample @/one.txt", "@/one.txt: not a whole safetensors checkpoint"),
+    ("a pickle", "sample @/model.pt", "@/model.pt: not a whole safetensors checkpoint"),
+    ("eval of a pickle", "eval @/model.pt", "@/model.pt: not a whole safetensors checkpoint"),
+    ("gradcheck of a pickle", "gradcheck --run @/model.pt", "@/model.pt: not a whole safetensors checkpoint"),
+    ("letters unknown to the model", "eval @/run --data @/greek.txt", "@/greek.txt, line 1: the model knows no"),
+    ("a prefix unknown to the model", "sample @/run --prefix aß", "'aß': the model knows no 'ß'; its letters are"),
+    (
+        "a negative temperature",
+        "sample @/run --temperature -1",
+        "--temperature -1.0: give 0 (always the likeliest letter) or more",
+    ),
+    ("top-k of nothing", "sample @/run --top-k 0", "--top-k 0: give at least 1"),
+    ("no length", "sample @/run --max-length 0", "--max-length 0: give at least 1"),
+    (
+        "a seed too large",
+        "sample @/run --seed 99999999999999999999",
+        "--seed 99999999999999999999: give a number from 0",
+    ),
+    ("two configurations", "gradcheck --run @/run --config tiny", "--run: has its own configuration"),
+    ("a run with settings", "gradcheck --run @/run --set optim.lr=1", "--run: has its own configuration"),
+]
+
+
+@pytest.fixture
+def mistakes(tmp_path: Path, trained: Path) -> Path:
+    """A folder of things to go wrong with."""
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin1.txt").write_bytes("\n".join(["ava", "mia", "zoë", *NAMES]).encode("latin-1"))
+    (tmp_path / "one.txt").write_text("emma\n")
+    (tmp_path / "dot.txt").write_text("\n".join(["ava", "st.john", *NAMES]))
+    (tmp_path / "greek.txt").write_text("\n".join(["ελενη"] * 6), encoding="utf-8")
+    (tmp_path / "key.yaml").write_text("optim: {lrr: 1}")
+    (tmp_path / "type.yaml").write_text("model: {hidden_size: big}")
+    (tmp_path / "folder").mkdir()
+    shutil.copytree(trained, tmp_path / "run")
+    content = (trained / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[: len(content) // 2])
+    (tmp_path / "model.pt").write_bytes(pickle.dumps({"C": [1.0, 2.0]}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "message"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+def test_a_mistake_is_told_in_one_line(
+    command: str, message: str, mistakes: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(mistakes)
+    before = snapshot(mistakes)
+    result = cli(*command.replace("@", str(mistakes)).split())
+    assert result.code == 2
+    assert result.out == ""
+    assert result.err.startswith("makemore: " + message.replace("@", str(mistakes)))
+    assert result.err.count("\n") == 1
+    assert snapshot(mistakes) == before
+
+
+@NO_CUDA
+@pytest.mark.parametrize("device", ["cuda", "cuda:3"])
+def test_no_cuda(device: str, cli: Cli, tmp_path: Path) -> None:
+    for command in (["train", "--out", tmp_path / "run"], ["gradcheck"]):
+        result = cli(*command, "--device", device)
+        assert result.code == 2
+        assert result.err == f"makemore: device {device}: PyTorch finds no CUDA device here; use --device cpu\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("frobnicate", "No such command 'frobnicate'"),
+        ("train --bogus", "No such option: --bogus"),
+        ("train --steps many", "Invalid value for '--steps'"),
+        ("train --crosscheck -1", "Invalid value for '--crosscheck'"),
+        ("train extra", "Got unexpected extra argument"),
+        ("sample", "Missing argument 'RUN'"),
+        ("data", "Missing command"),
+    ],
+)
+def test_usage_errors_are_one_line_too(arguments: str, message: str, cli: Cli) -> None:
+    result = cli(*arguments.split())
+    assert result.code == 2
+    assert message in result.err
+    assert re.search(r"; see `makemore.* --help`\n$", result.err)
+    assert result.err.count("\n") == 1
+
+
+# Real processes.
+
+
+def test_it_runs_as_a_module_and_from_anywhere(tmp_path: Path) -> None:
+    assert makemore("--version", cwd=tmp_path).stdout == f"makemore {__version__}\n"
+    result = makemore("train", "--config", "tiny", "--steps", 3, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs" / "tiny" / "checkpoint.safetensors").is_file()
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from makemore_cli.cli import main
+main(["--help"])
+print("torch" in sys.modules, "numpy" in sys.modules)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.endswith("False False\n")
+
+
+def test_a_reader_that_has_enough(trained: Path) -> None:
+    """`makemore sample RUN -n 100000 | head -1` ends without a word."""
+    command = [sys.executable, "-m", "makemore_cli", "sample", str(trained), "-n", "100000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().strip()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 141
+
+
+def test_the_bar_in_a_real_terminal(tmp_path: Path) -> None:
+    """On a terminal there is a moving bar with step, loss, learning rate, speed and time left."""
+    shown = in_terminal("train", "--config", "tiny", "--out", str(tmp_path / "run"), "--steps", "1500")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    assert re.search(r"step +1500/1500 .*loss \d\.\d{4}  lr 0\.2 +[\d,]+ steps/s  0 s left", plain)
+    assert "\x1b[?25l" in shown  # the cursor is hidden while the bar moves
+    assert "\x1b[?25h" in shown  # and comes back
+    assert "train loss" in plain
+
+
+def test_no_color(tmp_path: Path) -> None:
+    shown = in_terminal("gradcheck", "--config", "tiny", NO_COLOR="1")
+    assert "All agree" in shown
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
+    assert re.search(r"\x1b\[[0-9;]*3[0-7]m", in_terminal("gradcheck", "--config", "tiny"))
+
+
+def in_terminal(*arguments: str, **environment: str) -> str:
+    """All that a command shows on a terminal of 120 columns."""
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", **environment}
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(sys.executable, [sys.executable, "-m", "makemore_cli", *arguments], env)
+    shown, deadline = b"", time.monotonic() + 60
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([terminal], [], [], 1.0)
+        if ready:
+            try:
+                part = os.read(terminal, 65536)
+            except OSError:  # the other end is closed
+                break
+            if not part:
+                break
+            shown += part
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 0, shown.decode()
+    return shown.decode()
