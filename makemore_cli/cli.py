@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from makemore_cli import __version__
 from makemore_cli.errors import MakemoreError
+
+if TYPE_CHECKING:
+    from makemore_cli.train import Summary
 
 app = typer.Typer(
     name="makemore",
@@ -26,9 +29,8 @@ app = typer.Typer(
 data_app = typer.Typer(help="Data sets.", epilog="Example: makemore data get", rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
 
-# `X | None` would do from Python 3.10 on, but Typer reads these at run time.
 ConfigOption = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--config",
         "-c",
@@ -37,17 +39,17 @@ ConfigOption = Annotated[
     ),
 ]
 SetOption = Annotated[
-    Optional[list[str]],  # noqa: UP045
+    list[str] | None,
     typer.Option(
         "--set", metavar="KEY=VALUE", help="Change one setting, such as optim.lr=0.05; may be given several times."
     ),
 ]
 DeviceOption = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
 ]
 DataOption = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--data", metavar="FILE", help="Names, one a line; or bundled, or lecture (after `makemore data get`)."
     ),
@@ -72,22 +74,22 @@ def root(
     """Options that go before a command."""
 
 
-@app.command(epilog="Example: makemore train --config lecture --data lecture --set optim.lr=0.05 --out runs/slow")
+@app.command(epilog="Example: makemore train --config tiny --set optim.lr=0.05 --seed 7 --out runs/slow")
 def train(
     config: ConfigOption = None,
     data: DataOption = None,
     out: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--out", metavar="DIR", help="The run folder.", show_default="runs/<the configuration's name>"),
     ] = None,
     settings: SetOption = None,
     device: DeviceOption = None,
     engine: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--engine", metavar="ENGINE", help="auto, tensor (by hand) or autograd (to compare)."),
     ] = None,
-    seed: Annotated[Optional[int], typer.Option("--seed", help="Of the initial parameters and the batches.")] = None,  # noqa: UP045
-    steps: Annotated[Optional[int], typer.Option("--steps", help="How many to train.")] = None,  # noqa: UP045
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the initial parameters and the batches.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="How many to train.")] = None,
     crosscheck: Annotated[
         int,
         typer.Option(
@@ -127,24 +129,9 @@ def train(
     if as_json:
         _print_json(vars(summary))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table.grid(padding=(0, 2))
-    for split, loss in summary.loss.items():
-        table.add_row(f"{split} loss", f"{loss:.4f}")
-    table.add_row(
-        "steps", f"{summary.steps:,} in {progress.duration(summary.seconds)} ({summary.steps_per_second:,.0f} a second)"
-    )
-    table.add_row("parameters", f"{summary.parameters:,}")
-    table.add_row("engine", f"{summary.engine} on {summary.device}")
-    table.add_row("run folder", summary.run)
-    table.add_row("samples", summary.samples[0])
-    for name in summary.samples[1:]:
-        table.add_row("", name)
-    Console().print(table, highlight=False)
+    _print_summary(summary)
     if not quiet:
-        print(f"More names: makemore sample {summary.run}", file=sys.stderr)
+        _remark(f"More names: makemore sample {summary.run}")
 
 
 @app.command(epilog="Example: makemore sample runs/quickstart -n 1000 --prefix ma | sort | uniq -c | sort -n")
@@ -152,7 +139,7 @@ def sample(
     run: RunArgument,
     n: Annotated[int, typer.Option("-n", "--number", min=0, help="How many names.")] = 20,
     seed: Annotated[
-        Optional[int],  # noqa: UP045
+        int | None,
         typer.Option("--seed", help="The same seed gives the same names.", show_default="the run's + 10"),
     ] = None,
     temperature: Annotated[
@@ -198,7 +185,7 @@ def sample(
 def gradcheck(
     config: ConfigOption = None,
     run: Annotated[
-        Optional[Path],  # noqa: UP045
+        Path | None,
         typer.Option("--run", metavar="RUN", help="Check at a trained model's parameters, with its configuration."),
     ] = None,
     settings: SetOption = None,
@@ -267,6 +254,25 @@ def data_get(
 
     print(get_names(url or URL))
     _remark("verified; use it with --data lecture")
+
+
+def _print_summary(summary: Summary) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from makemore_cli.progress import duration
+
+    table = Table.grid(padding=(0, 2))
+    for split, loss in summary.loss.items():
+        table.add_row(f"{split} loss", f"{loss:.4f}")
+    speed = f"{summary.steps_per_second:,.0f} a second"
+    table.add_row("steps", f"{summary.steps:,} in {duration(summary.seconds)} ({speed})")
+    table.add_row("parameters", f"{summary.parameters:,}")
+    table.add_row("engine", f"{summary.engine} on {summary.device}")
+    table.add_row("run folder", summary.run)
+    for row, name in enumerate(summary.samples):
+        table.add_row("" if row else "samples", name)
+    Console().print(table, highlight=False, markup=False)
 
 
 def _print_lines(lines: Iterable[str]) -> None:

@@ -1,0 +1,126 @@
+"""What the README says is true: its commands run, its figures and names come out, its texts are the code's."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from makemore_cli import config as configuration
+from makemore_cli.backprop import steps
+from makemore_cli.cli import main
+from makemore_cli.config import Config
+
+from .conftest import Cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+NEEDS_NETWORK = ["makemore data get", "makemore train --config lecture --data lecture"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("makemore ")]
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which `makemore train` was run, as the README's first command does."""
+    folder = tmp_path_factory.mktemp("readme")
+    assert main(["train", "--quiet", "--out", str(folder / "runs" / "quickstart")]) == 0
+    return folder
+
+
+def test_the_two_commands_make_their_own_environment() -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines() if "venv" in line]
+    assert len(lines) == 2
+    assert all(line.startswith("python3 -m venv .venv && .venv/bin/pip install -e ") for line in lines)
+    assert lines[0].endswith(" && .venv/bin/makemore train")
+    assert lines[1].endswith(" && .venv/bin/pytest")
+
+
+def test_the_figures_and_names_to_expect(quickstart: Path) -> None:
+    """Losses to the second digit and most names, since another processor rounds otherwise."""
+    summary = json.loads((quickstart / "runs" / "quickstart" / "summary.json").read_text())
+    expected = blocks("text")[0]
+    for split in ("train", "val", "test"):
+        promised = re.search(rf"^{split} loss +(\d\.\d{{4}})$", expected, re.MULTILINE)
+        assert promised
+        assert summary["loss"][split] == pytest.approx(float(promised[1]), abs=0.005)
+    assert f"parameters  {summary['parameters']:,}\n" in expected
+    names = re.findall(r"^(?:samples)? +([a-z]+)$", expected, re.MULTILINE)
+    assert len(names) == 10
+    assert sum(ours == promised for ours, promised in zip(summary["samples"], names, strict=True)) >= 7
+
+
+def test_every_command_runs(quickstart: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(quickstart)
+    assert set(NEEDS_NETWORK) <= set(commands())
+    for command in commands():
+        if command not in NEEDS_NETWORK:
+            result = cli(*shlex.split(command)[1:])
+            assert result.code == 0, f"{command}: {result.err}"
+
+
+def test_the_step_it_shows_is_the_code() -> None:
+    shown = next(block for block in blocks("python") if block.startswith("step("))
+    source = inspect.getsource(steps)
+    assert re.sub(r"\s+", " ", shown.strip()) in re.sub(r"\s+", " ", source)
+
+
+def test_its_counts_are_the_codes() -> None:
+    assert f"its {sum(len(s.backward) for s in steps.STEPS)} backward lines" in README
+    assert len(steps.STEPS) == 20
+    assert "One of its twenty steps" in README
+
+
+def test_the_table_of_keys_is_the_schema() -> None:
+    """Every key of the configuration has a row, and no row is of a key that there isn't."""
+    rows = re.findall(r"^\| (`(?:data|model|optim|train)\..*?) \|", README, re.MULTILINE)
+    named = set()
+    for row in rows:
+        keys = re.findall(r"`([\w.]+)`", row)
+        section = keys[0].rpartition(".")[0]
+        named |= {key if "." in key else f"{section}.{key}" for key in keys}
+    everything = yaml.safe_load(configuration.dump(Config()))
+
+    def leaves(value: object, path: str) -> set[str]:
+        if not isinstance(value, dict) or path == "optim.schedule":
+            return {path}
+        return {leaf for key, inner in value.items() for leaf in leaves(inner, f"{path}.{key}".lstrip("."))}
+
+    assert named == leaves(everything, "")
+
+
+def test_the_tree_names_every_module() -> None:
+    modules = {path.name for path in (ROOT / "makemore_cli").rglob("*.py")} - {"__init__.py", "__main__.py"}
+    tree = README[README.index("    makemore_cli/") :]
+    unnamed = {module for module in modules if module not in tree}
+    inside = {path.name for path in (ROOT / "makemore_cli" / "gradcheck").glob("*.py")}
+    assert unnamed - inside <= {"errors.py", "resources.py"}
+
+
+def test_the_data_readme_and_the_rebuilt_names() -> None:
+    """`data/rebuild.py` gives the very file again, with the Faker that is pinned."""
+    spec = importlib.util.spec_from_file_location("rebuild", ROOT / "data" / "rebuild.py")
+    assert spec
+    assert spec.loader
+    rebuild = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rebuild)
+    content = (ROOT / "data" / "names.txt").read_bytes()
+    assert rebuild.build() == content
+    text = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    assert f"{len(content.splitlines()):,} given names" in text
+    assert f"{len(content):,} bytes" in text
+    assert rebuild.fold("Ng'ang'a") == "nganga"
+    assert rebuild.fold("Ástþór") == "astthor"
