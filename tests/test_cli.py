@@ -176,12 +176,12 @@ def test_gradcheck_passes_and_fails(cli: Cli, trained: Path, monkeypatch: pytest
 
     cross_entropy = fused.cross_entropy
     monkeypatch.setattr(fused, "cross_entropy", lambda logits, Y: (cross_entropy(logits, Y)[0], logits))
-    wrong = cli("gradcheck", "--json")
+    wrong = cli("gradcheck", "--config", "lecture", "--json")
     assert wrong.code == 1
     report = json.loads(wrong.out)
     assert not report["ok"]
     assert [s["name"] for s in report["sections"] if not s["ok"]] == ["fused cross-entropy", "training pass"]
-    shown = cli("gradcheck")
+    shown = cli("gradcheck", "--config", "lecture")
     assert shown.code == 1
     assert "wrong: fused cross-entropy: the first gradient that disagrees is logits (32, 27)" in shown.out
     assert "They disagree" in shown.out
