@@ -17,6 +17,8 @@ from makemore_cli.errors import MakemoreError
 if TYPE_CHECKING:
     from makemore_cli.train import Summary
 
+INTERRUPTED = 130  # what Typer makes of Ctrl-C
+
 app = typer.Typer(
     name="makemore",
     help="Train the makemore character MLP with gradients written by hand, sample from it, and check the gradients.",
@@ -309,7 +311,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = context.command_path if context is not None else "makemore"
         _remark(f"{command}: {' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`")
         return 2
-    except (KeyboardInterrupt, typer.Abort):
+    if code == INTERRUPTED:
         _remark("makemore: interrupted")
-        return 130
     return code if isinstance(code, int) else 0

@@ -9,6 +9,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -357,6 +358,17 @@ def test_a_reader_that_has_enough(trained: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait(timeout=60) == 141
+
+
+def test_ctrl_c(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "makemore_cli", "train", "--config", "lecture", "--out", str(tmp_path / "run")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("step "):
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read().endswith("makemore: interrupted\n")
+        assert process.wait(timeout=60) == 130
 
 
 def test_the_bar_in_a_real_terminal(tmp_path: Path) -> None:
