@@ -183,12 +183,37 @@ def sample(
         )
 
 
-@app.command(epilog="Example: makemore gradcheck --config lecture --set model.hidden_size=64 --set train.dtype=float64")
+@app.command(epilog="Example: makemore gradcheck --of fused --against float64 --set train.batch_size=7")
 def gradcheck(
     config: ConfigOption = None,
     run: Annotated[
         Path | None,
         typer.Option("--run", metavar="RUN", help="Check at a trained model's parameters, with its configuration."),
+    ] = None,
+    of: Annotated[
+        str | None,
+        typer.Option("--of", metavar="SOURCE", help="Check one source of gradients only, such as atomic or fused."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against", metavar="SOURCE", help="The witness: autograd (default), functions, float64, finite, complex."
+        ),
+    ] = None,
+    user: Annotated[
+        Path | None,
+        typer.Option(
+            "--user",
+            metavar="FILE",
+            help="Check your own backward pass: a Python file with a function backward(logits, h, …), whose arguments "
+            'are names of forward tensors, and which returns {"dlogits": …} or locals().',
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials", metavar="N", min=1, help="Check N problems of random sizes instead, and show the worst."
+        ),
     ] = None,
     settings: SetOption = None,
     device: DeviceOption = None,
@@ -199,6 +224,13 @@ def gradcheck(
 
     if run is not None and (config is not None or settings):
         raise MakemoreError("--run: has its own configuration; leave out --config and --set")
+    if user is not None and of is not None:
+        raise MakemoreError("--user: is what is checked; leave out --of")
+    if trials is not None:
+        if any(option is not None for option in (config, run, of, against, user, device)) or settings:
+            raise MakemoreError("--trials: draws its own problems; leave out the other options")
+        _trials(trials, as_json)
+        return
     if run is None:
         checkpoint = None
         resolved = configuration.load(configuration.find(config), settings or (), train__device=device)
@@ -209,7 +241,7 @@ def gradcheck(
         resolved = configuration.override(checkpoint.config, train__device=device)
     from makemore_cli.gradcheck.first_batch import check_first_batch
 
-    report = check_first_batch(resolved, checkpoint)
+    report = check_first_batch(resolved, checkpoint, of=of, against=against, user=user)
     if as_json:
         _print_json(report.to_json())
     else:
@@ -219,6 +251,28 @@ def gradcheck(
 
         show(report, Console())
     if not report.ok:
+        raise typer.Exit(1)
+
+
+def _trials(count: int, as_json: bool) -> None:
+    from makemore_cli.gradcheck.trials import run_trials
+
+    def progress(done: int) -> None:
+        if done % 100 == 0:
+            _remark(f"{done:,} of {count:,} problems")
+
+    trials = run_trials(count, progress=progress)
+    if as_json:
+        _print_json(vars(trials))
+    else:
+        for dtype, sections in trials.worst.items():
+            for section, worst in sections.items():
+                how = "bit for bit equal" if trials.exact[dtype][section] else f"at most {worst:.1e} of scale"
+                print(f"{dtype}  {section:20} {how}")
+        print(f"{count - len(trials.refused):,} of {count:,} problems passed")
+        for refused in trials.refused:
+            print(f"refused: {refused}")
+    if trials.refused:
         raise typer.Exit(1)
 
 

@@ -242,6 +242,16 @@ def steps(first_bias: bool = True) -> tuple[Step, ...]:
     return STEPS if first_bias else tuple(_WITHOUT_B1 if s.name == "hprebn" else s for s in STEPS)
 
 
+def gradient_names(table: Sequence[Step]) -> tuple[str, ...]:
+    """The tensors that have gradients, in the order in which these become complete, which is the lecture's."""
+    names: dict[str, None] = {}
+    for s in reversed(table):
+        for target in s.backward:
+            names.pop(target[1:], None)  # taken out, so that it comes back in last place
+            names[target[1:]] = None
+    return tuple(names)
+
+
 @cache
 def arguments(line: Line) -> tuple[str, ...]:
     """Names of the tensors that a line reads."""
@@ -277,13 +287,12 @@ def forward(
 def backward(values: Values, *, table: Sequence[Step] | None = None) -> dict[str, Tensor]:
     """Run the backward lines from the loss up. Returns each tensor's gradient by the tensor's name.
 
-    The order is the one in which the gradients become complete, which is the lecture's. Changes nothing in `values`.
+    Where a tensor is used twice, what comes back through both uses is added. Changes nothing in `values`.
     """
+    table = table or steps("b1" in values)
     gradients = {"dloss": torch.ones_like(values["loss"])}
-    for s in reversed(table or steps("b1" in values)):
+    for s in reversed(table):
         for target, line in s.backward.items():
             contribution = run(line, {**values, **gradients})
-            earlier = gradients.pop(target, None)  # taken out, so that it comes back in last place
-            gradients[target] = contribution if earlier is None else earlier + contribution
-    del gradients["dloss"]
-    return {name[1:]: gradient for name, gradient in gradients.items()}
+            gradients[target] = gradients[target] + contribution if target in gradients else contribution
+    return {name: gradients[f"d{name}"] for name in gradient_names(table)}

@@ -1,20 +1,25 @@
-"""Each backward line by itself: the forward inputs of a real batch, a random gradient from above, autograd as witness.
+"""Each backward line by itself, so that the wrong one is named and not those that inherit its error.
 
-In the chain an error is inherited by all that comes after it, and some errors can't be seen from the loss at all, since
-the true gradient is zero there (the branch through logit_maxes). Alone, with a random gradient, every line counts.
-A line is right or wrong whatever the precision, so it is tried in float64, where right and wrong are far apart.
+Two ways. Where we have the lines (the table of steps), each gets the forward values of a real batch and a *random*
+gradient from above; autograd's vector-Jacobian product of that one step is the witness. So even those errors are seen
+that the loss can't show, since the true gradient is zero there (the branch through logit_maxes). A line is right or
+wrong whatever the precision, so it is tried in float64, where right and wrong are far apart.
+
+Where we have only the gradients that somebody's code came to, each tensor's is held against what follows from *their
+own* gradients of what comes after it. If it follows, its error is inherited; if not, its own line is wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from makemore_cli.backprop import steps
-from makemore_cli.gradcheck.compare import Comparison, compare
+from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare
+from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.model import Parameters
 
 SEED = 0
@@ -26,14 +31,15 @@ class LineCheck:
 
     step: str
     comparison: Comparison
+    diagnosis: str | None  # of a wrong one
 
 
 def check_lines(
     p: Parameters, X: Tensor, Y: Tensor, eps: float, *, table: Sequence[steps.Step] | None = None
 ) -> list[LineCheck]:
-    """Check every backward line of the table, from the loss up.
+    """Check every backward line of the table with a random gradient from above, from the loss up.
 
-    The forward values come from the table too; a step without a line for one of its differentiable inputs fails.
+    A step without a line for one of its differentiable inputs fails, and so does a line for what is no input.
     """
     table = table or steps.steps(p.b1 is not None)
     values = steps.forward(p.to(dtype=torch.float64), X, Y, eps=eps, table=table)
@@ -42,19 +48,53 @@ def check_lines(
 
 
 def _check_step(step: steps.Step, values: steps.Values, generator: torch.Generator) -> list[LineCheck]:
-    inputs = [n for n in steps.arguments(step.forward) if _differentiable(values[n])]
-    leaves = {name: values[name].detach().requires_grad_() for name in inputs}
-    output = steps.run(step.forward, {**values, **leaves})
+    output = values[step.name]
     above = torch.randn(output.shape, generator=generator, dtype=output.dtype).to(output.device)
-    truth = dict(zip(inputs, torch.autograd.grad(output, tuple(leaves.values()), above), strict=True))
+    truth = vjp(step, values, above)
+    without_eps = vjp(step, {**values, "eps": 0.0}, above) if "eps" in steps.arguments(step.forward) else {}
     checks = []
     for name in [*truth, *(target[1:] for target in step.backward if target[1:] not in truth)]:
         line = step.backward.get(f"d{name}")
         ours = None if line is None else steps.run(line, {**values, f"d{step.name}": above})
         theirs = truth.get(name, torch.zeros_like(values[name]))
-        checks.append(LineCheck(step.name, compare(name, ours, theirs, float(theirs.abs().max()))))
+        comparison = compare(name, ours, theirs, float(theirs.abs().max()), TOLERANCE[torch.float64])
+        diagnosis = None
+        if ours is not None and not comparison.close:
+            mistakes = {"epsilon is forgotten": without_eps[name]} if name in without_eps else {}
+            mistakes[f"d{step.name} is passed on unchanged: the local derivative is missing"] = above
+            diagnosis = diagnose(ours, theirs, values["n"], mistakes)
+        checks.append(LineCheck(step.name, comparison, diagnosis))
     return checks
 
 
-def _differentiable(value: object) -> bool:
+def vjp(step: steps.Step, values: steps.Values, above: Tensor) -> dict[str, Tensor]:
+    """Autograd's gradients of a step's inputs, given the gradient of its output."""
+    inputs = [name for name in steps.arguments(step.forward) if differentiable(values[name])]
+    leaves = {name: values[name].detach().requires_grad_() for name in inputs}
+    output = steps.run(step.forward, {**values, **leaves})
+    return dict(zip(inputs, torch.autograd.grad(output, tuple(leaves.values()), above), strict=True))
+
+
+def differentiable(value: object) -> bool:
+    """Whether a value of the chain has a gradient: not so X, Y, n and eps."""
     return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def branches(
+    values: steps.Values, gradients: Mapping[str, object], first_bias: bool
+) -> dict[str, dict[str, Tensor] | None]:
+    """For each tensor, what follows for its gradient from the given gradients of what comes after it, step by step.
+
+    None where one of these is missing, or of another shape.
+    """
+    follows: dict[str, dict[str, Tensor] | None] = {}
+    gradients = {**gradients, "loss": torch.ones_like(values["loss"])}
+    for step in reversed(steps.steps(first_bias)):
+        above = gradients.get(step.name)
+        usable = isinstance(above, Tensor) and above.shape == values[step.name].shape
+        parts = vjp(step, values, above.to(values[step.name])) if isinstance(above, Tensor) and usable else None
+        for name in steps.arguments(step.forward):
+            if differentiable(values[name]):
+                earlier = follows.get(name, {})
+                follows[name] = None if parts is None or earlier is None else {**earlier, step.name: parts[name]}
+    return follows

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from makemore_cli.config import Config
-from makemore_cli.gradcheck.check import Report, gradcheck
+from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.check import Report, check_user, compare_sources, gradcheck
+from makemore_cli.gradcheck.sources import SOURCES, Source
+from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.run import Checkpoint
 from makemore_cli.start import start
 
 
-def check_first_batch(config: Config, checkpoint: Checkpoint | None = None) -> Report:
-    """Check at the initial parameters, or at a checkpoint's. Raises MakemoreError for what the user can mend."""
+def check_first_batch(
+    config: Config,
+    checkpoint: Checkpoint | None = None,
+    *,
+    of: str | None = None,
+    against: str | None = None,
+    user: Path | None = None,
+) -> Report:
+    """Check at the initial parameters, or at a checkpoint's: everything, or one source, or a user's pass.
+
+    Raises MakemoreError for what the user can mend.
+    """
+    ours = source(of, "--of") if of else None
+    witness = source(against or "autograd", "--against")
+    own = UserPass(user) if user else None
     begun = start(config, checkpoint.vocabulary if checkpoint else None)
     parameters = begun.parameters
     if checkpoint is not None:
         parameters = checkpoint.model.parameters.to(device=begun.config.train.device)
     X, Y = begun.batches(1)
-    return gradcheck(parameters, X[0], Y[0], config.model.batchnorm.epsilon)
+    problem = (parameters, X[0], Y[0], config.model.batchnorm.epsilon)
+    if own is not None:
+        return check_user(*problem, own, witness)
+    if ours is not None or against is not None:
+        return compare_sources(*problem, ours or SOURCES["atomic"], witness)
+    return gradcheck(*problem)
+
+
+def source(name: str, option: str) -> Source:
+    """A source by its name. Raises MakemoreError where there is none such."""
+    if name not in SOURCES:
+        raise MakemoreError(f"{option} {name}: no such source of gradients; there are {', '.join(SOURCES)}")
+    return SOURCES[name]

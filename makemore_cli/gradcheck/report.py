@@ -1,9 +1,11 @@
-"""Gradcheck's report as tables, the lecture's way: exact, approximate, largest difference."""
+"""Gradcheck's report as tables, the lecture's way: exact, approximate, largest difference, and what is wrong."""
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from makemore_cli.gradcheck.check import Report, Section
 
@@ -12,38 +14,68 @@ YES, NO = "[green]yes[/]", "[bold red]no[/]"
 
 def show(report: Report, console: Console) -> None:
     """Print the report."""
-    console.print(
-        f"By hand against autograd: a batch of {report.batch_size}, {report.dtype}, {report.device}\n", highlight=False
+    head = (
+        f"A batch of {report.batch_size} in {report.dtype} on {report.device}; tolerance {report.tolerance:g} of scale."
     )
-    wrong = {line.comparison.tensor for line in report.wrong_lines}
+    console.print(head, highlight=False)
     for section in report.sections:
-        console.print(_table(section, wrong if section is report.sections[0] else None))
+        console.print()
+        console.print(_table(section))
+    console.print()
     for failure in report.failures():
-        console.print(f"[bold red]wrong:[/] {failure}", highlight=False, soft_wrap=True)
-    gradients = [c for section in report.sections for c in section.comparisons]
-    agree = sum(c.close for c in gradients)
-    right = len(report.lines) - len(report.wrong_lines)
+        console.print(Text("wrong: ", style="bold red").append(Text(failure, style="not bold default")), soft_wrap=True)
+    for remark in report.remarks:
+        console.print(Text(remark), soft_wrap=True)
+    findings = [f for section in report.sections for f in section.findings]
+    agree = sum(f.comparison.close for f in findings)
     verdict = "[bold green]All agree[/]" if report.ok else "[bold red]They disagree[/]"
-    console.print(
-        f"{verdict}: {agree} of {len(gradients)} gradients, {right} of {len(report.lines)} backward lines alone.",
-        highlight=False,
+    lines = ""
+    if report.lines:
+        right = len(report.lines) - len(report.wrong_lines)
+        lines = f", {right} of {len(report.lines)} backward lines alone"
+    console.print(f"{verdict}: {agree} of {len(findings)} gradients{lines}.", highlight=False)
+
+
+def _table(section: Section) -> Table:
+    table = Table(
+        title=f"[bold]{section.name}[/] – {section.about}",
+        title_justify="left",
+        title_style="",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-
-
-def _table(section: Section, wrong_lines: set[str] | None) -> Table:
-    """One section; with `wrong_lines` a column that says whether all lines of a gradient are right by themselves."""
-    table = Table(title=f"[bold]{section.name}[/] – {section.about}", title_justify="left", title_style="")
-    table.add_column("gradient of")
-    table.add_column("shape", style="dim")
-    for heading in ("exact", "approximate"):
-        table.add_column(heading, justify="center")
-    table.add_column("largest difference", justify="right")
-    if wrong_lines is not None:
-        table.add_column("lines alone", justify="center")
-    for c in section.comparisons:
-        row = [c.tensor, "×".join(map(str, c.shape)), YES if c.exact else "no", YES if c.close else NO]
-        row.append(c.fault or ("0" if c.difference == 0 else f"{c.difference:.1e}"))
-        if wrong_lines is not None:
-            row.append(NO if c.tensor in wrong_lines else YES)
-        table.add_row(*row)
+    table.add_column("gradient of", no_wrap=True)
+    table.add_column("shape", no_wrap=True)
+    table.add_column("exact", justify="center")
+    table.add_column("approx.", justify="center")
+    table.add_column("difference", justify="right")
+    table.add_column("of scale", justify="right")
+    table.add_column("ulps", justify="right")
+    alone = any(f.alone is not None for f in section.findings)
+    nearer = any(f.nearer is not None for f in section.findings)
+    if alone:
+        table.add_column("alone")
+    if nearer:
+        table.add_column("nearer")
+    # The first own mistake is marked; what merely inherits is grey.
+    first = next((f for f in section.findings if f.alone is False or (not f.ok and not f.inherited)), None)
+    for f in section.findings:
+        c = f.comparison
+        row = [f"[bold red]→ {c.tensor}[/]" if f is first else c.tensor, "×".join(map(str, c.shape))]
+        row += [YES if c.exact else "no", YES if c.close else NO]
+        row += ["–", "–", ""] if c.fault else [_small(c.difference), _small(c.relative), _ulps(c.ulps)]
+        if alone:
+            row.append({None: "", True: "inherits" if f.inherited else YES, False: "[bold red]wrong[/]"}[f.alone])
+        if nearer:
+            row.append(f.nearer or "")
+        table.add_row(*row, style="dim" if f.inherited else "")
     return table
+
+
+def _small(number: float) -> str:
+    return "0" if number == 0 else f"{number:.1e}"
+
+
+def _ulps(median: float | None) -> str:
+    return "" if median is None else f"{median:.2g}" if median < 100 else f"{median:.0f}" if median < 1e4 else ">9999"

@@ -67,8 +67,8 @@ def witness_errors(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str,
     for _ in range(WITNESSES):
         jitter = torch.rand(p.flat.shape, generator=generator, device=p.flat.device) * 2 - 1
         near = Parameters(p.sizes, p.flat.float() * (1 + 4 * unit * jitter))
-        single = sources.autograd(near, X, Y, eps)
-        double = sources.autograd(near.to(dtype=torch.float64), X, Y, eps)
+        single = sources.functions(near, X, Y, eps)
+        double = sources.functions(near.to(dtype=torch.float64), X, Y, eps)
         for name in errors:
             errors[name] = max(errors[name], float((single[name] - double[name]).abs().max()) / unit)
     return errors

@@ -1,21 +1,22 @@
-"""Sources of gradients: functions `(parameters, X, Y, eps) → gradients by the tensor's name`.
+"""Sources of gradients, by name. A source is a function `(parameters, X, Y, eps) → gradients by the tensor's name`.
 
-A source gives as many of the chain's 26 gradients as it has; the parameters' are always among them.
+A source gives as many of the chain's 26 gradients as it has. Adding one is a line in SOURCES.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from makemore_cli import engine
 from makemore_cli.backprop import fused, steps
+from makemore_cli.gradcheck import numeric
 from makemore_cli.model import Parameters
 
 Gradients = dict[str, Tensor]
-Source = Callable[[Parameters, Tensor, Tensor, float], Gradients]
 
 
 def atomic(p: Parameters, X: Tensor, Y: Tensor, eps: float, *, table: Sequence[steps.Step] | None = None) -> Gradients:
@@ -28,15 +29,19 @@ def training_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
     return fused.training_pass(p, X, Y, eps).gradients.views
 
 
-def autograd_chain(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
     """Autograd through the chain's forward lines: all 26 gradients."""
-    leaves = _leaves(p)
-    values = steps.forward(leaves, X, Y, eps=eps)
+    values = steps.forward(_leaves(p), X, Y, eps=eps)
     tensors = {k: v for k, v in values.items() if isinstance(v, Tensor) and v.requires_grad and k != "loss"}
     return dict(zip(tensors, torch.autograd.grad(values["loss"], tuple(tensors.values())), strict=True))
 
 
-def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+def float64(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+    """Autograd through the chain in float64, which is as good as the truth for float32: all 26 gradients."""
+    return autograd(p.to(dtype=torch.float64), X, Y, eps)
+
+
+def functions(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
     """Autograd through the network in PyTorch's own functions: the parameters' gradients."""
     leaves = _leaves(p).views
     loss, _, _ = engine.forward(leaves, X, Y, eps)
@@ -51,3 +56,28 @@ def _leaves(p: Parameters) -> Parameters:
     leaves = Parameters(p.sizes, p.flat)
     leaves.views = {name: view.detach().requires_grad_() for name, view in leaves.views.items()}
     return leaves
+
+
+@dataclass(frozen=True)
+class Source:
+    """A way to come by gradients."""
+
+    name: str
+    about: str
+    gradients: Callable[[Parameters, Tensor, Tensor, float], Gradients]
+    accuracy: float = 0.0  # largest error of its own over the gradient's scale, where that is more than rounding
+    partial: bool = False  # only some entries of each gradient, drawn at random; the others are NaN
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source("atomic", "the chain by hand, line by line", atomic),
+        Source("fused", "the training pass by hand", training_pass),
+        Source("autograd", "autograd through the chain", autograd),
+        Source("functions", "autograd through PyTorch's own functions", functions),
+        Source("float64", "autograd in float64", float64),
+        Source("finite", "central differences in float64", numeric.finite, accuracy=1e-7, partial=True),
+        Source("complex", "complex-step differentiation", numeric.complex_step, partial=True),
+    )
+}

@@ -1,0 +1,52 @@
+"""Gradcheck on many random problems: is right code ever refused, and how far from that is it?"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from makemore_cli.gradcheck.check import gradcheck
+from makemore_cli.model import BATCHNORM_EPSILON, Sizes, initialise
+
+
+@dataclass
+class Trials:
+    """What came of them."""
+
+    count: int
+    refused: list[str] = field(default_factory=list)  # the problem, and what was wrong
+    # By precision and section, the largest difference over scale, and whether all were equal bit for bit.
+    worst: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(float)))
+    exact: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(lambda: True)))
+
+
+def run_trials(count: int, seed: int = 0, progress: Callable[[int], None] = lambda _: None) -> Trials:
+    """Check `count` problems of random sizes, precision and seed, degenerate ones as often as usual ones."""
+    draw = random.Random(seed)
+    trials = Trials(count)
+    for number in range(count):
+        n, H = draw.choice([2, 3, 7, 16, 32, 64, 100]), draw.choice([1, 2, 15, 16, 64, 65, 200])
+        T, E, V = draw.choice([1, 2, 3, 5, 8]), draw.choice([1, 2, 10, 24]), draw.choice([2, 3, 27, 60])
+        first_bias, dtype, own = draw.random() < 0.8, draw.choice([torch.float32, torch.float64]), draw.randrange(2**31)
+        parameters, generator = initialise(Sizes(V, T, E, H, first_bias), own)
+        X = torch.randint(0, V, (n, T), generator=generator)
+        Y = torch.randint(0, V, (n,), generator=generator)
+        report = gradcheck(parameters.to(dtype=dtype), X, Y, BATCHNORM_EPSILON)
+        if not report.ok:
+            problem = f"n={n} T={T} E={E} H={H} V={V} b1={first_bias} {report.dtype} seed={own}"
+            trials.refused.append(f"{problem}: {report.failures()[0]}")
+        for section in report.sections:
+            for finding in section.findings:
+                c = finding.comparison
+                trials.worst[report.dtype][section.name] = max(trials.worst[report.dtype][section.name], c.relative)
+                trials.exact[report.dtype][section.name] &= c.exact
+        for line in report.lines:
+            c = line.comparison
+            trials.worst["float64"]["lines alone"] = max(trials.worst["float64"]["lines alone"], c.relative)
+            trials.exact["float64"]["lines alone"] &= c.exact
+        progress(number + 1)
+    return trials
