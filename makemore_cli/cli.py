@@ -276,6 +276,24 @@ def _trials(count: int, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: makemore explain logits --numbers && makemore explain batchnorm")
+def explain(
+    tensor: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TENSOR]", help="A tensor of the chain (logits, hprebn, W1, …), cross_entropy or batchnorm."
+        ),
+    ] = None,
+    numbers: Annotated[bool, typer.Option("--numbers", help="With the numbers of a small batch.")] = False,
+) -> None:
+    """Show how a gradient is made: forward line, backward lines, shapes, rule and why; or the whole chain."""
+    from rich.console import Console
+
+    from makemore_cli.explain import explain as show
+
+    show(tensor, numbers=numbers, console=Console(highlight=False))
+
+
 @app.command("eval", epilog="Example: makemore eval runs/quickstart --json")
 def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Print a model's losses on its own data, or on another file's names split the same way."""

@@ -225,6 +225,19 @@ STEPS: tuple[Step, ...] = (
     ),
 )
 
+# The shape of everything that has one.
+SHAPES = {
+    "X": "n T",
+    "Y": "n",
+    "C": "V E",
+    "W1": "T·E H",
+    "b1": "H",
+    "bngain": "1 H",
+    "bnbias": "1 H",
+    "W2": "H V",
+    "b2": "V",
+} | {s.name: s.shape for s in STEPS}
+
 _WITHOUT_B1 = step(
     "hprebn",
     "n H",
