@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +18,8 @@ from makemore_cli import __version__
 from makemore_cli.errors import MakemoreError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from makemore_cli.train import Summary
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
@@ -43,12 +48,14 @@ ConfigOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change one setting, such as optim.lr=0.05; may be given several times."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one setting, such as optim.lr=0.05, as often as needed. A run's config.yaml shows all keys.",
     ),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
+    typer.Option("--device", metavar="DEVICE", help="auto (CUDA where there is one), cpu, cuda or cuda:N."),
 ]
 DataOption = Annotated[
     str | None,
@@ -82,13 +89,13 @@ def train(
     data: DataOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The run folder.", show_default="runs/<the configuration's name>"),
+        typer.Option("--out", metavar="DIR", help="The run folder; without it, runs/ and the configuration's name."),
     ] = None,
     settings: SetOption = None,
     device: DeviceOption = None,
     engine: Annotated[
         str | None,
-        typer.Option("--engine", metavar="ENGINE", help="auto, tensor (by hand) or autograd (to compare)."),
+        typer.Option("--engine", metavar="ENGINE", help="auto (tensor), tensor (by hand) or autograd (to compare)."),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the initial parameters and the batches.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="How many to train.")] = None,
@@ -123,7 +130,7 @@ def train(
 
     summary = run_training(
         resolved,
-        out or Path("runs") / file.stem,
+        out or Path("runs") / configuration.name(file),
         progress.display(quiet),
         crosscheck_every=crosscheck,
         overwrite=overwrite,
@@ -142,7 +149,7 @@ def sample(
     n: Annotated[int, typer.Option("-n", "--number", min=0, help="How many names.")] = 20,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="The same seed gives the same names.", show_default="the run's + 10"),
+        typer.Option("--seed", help="The same seed gives the same names; without it, the run's + 10."),
     ] = None,
     temperature: Annotated[
         float,
@@ -154,7 +161,12 @@ def sample(
         int | None, typer.Option("--top-k", metavar="K", help="Draw among the K likeliest letters only.")
     ] = None,
     prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="What every name begins with.")] = "",
-    only_new: Annotated[bool, typer.Option("--new", help="Only names that the data does not hold, each once.")] = False,
+    only_new: Annotated[
+        bool,
+        typer.Option(
+            "--new", help="Only names that are neither in the training data nor in the held-out part, each once."
+        ),
+    ] = False,
     max_length: Annotated[int, typer.Option("--max-length", metavar="N", help="Cut names after N letters.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
@@ -171,7 +183,7 @@ def sample(
         _print_lines(names)
     if kinds is None:
         _remark(f"can't tell which names are new: {sampled.reason}")
-    else:
+    elif names:
         _remark(
             f"{kinds['train']:,} of {len(names):,} stand in the training names, {kinds['held_out']:,} in the held-out "
             f"ones, {kinds['new']:,} are new"
@@ -245,11 +257,9 @@ def gradcheck(
     if as_json:
         _print_json(report.to_json())
     else:
-        from rich.console import Console
-
         from makemore_cli.gradcheck.report import show
 
-        show(report, Console())
+        _print_rich(partial(show, report))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -265,13 +275,14 @@ def _trials(count: int, as_json: bool) -> None:
     if as_json:
         _print_json(vars(trials))
     else:
-        for dtype, sections in trials.worst.items():
-            for section, worst in sections.items():
-                how = "bit for bit equal" if trials.exact[dtype][section] else f"at most {worst:.1e} of scale"
-                print(f"{dtype}  {section:20} {how}")
-        print(f"{count - len(trials.refused):,} of {count:,} problems passed")
-        for refused in trials.refused:
-            print(f"refused: {refused}")
+        lines = [
+            f"{dtype}  {section:20} "
+            + ("bit for bit equal" if trials.exact[dtype][section] else f"at most {worst:.1e} of scale")
+            for dtype, sections in trials.worst.items()
+            for section, worst in sections.items()
+        ]
+        lines.append(f"{count - len(trials.refused):,} of {count:,} problems passed")
+        _print_lines(lines + [f"refused: {refused}" for refused in trials.refused])
     if trials.refused:
         raise typer.Exit(1)
 
@@ -287,11 +298,9 @@ def explain(
     numbers: Annotated[bool, typer.Option("--numbers", help="With the numbers of a small batch.")] = False,
 ) -> None:
     """Show how a gradient is made: forward line, backward lines, shapes, rule and why; or the whole chain."""
-    from rich.console import Console
-
     from makemore_cli.explain import explain as show
 
-    show(tensor, numbers=numbers, console=Console(highlight=False))
+    _print_rich(partial(show, tensor, numbers))
 
 
 @app.command("eval", epilog="Example: makemore eval runs/quickstart --json")
@@ -313,8 +322,7 @@ def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = Fa
     if as_json:
         _print_json({"run": str(run), "data": str(dataset.path), "examples": examples, "loss": loss})
     else:
-        for name in loss:
-            print(f"{name:5} loss {loss[name]:.4f} over {examples[name]:,} examples")
+        _print_lines(f"{name + ' loss':<12}{loss[name]:.4f} over {examples[name]:,} examples" for name in loss)
 
 
 @data_app.command("get", epilog="Example: makemore data get && makemore train --config lecture --data lecture")
@@ -323,44 +331,63 @@ def data_get(
         str | None, typer.Option("--url", help="Fetch the file from elsewhere; its checksum must be the same.")
     ] = None,
 ) -> None:
-    """Fetch the lecture's own names.txt once, and verify it. `--data lecture` then uses it."""
+    """Fetch the lecture's own names.txt once, and verify it. `--data lecture` then uses it.
+
+    It goes to your cache, or to the folder that the environment variable MAKEMORE_CACHE names.
+    """
     from makemore_cli.download import URL, get_names
 
-    print(get_names(url or URL))
+    _print_lines([str(get_names(url or URL))])
     _remark("verified; use it with --data lecture")
 
 
 def _print_summary(summary: Summary) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from makemore_cli.progress import duration
 
-    table = Table.grid(padding=(0, 2))
-    for split, loss in summary.loss.items():
-        table.add_row(f"{split} loss", f"{loss:.4f}")
+    rows = [(f"{split} loss", f"{loss:.4f}") for split, loss in summary.loss.items()]
     speed = f"{summary.steps_per_second:,.0f} a second"
-    table.add_row("steps", f"{summary.steps:,} in {duration(summary.seconds)} ({speed})")
-    table.add_row("parameters", f"{summary.parameters:,}")
-    table.add_row("engine", f"{summary.engine} on {summary.device}")
-    table.add_row("run folder", summary.run)
-    for row, name in enumerate(summary.samples):
-        table.add_row("" if row else "samples", name)
-    Console().print(table, highlight=False, markup=False)
+    rows += [
+        ("steps", f"{summary.steps:,} in {duration(summary.seconds)} ({speed})"),
+        ("parameters", f"{summary.parameters:,}"),
+        ("engine", f"{summary.engine} on {summary.device}"),
+        ("run folder", summary.run),
+    ]
+    rows += [("" if row else "samples", name) for row, name in enumerate(summary.samples)]
+    _print_lines(f"{label:<12}{value}" for label, value in rows)
+
+
+class _ReaderGoneError(Exception):
+    """Whoever reads stdout has enough, as in `makemore sample RUN | head`."""
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Around everything that writes a result."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise _ReaderGoneError from None
 
 
 def _print_lines(lines: Iterable[str]) -> None:
-    try:
+    with _output():
         sys.stdout.writelines(f"{line}\n" for line in lines)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever reads has enough, as in `makemore sample RUN | head`; nothing more may be written, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(128 + 13) from None  # as if ended by SIGPIPE
+
+
+def _print_rich(show: Callable[[Console], None]) -> None:
+    """Print what `show` puts on a console."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        show(console)
+    with _output():
+        sys.stdout.write(captured.get())
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False))
+    _print_lines([json.dumps(value, ensure_ascii=False)])
 
 
 def _remark(text: str) -> None:
@@ -369,6 +396,9 @@ def _remark(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end the program
+            stream.reconfigure(errors="backslashreplace")
     # Typer's usage errors, whichever parser is under it.
     usage_error: Any = typer.BadParameter.__base__
     try:
@@ -383,6 +413,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = context.command_path if context is not None else "makemore"
         _remark(f"{command}: {' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`")
         return 2
+    except _ReaderGoneError:
+        _silence()
+        return 128 + 13  # as if ended by SIGPIPE
+    except OSError as error:  # a full disk under stdout, say
+        _silence()
+        _remark(f"makemore: can't go on: {error.filename or 'stdout'}: {error.strerror}")
+        return 2
     if code == INTERRUPTED:
         _remark("makemore: interrupted")
     return code if isinstance(code, int) else 0
+
+
+def _silence() -> None:
+    """Let nothing more be written to stdout, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

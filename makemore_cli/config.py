@@ -80,7 +80,7 @@ class OptimConfig(Section):
 class TrainConfig(Section):
     """The run. A period of 0 means never."""
 
-    steps: int = Field(200_000, ge=1)
+    steps: int = Field(200_000, ge=1, le=10**12)
     batch_size: int = Field(32, ge=2, description="B; at least 2, since the variance divides by B − 1")
     seed: int = Field(LECTURE_SEED, ge=0, lt=2**63, description="of the initial parameters and the batches")
     engine: Literal["auto", "tensor", "autograd"] = "auto"
@@ -115,6 +115,11 @@ _Loader.add_implicit_resolver(
     ),
     list("-+0123456789."),
 )
+
+
+def name(file: Path) -> str:
+    """What a configuration is called: as its file, or as the run whose folder it stands in."""
+    return file.absolute().parent.name if file.name == "config.yaml" else file.stem
 
 
 def parse_yaml(text: str | bytes, source: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from makemore_cli.errors import MakemoreError
 
@@ -25,6 +26,7 @@ def get_names(url: str = URL) -> Path:
     Raises MakemoreError where they can't be had or are not what they should be.
     """
     import pooch
+    import requests  # what pooch fetches with
 
     target = cached_names()
     # pooch tells on stderr what it does, which the command says better itself.
@@ -39,13 +41,18 @@ def get_names(url: str = URL) -> Path:
         )
     except ValueError as error:
         if "hash" not in str(error):
-            raise MakemoreError(f"{url}: can't be fetched: {error}") from None
+            raise MakemoreError(f"{url}: is no address that can be fetched") from None
         raise MakemoreError(
             f"{url}: what came is not the lecture's file (its SHA-256 differs); try again later"
         ) from None
-    except OSError as error:  # requests' errors are OSErrors
-        reason = " ".join(str(error).split())
-        raise MakemoreError(
-            f"{url}: can't be fetched ({reason[:200]}); check the network, or pass a file with --data"
-        ) from None
+    except requests.HTTPError as error:
+        status = "refused" if error.response is None else f"{error.response.status_code} {error.response.reason}"
+        raise MakemoreError(f"{url}: can't be fetched: {status}") from None
+    except requests.Timeout:
+        raise MakemoreError(f"{url}: can't be fetched: no answer within {TIMEOUT} s; try again later") from None
+    except requests.ConnectionError:
+        host = urlsplit(url).netloc
+        raise MakemoreError(f"{url}: can't be fetched: no connection to {host}; check the network") from None
+    except OSError as error:
+        raise MakemoreError(f"{target}: can't be written: {error.strerror or error}") from None
     return target

@@ -41,7 +41,7 @@ def _expressions(file: str) -> dict[int, str]:
     return found
 
 
-def explain(name: str | None, *, numbers: bool, console: Console) -> None:
+def explain(name: str | None, numbers: bool, console: Console) -> None:
     """Print the whole table, or what there is to say of one tensor or derivation.
 
     Raises MakemoreError for a name that is neither.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 EVERY = 5.0  # seconds between two plain lines
 
@@ -75,14 +75,16 @@ class Bar(Display):
     def __init__(self, console: Console) -> None:
         self.progress = Progress(
             TextColumn("step"),
-            MofNCompleteColumn(),
+            TextColumn("{task.completed:,}/{task.fields[steps]:,}"),
             BarColumn(bar_width=None),
             TextColumn("loss [bold]{task.fields[loss]:.4f}[/]  lr {task.fields[lr]:.3g}"),
             TextColumn("{task.fields[rate]:,.0f} steps/s  {task.fields[left]} left"),
             console=console,
             expand=True,
         )
-        self.task = self.progress.add_task("", total=None, loss=float("nan"), lr=float("nan"), rate=0.0, left="?")
+        self.task = self.progress.add_task(
+            "", total=None, steps=0, loss=float("nan"), lr=float("nan"), rate=0.0, left="?"
+        )
 
     def __enter__(self) -> Bar:
         """Draw the bar."""
@@ -101,6 +103,7 @@ class Bar(Display):
             self.task,
             completed=status.step,
             total=status.steps,
+            steps=status.steps,
             loss=status.loss,
             lr=status.lr,
             rate=status.rate,

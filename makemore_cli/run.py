@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from makemore_cli.model import Model, Sizes
 
 CONFIG, METRICS, CHECKPOINT, SUMMARY = "config.yaml", "metrics.jsonl", "checkpoint.safetensors", "summary.json"
+FILES = (CONFIG, METRICS, CHECKPOINT, SUMMARY)
 FORMAT = "makemore/1"
 
 
@@ -46,23 +47,27 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, *, overwrite: bool = False) -> Run:
-        """Take a new folder, or with `overwrite` one that holds a run.
+        """Take a new folder, or with `overwrite` one that holds a run, whose files are removed.
 
-        Raises MakemoreError where something else would be lost.
+        Raises MakemoreError where anything else would be lost.
         """
         if folder.exists() and not folder.is_dir():
             raise MakemoreError(f"{folder}: is a file; give the run another folder with --out")
         if folder.is_dir() and any(folder.iterdir()):
-            if not (folder / CONFIG).is_file():
+            if not any((folder / name).is_file() for name in FILES):
                 raise MakemoreError(f"{folder}: holds other things than a run; give another folder with --out")
             if not overwrite:
-                raise MakemoreError(f"{folder}: holds a run already; give another folder with --out, or --overwrite it")
-        run = cls(folder)
+                kind = "a run" if (folder / SUMMARY).is_file() else "an unfinished run"
+                raise MakemoreError(
+                    f"{folder}: holds {kind} already; give another folder with --out, or --overwrite it"
+                )
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            for name in FILES:  # all of them, lest old and new ones be taken for one run
+                (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise MakemoreError(f"{folder}: can't make the run folder: {error.strerror}") from None
-        return run
+        return cls(folder)
 
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
@@ -139,9 +144,9 @@ def load_checkpoint(run: str | Path) -> Checkpoint:
     if path.is_dir():
         path = path / CHECKPOINT
         if not path.is_file():
-            raise MakemoreError(
-                f"{run}: holds no {CHECKPOINT}; give a run folder that `makemore train` left, or a checkpoint"
-            )
+            unfinished = (Path(run) / CONFIG).is_file()
+            reason = "the run was not finished" if unfinished else "it is no run folder"
+            raise MakemoreError(f"{run}: holds no {CHECKPOINT}: {reason}; train it with `makemore train --out {run}`")
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,7 @@ def resolve(config: Config) -> Config:
     """The configuration with every `auto` decided and the data's path made absolute. Raises MakemoreError."""
     path = config.data.path
     if path not in ("bundled", "lecture"):
-        path = str(data.resolve(path))
+        path = os.path.abspath(data.resolve(path))  # noqa: PTH100 (without .. and without following links)
     engine = "tensor" if config.train.engine == "auto" else config.train.engine
     train = {"device": resolve_device(config.train.device), "engine": engine}
     return config.model_copy(

@@ -62,12 +62,17 @@ def train(
     run.start_metrics()
     display.say(
         f"{len(dataset.train):,} / {len(dataset.val):,} / {len(dataset.test):,} examples for training, validation and "
-        f"test; {len(dataset.vocabulary)} letters; {parameters.flat.numel():,} parameters; "
+        f"test"
+    )
+    display.say(
+        f"{len(dataset.vocabulary.letters)} letters, {parameters.flat.numel():,} parameters, "
         f"engine {config.train.engine} on {config.train.device}"
     )
     loop = _Loop(begun, engine, run, display, crosscheck_every)
     with display, threads(parameters, config.train.batch_size):
         loop.run_to_end()
+    if crosscheck_every:
+        display.say(f"{loop.crosschecks:,} crosschecks, all agree")
 
     model = loop.model()
     summary = Summary(
@@ -110,6 +115,7 @@ class _Loop:
         self.crosscheck_every = crosscheck_every
         self.step = 0
         self.seconds = 0.0
+        self.crosschecks = 0
         self.recent: NDArray[np.float64] = np.empty(0)
 
     def run_to_end(self) -> None:
@@ -118,6 +124,7 @@ class _Loop:
             X, Y = self.batches(length)
             lrs = [learning_rate(self.config.optim, step) for step in range(self.step, self.step + length)]
             if self.crosscheck_every and self.step % self.crosscheck_every == 0:
+                self.crosschecks += 1
                 crosscheck(self.engine.parameters, X[0], Y[0], self.config.model.batchnorm.epsilon, self.step + 1)
 
             start = time.perf_counter()

@@ -36,7 +36,7 @@ CROSS_ENTROPY: tuple[Stage, ...] = (
     ),
     Stage(
         "A count is used twice, in its own probability and in its row's sum, which every probability has a share of. "
-        "With probs = counts · counts_sum_inv both branches make one expression; times counts, for exp, it is softmax's.",
+        "With probs = counts · counts_sum_inv both branches make one expression; times counts, for exp: softmax's.",
         "dnorm_logits",
         lambda probs, dprobs: probs * (dprobs - (probs * dprobs).sum(1, keepdim=True)),
     ),

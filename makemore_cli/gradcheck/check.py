@@ -240,6 +240,15 @@ def gradcheck(p: Parameters, X: Tensor, Y: Tensor, eps: float, *, table: Sequenc
     lines = check_lines(p, X, Y, eps, table=table)
     wrong_lines = {line.comparison.tensor: line.diagnosis for line in lines if not line.comparison.close}
 
+    faults = []
+    try:
+        chain = steps.backward(values, table=table)
+    except RuntimeError as error:
+        if not wrong_lines:
+            raise
+        chain = {}  # a wrong line's shape stops those that come after it
+        faults.append(f"after that the chain can't go on: {' '.join(str(error).split())}")
+
     truth = check.truth
     _, dlogits = fused.cross_entropy(values["logits"], Y)
     dhprebn, dbngain, dbnbias = fused.batchnorm_backward(
@@ -251,7 +260,7 @@ def gradcheck(p: Parameters, X: Tensor, Y: Tensor, eps: float, *, table: Sequenc
         check.section(
             "atomic chain",
             "exercise 1, line by line",
-            steps.backward(values, table=table),
+            chain,
             truth,
             wrong_lines=wrong_lines,
         ),
@@ -261,7 +270,7 @@ def gradcheck(p: Parameters, X: Tensor, Y: Tensor, eps: float, *, table: Sequenc
             "training pass", "exercise 4, what `makemore train` runs", check.gradients(SOURCES["fused"]), functions
         ),
     ]
-    return check.report(sections, lines=lines)
+    return check.report(sections, lines=lines, faults=faults)
 
 
 def compare_sources(p: Parameters, X: Tensor, Y: Tensor, eps: float, of: Source, against: Source) -> Report:

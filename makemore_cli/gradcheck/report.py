@@ -17,7 +17,7 @@ def show(report: Report, console: Console) -> None:
     head = (
         f"A batch of {report.batch_size} in {report.dtype} on {report.device}; tolerance {report.tolerance:g} of scale."
     )
-    console.print(head, highlight=False)
+    console.print(head)
     for section in report.sections:
         console.print()
         console.print(_table(section))
@@ -33,7 +33,7 @@ def show(report: Report, console: Console) -> None:
     if report.lines:
         right = len(report.lines) - len(report.wrong_lines)
         lines = f", {right} of {len(report.lines)} backward lines alone"
-    console.print(f"{verdict}: {agree} of {len(findings)} gradients{lines}.", highlight=False)
+    console.print(f"{verdict}: {agree} of {len(findings)} gradients{lines}.")
 
 
 def _table(section: Section) -> Table:
