@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -154,7 +155,9 @@ def sample(
     temperature: Annotated[
         float,
         typer.Option(
-            "--temperature", metavar="X", help="Below 1 bolder, above 1 wilder; 0 takes the likeliest letter."
+            "--temperature",
+            metavar="X",
+            help="Below 1 likelier names, above 1 stranger ones; 0 takes the likeliest letter.",
         ),
     ] = 1.0,
     top_k: Annotated[
@@ -190,7 +193,7 @@ def sample(
         )
     if len(names) < n:
         _remark(
-            f"only {len(names):,} of {n:,}: {PATIENCE * n:,} draws brought no more different new names; "
+            f"only {len(names):,} of {n:,}: the next {PATIENCE:,} draws brought no other new name; "
             "try a higher --temperature or another --prefix"
         )
 
@@ -298,9 +301,9 @@ def explain(
     numbers: Annotated[bool, typer.Option("--numbers", help="With the numbers of a small batch.")] = False,
 ) -> None:
     """Show how a gradient is made: forward line, backward lines, shapes, rule and why; or the whole chain."""
-    from makemore_cli.explain import explain as show
+    from makemore_cli.explain import explain as lines
 
-    _print_rich(partial(show, tensor, numbers))
+    _print_lines(lines(tensor, numbers=numbers, width=min(100, shutil.get_terminal_size().columns)))
 
 
 @app.command("eval", epilog="Example: makemore eval runs/quickstart --json")
@@ -396,6 +399,8 @@ def _remark(text: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 (it was closed before we came)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end the program
             stream.reconfigure(errors="backslashreplace")
@@ -419,6 +424,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk under stdout, say
         _silence()
         _remark(f"makemore: can't go on: {error.filename or 'stdout'}: {error.strerror}")
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        _remark("makemore: not enough memory; try a smaller batch_size, hidden_size, embedding_size or context_length")
         return 2
     if code == INTERRUPTED:
         _remark("makemore: interrupted")

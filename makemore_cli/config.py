@@ -46,9 +46,10 @@ class BatchnormConfig(Section):
 class ModelConfig(Section):
     """The network's sizes."""
 
-    context_length: int = Field(3, ge=1, description="T, letters that the next one is guessed from")
-    embedding_size: int = Field(10, ge=1, description="E, numbers an embedded letter")
-    hidden_size: int = Field(200, ge=1, description="H, hidden units")
+    # The bounds keep a slip of the finger from asking for more memory than there is in the world.
+    context_length: int = Field(3, ge=1, le=2**12, description="T, letters that the next one is guessed from")
+    embedding_size: int = Field(10, ge=1, le=2**14, description="E, numbers an embedded letter")
+    hidden_size: int = Field(200, ge=1, le=2**18, description="H, hidden units")
     first_bias: bool = Field(True, description="b1, which batchnorm takes out again (the lecture keeps it)")
     batchnorm: BatchnormConfig = BatchnormConfig()
 
@@ -81,10 +82,12 @@ class TrainConfig(Section):
     """The run. A period of 0 means never."""
 
     steps: int = Field(200_000, ge=1, le=10**12)
-    batch_size: int = Field(32, ge=2, description="B; at least 2, since the variance divides by B − 1")
+    batch_size: int = Field(32, ge=2, le=2**24, description="B; at least 2, since the variance divides by B − 1")
     seed: int = Field(LECTURE_SEED, ge=0, lt=2**63, description="of the initial parameters and the batches")
     engine: Literal["auto", "tensor", "autograd"] = "auto"
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:(0|[1-9]\d{0,3}))?)$", description="auto, cpu, cuda or cuda:N"
+    )
     dtype: Literal["float32", "float64"] = "float32"
     checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints; there is always one at the end")
     eval_every: int = Field(0, ge=0, description="steps between train and validation losses")
@@ -101,13 +104,26 @@ class Config(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, with YAML 1.2's numbers: 1e-3 is one, and not a text."""
+    """PyYAML's safe loader with YAML 1.2's decimal numbers, and without keys that are given twice.
+
+    YAML 1.1 takes 1e-3 for a text, 010 for 8 and 1:30 for 90.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping. Raises a YAML error for a key that is there already."""
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
+_NUMBERS = ("tag:yaml.org,2002:float", "tag:yaml.org,2002:int")
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][\d_]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
@@ -130,6 +146,8 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
         mark = error.problem_mark
         where = f"{source}, line {mark.line + 1}" if mark else source
         raise MakemoreError(f"{where}: not valid YAML: {error.problem}") from None
+    except RecursionError:
+        raise MakemoreError(f"{source}: not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise MakemoreError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -138,8 +156,11 @@ def find(config: str | None) -> Path:
     """The configuration file that a user names: a path, or a bundled one by its bare name ("lecture")."""
     name = "quickstart" if config is None else config
     path = Path(name)
-    if config and path.exists():
-        return path
+    try:
+        if config and path.exists() and not path.is_dir():
+            return path
+    except OSError as error:
+        raise MakemoreError(f"{name}: the configuration can't be read: {error.strerror}") from None
     shipped = bundled(f"configs/{name}.yaml")
     if re.fullmatch(r"[\w-]+", name) and shipped.is_file():
         return shipped
@@ -183,7 +204,7 @@ def override(config: Config, **overrides: Any) -> Config:
             raw = config.model_dump()
             section, key = name.split("__")
             raw[section][key] = value
-            config = validate(raw, f"--{key} {value}")
+            config = validate(raw, f"--{'data' if key == 'path' else key} {value}")
     return config
 
 
@@ -196,7 +217,7 @@ def _assign(raw: dict[str, Any], key: str, value: Any, source: str) -> None:
             place[section] = {}
         place = place[section]
         if not isinstance(place, dict):
-            raise MakemoreError(f"{source}: {section} is no section; `makemore train --help` lists the keys")
+            raise MakemoreError(f"{source}: {section} is no section, but a value")
     place[last] = value
 
 
@@ -223,6 +244,8 @@ def _describe(mistake: Any) -> str:
     message = re.sub(r"^(Input|Value error,) ?", "", mistake["msg"])
     if mistake["type"] == "string_pattern_mismatch":
         message = "should be auto, cpu, cuda or cuda:N"
+    if mistake["type"] == "model_type":
+        message = "should be a section"
     return f"{key}: {message}, but is {_kind(given)}"
 
 

@@ -168,7 +168,10 @@ def resolve(path: str) -> Path:
         if not file.is_file():
             raise MakemoreError("data lecture: the lecture's names are not here yet; run `makemore data get` once")
         return file
-    return Path(path).expanduser().absolute()
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise MakemoreError(f"{path}: there is no such user's home") from None
 
 
 def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None = None) -> Dataset:

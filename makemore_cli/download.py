@@ -40,7 +40,7 @@ def get_names(url: str = URL) -> Path:
             downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
         )
     except ValueError as error:
-        if "hash" not in str(error):
+        if "known hash" not in str(error):
             raise MakemoreError(f"{url}: is no address that can be fetched") from None
         raise MakemoreError(
             f"{url}: what came is not the lecture's file (its SHA-256 differs); try again later"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Inexact, Int
 from torch import Tensor
 
 BATCHNORM_EPSILON = 1e-5  # the lecture's, and torch.nn.BatchNorm1d's
@@ -66,8 +66,8 @@ class Parameters:
     bngain: Float[Tensor, "1 hidden"]
     bnbias: Float[Tensor, "1 hidden"]
 
-    def __init__(self, sizes: Sizes, flat: Float[Tensor, " parameters"]) -> None:
-        """Name the parts of `flat`, whose length must be `sizes.parameters`."""
+    def __init__(self, sizes: Sizes, flat: Inexact[Tensor, " parameters"]) -> None:
+        """Name the parts of `flat`, real or complex, whose length must be `sizes.parameters`."""
         self.sizes = sizes
         self.flat = flat
         shapes = sizes.shapes()

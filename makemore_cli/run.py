@@ -1,4 +1,6 @@
-"""The run folder: `config.yaml`, `metrics.jsonl`, `checkpoint.safetensors` and `summary.json`. Every write is atomic.
+"""The run folder: `config.yaml`, `metrics.jsonl`, `checkpoint.safetensors` and `summary.json`.
+
+Every file but the metrics, to which lines are added, is written whole or not at all.
 
 A checkpoint is one safetensors file that holds all that sampling needs: the parameters by name, the batchnorm
 statistics, and, as JSON in its metadata, the vocabulary, the configuration and the number of steps. Nothing in it
@@ -51,17 +53,17 @@ class Run:
 
         Raises MakemoreError where anything else would be lost.
         """
-        if folder.exists() and not folder.is_dir():
-            raise MakemoreError(f"{folder}: is a file; give the run another folder with --out")
-        if folder.is_dir() and any(folder.iterdir()):
-            if not any((folder / name).is_file() for name in FILES):
-                raise MakemoreError(f"{folder}: holds other things than a run; give another folder with --out")
-            if not overwrite:
-                kind = "a run" if (folder / SUMMARY).is_file() else "an unfinished run"
-                raise MakemoreError(
-                    f"{folder}: holds {kind} already; give another folder with --out, or --overwrite it"
-                )
         try:
+            if folder.exists() and not folder.is_dir():
+                raise MakemoreError(f"{folder}: is a file; give the run another folder with --out")
+            if folder.is_dir() and any(folder.iterdir()):
+                if not any((folder / name).is_file() for name in FILES):
+                    raise MakemoreError(f"{folder}: holds other things than a run; give another folder with --out")
+                if not overwrite:
+                    kind = "a run" if (folder / SUMMARY).is_file() else "an unfinished run"
+                    raise MakemoreError(
+                        f"{folder}: holds {kind} already; give another folder with --out, or --overwrite it"
+                    )
             folder.mkdir(parents=True, exist_ok=True)
             for name in FILES:  # all of them, lest old and new ones be taken for one run
                 (folder / name).unlink(missing_ok=True)
@@ -88,7 +90,8 @@ class Run:
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         """Write what the run came to."""
-        write_atomically(self.folder / SUMMARY, (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        write_atomically(self.folder / SUMMARY, text.encode(errors="backslashreplace"))
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint; the one before stays until this one is whole."""
@@ -141,18 +144,18 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
 def load_checkpoint(run: str | Path) -> Checkpoint:
     """Read a checkpoint, given its file or its run folder. Raises MakemoreError, which names the file."""
     path = Path(run)
-    if path.is_dir():
-        path = path / CHECKPOINT
-        if not path.is_file():
-            unfinished = (Path(run) / CONFIG).is_file()
-            reason = "the run was not finished" if unfinished else "it is no run folder"
-            raise MakemoreError(f"{run}: holds no {CHECKPOINT}: {reason}; train it with `makemore train --out {run}`")
     try:
+        if path.is_dir():
+            path = path / CHECKPOINT
         content = path.read_bytes()
     except FileNotFoundError:
-        raise MakemoreError(
-            f"{run}: no such run; give a run folder that `makemore train` left, or a checkpoint"
-        ) from None
+        if path == Path(run):
+            reason = "no such run; give a run folder that `makemore train` left, or a checkpoint"
+        elif (path.parent / CONFIG).is_file():
+            reason = f"holds no {CHECKPOINT}, since the run was not finished; train it again"
+        else:
+            reason = f"holds no {CHECKPOINT}; give a run folder that `makemore train` left"
+        raise MakemoreError(f"{run}: {reason}") from None
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
     return from_bytes(content, path)
@@ -191,6 +194,8 @@ def from_bytes(content: bytes, path: Path) -> Checkpoint:
             )
         if not tensor.isfinite().all():
             raise MakemoreError(f"{path}: tensor {name} holds numbers that are not finite; take an earlier checkpoint")
+    if (tensors["bnvar"] < 0).any():
+        raise MakemoreError(f"{path}: tensor bnvar holds negative variances; the checkpoint is damaged")
     model = Model(Parameters.pack(sizes, tensors), tensors["bnmean"], tensors["bnvar"], config.model.batchnorm.epsilon)
     return Checkpoint(model, Vocabulary(letters), config, step, digest)
 

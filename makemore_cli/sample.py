@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from makemore_cli.config import Config
 from makemore_cli.dataset import Dataset, Vocabulary, load
 from makemore_cli.errors import MakemoreError
 from makemore_cli.model import Model
@@ -19,7 +20,9 @@ from makemore_cli.run import Checkpoint
 SEEDS = 2**63
 SEED_OFFSET = 10  # added to the run's seed, as in the lecture
 BATCH = 1024  # names drawn side by side
-PATIENCE = 1000  # draws for each name wanted, before `only_new` gives up
+PATIENCE = 20_000  # draws without a new name, after which `only_new` gives up
+LONGEST = 10_000  # letters
+COLDEST = 1e-6  # temperature, below which only rounding would decide
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Options:
             raise MakemoreError(f"--temperature {self.temperature}: give 0 (always the likeliest letter) or more")
         if self.top_k is not None and self.top_k < 1:
             raise MakemoreError(f"--top-k {self.top_k}: give at least 1")
-        if self.max_length < 1:
-            raise MakemoreError(f"--max-length {self.max_length}: give at least 1")
+        if not 1 <= self.max_length <= LONGEST:
+            raise MakemoreError(f"--max-length {self.max_length}: give 1 to {LONGEST:,}")
         if len(self.prefix) > self.max_length:
             raise MakemoreError(f"--prefix {self.prefix}: is longer than --max-length {self.max_length}")
 
@@ -52,17 +55,22 @@ class Sampled:
     reason: str = ""
 
 
+def default_seed(config: Config) -> int:
+    """The seed of a run's samples: as in the lecture, the run's own plus 10."""
+    return (config.train.seed + SEED_OFFSET) % SEEDS
+
+
 def sample_run(
     checkpoint: Checkpoint, n: int, seed: int | None, options: Options, *, only_new: bool = False
 ) -> Sampled:
     """Draw n names from a checkpoint and look them up in the data that it was trained on.
 
-    Without a seed it is the run's, plus 10, as in the lecture. With `only_new` there may be fewer than n.
+    Without a seed it is `default_seed`. With `only_new` there may be fewer than n.
     Raises MakemoreError, also where `only_new` is asked for and the data is gone or has changed.
     """
     config = checkpoint.config
     if seed is None:
-        seed = (config.train.seed + SEED_OFFSET) % SEEDS
+        seed = default_seed(config)
     elif not 0 <= seed < SEEDS:
         raise MakemoreError(f"--seed {seed}: give a number from 0 to 2^63 − 1")
     try:
@@ -90,13 +98,21 @@ def sample(model: Model, vocabulary: Vocabulary, n: int, seed: int, options: Opt
 
 
 def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Options | None = None) -> list[str]:
-    """Draw until there are n different names that the data set does not hold, or PATIENCE · n names are drawn."""
+    """Draw until there are n different names that the data set does not hold, or PATIENCE draws brought no other.
+
+    What is no name does not count: nothing at all, or letters that were cut off.
+    """
+    options = options or Options()
     new: dict[str, None] = {}
-    for name in islice(names(model, dataset.vocabulary, seed, options or Options()), PATIENCE * n):
-        if dataset.kind(name) == "new":
+    since = 0
+    for name in names(model, dataset.vocabulary, seed, options):
+        if len(new) == n or since == PATIENCE:
+            break
+        since += 1
+        # The sign takes a place, so a name of full length has not come to it.
+        if name not in new and 0 < len(name) < options.max_length and dataset.kind(name) == "new":
             new[name] = None
-            if len(new) == n:
-                break
+            since = 0
     return list(new)
 
 
@@ -130,10 +146,13 @@ def _draw(
 
 
 def _probabilities(logits: Float[Tensor, "rows vocabulary"], options: Options) -> Float[Tensor, "rows vocabulary"]:
-    """What the next letter is drawn from."""
+    """What the next letter is drawn from. Raises MakemoreError for a model whose numbers have overflowed."""
+    if not logits.isfinite().all():
+        raise MakemoreError("the model's scores are not finite: its parameters are far too large to sample from")
     if options.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
     if options.top_k is not None and options.top_k < logits.shape[1]:
         likely = logits.topk(options.top_k, dim=1)
         logits = torch.full_like(logits, -torch.inf).scatter(1, likely.indices, likely.values)
-    return (logits / options.temperature).softmax(1)
+    largest = logits.max(1, keepdim=True).values
+    return ((logits - largest) / max(options.temperature, COLDEST)).softmax(1)

@@ -21,7 +21,7 @@ from makemore_cli.model import Model
 from makemore_cli.optim import learning_rate
 from makemore_cli.progress import Display, Status
 from makemore_cli.run import Checkpoint, Run
-from makemore_cli.sample import SEED_OFFSET, sample
+from makemore_cli.sample import default_seed, sample
 from makemore_cli.start import Start, start
 
 SECONDS = 0.1  # what a chunk is to take: long enough to cost nothing, short enough for a lively display
@@ -75,6 +75,7 @@ def train(
         display.say(f"{loop.crosschecks:,} crosschecks, all agree")
 
     model = loop.model()
+    loop.save(model)  # before anything else that could fail
     summary = Summary(
         run=str(folder),
         engine=config.train.engine,
@@ -84,10 +85,9 @@ def train(
         seconds=round(loop.seconds, 3),
         steps_per_second=round(config.train.steps / loop.seconds, 1),
         loss={name: evaluate.loss(model, dataset.splits[name]) for name in SPLITS},
-        samples=sample(model, dataset.vocabulary, SAMPLES, config.train.seed + SEED_OFFSET),
+        samples=sample(model, dataset.vocabulary, SAMPLES, default_seed(config)),
     )
     run.append_metrics([{"step": config.train.steps, "eval": summary.loss}])
-    loop.save(model)
     run.save_summary(vars(summary))
     return summary
 
@@ -150,18 +150,17 @@ class _Loop:
             length = min(LONGEST, 4 * length, max(1, int(SECONDS * rate)))
 
     def _log(self, losses: NDArray[np.float64], lrs: list[float], rate: float) -> None:
-        first = self.step + 1
-        self.step += len(losses)
-        if not np.isfinite(losses).all():
-            step = first + int(np.argmin(np.isfinite(losses)))
-            raise MakemoreError(
-                f"step {step}: the loss is {losses[step - first]}; "
-                f"try a smaller learning rate (it is {lrs[step - first]:g})"
-            )
+        first, finite = self.step + 1, np.isfinite(losses)
+        good = len(losses) if finite.all() else int(np.argmin(finite))
         self.run.append_metrics(
             {"step": step, "loss": loss, "lr": lr}
-            for step, (loss, lr) in enumerate(zip(losses.tolist(), lrs, strict=True), start=first)
+            for step, (loss, lr) in enumerate(zip(losses[:good].tolist(), lrs, strict=False), start=first)
         )
+        if good < len(losses):
+            raise MakemoreError(
+                f"step {first + good}: the loss is {losses[good]}; try a smaller learning rate (it is {lrs[good]:g})"
+            )
+        self.step += len(losses)
         self.recent = np.concatenate([self.recent, losses])[-SMOOTH:]
         self.display.update(Status(self.step, self.config.train.steps, float(self.recent.mean()), lrs[-1], rate))
 
@@ -181,14 +180,19 @@ class _Loop:
             self.run.append_metrics([{"step": self.step, "eval": loss}])
             self.display.say(f"step {self.step:,}: loss {loss['train']:.4f} train, {loss['val']:.4f} val")
         if due(train.sample_every):
-            names = sample(model, self.dataset.vocabulary, SAMPLES, train.seed + SEED_OFFSET)
+            names = sample(model, self.dataset.vocabulary, SAMPLES, default_seed(self.config))
             self.display.say(f"step {self.step:,}: {' '.join(names)}")
         if due(train.checkpoint_every):
             self.save(model)
 
     def model(self) -> Model:
-        """The network as it is now, with the statistics that stand in for a batch's."""
+        """The network as it is now, with the statistics that stand in for a batch's.
+
+        Raises MakemoreError where the last update has made it useless.
+        """
         parameters, eps = self.engine.parameters, self.config.model.batchnorm.epsilon
+        if not parameters.flat.isfinite().all():
+            raise MakemoreError(f"step {self.step}: a parameter is no longer finite; try a smaller learning rate")
         if self.engine.running is not None:
             return Model(parameters, self.engine.running.mean, self.engine.running.var, eps)
         return evaluate.calibrate(parameters, self.dataset.train, eps)

@@ -19,6 +19,9 @@ settings.register_profile(
 )
 settings.load_profile("makemore")
 
+# All problems here are small, and two threads would wait for each other.
+torch.set_num_threads(1)
+
 NAMES = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "amelia", "noah", "liam", "jacob", "ethan", "oliver"]
 
 

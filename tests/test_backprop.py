@@ -30,8 +30,8 @@ LECTURE = """\
 def test_gradcheck_passes(n: int, H: int, T: int, dtype: torch.dtype) -> None:
     report = gradcheck(*problem(n=n, H=H, T=T, dtype=dtype, seed=n), EPS)
     assert report.ok, report.failures()
-    assert [c.tensor for c in report.sections[0].comparisons] == LECTURE.split()
-    assert all(c.exact for c in report.sections[0].comparisons)
+    assert [f.comparison.tensor for f in report.sections[0].findings] == LECTURE.split()
+    assert all(f.comparison.exact for f in report.sections[0].findings)
 
 
 @given(
@@ -80,7 +80,7 @@ def test_central_differences_agree() -> None:
 
 
 @pytest.mark.parametrize("source", [sources.atomic, sources.training_pass])
-def test_a_second_backward_gives_the_same_and_changes_nothing(source: sources.Source) -> None:
+def test_a_second_backward_gives_the_same_and_changes_nothing(source) -> None:
     p, X, Y = problem()
     before = [t.clone() for t in (p.flat, X, Y)]
     first, second = source(p, X, Y, EPS), source(p, X, Y, EPS)

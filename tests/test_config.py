@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 
 from makemore_cli import config as configuration
 from makemore_cli.config import Config, ScheduleConfig
@@ -148,7 +147,3 @@ def test_a_folder_or_bytes_as_configuration(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(MakemoreError, match="not valid YAML"):
         configuration.load(path)
-
-
-def test_every_key_has_a_description_or_speaks_for_itself() -> None:
-    assert yaml.safe_load(configuration.dump(Config()))["train"]["steps"] == 200_000

@@ -114,7 +114,7 @@ def test_new_names_are_new_and_different(trained: Path) -> None:
     sampled = sample_run(checkpoint, 300, None, Options(), only_new=True)
     assert len(set(sampled.names)) == 300
     assert sampled.kinds == {"train": 0, "held_out": 0, "new": 300}
-    known = Path("data/names.txt").read_text().split()
+    known = (Path(__file__).parent.parent / "data" / "names.txt").read_text().split()
     assert not set(sampled.names) & set(known)
 
     plain = sample_run(checkpoint, 2000, None, Options(temperature=0.7))

@@ -53,20 +53,22 @@ def compare(
 ) -> Comparison:
     """Hold one gradient against a witness's, in all entries or in those that are `known`.
 
-    A gradient that is missing, of another shape, or not finite is never close.
+    A gradient that is missing, of another shape, or not finite where the witness's is, is never close.
     """
     fault = _fault(ours, theirs)
     if fault or not isinstance(ours, Tensor):
         nan = float("nan")
         return Comparison(tensor, tuple(theirs.shape), False, False, float("inf"), scale, None, (), nan, nan, fault)
     known = torch.ones_like(theirs, dtype=torch.bool) if known is None else known
-    difference = torch.where(known, (ours.double() - theirs.double()).abs(), 0.0).nan_to_num(nan=torch.inf)
+    same = (ours.double() == theirs.double()) | (ours.isnan() & theirs.isnan())  # infinities differ by nothing
+    difference = (ours.double() - theirs.double()).abs().nan_to_num(nan=torch.inf)
+    difference = torch.where(known & ~same, difference, 0.0)
     at = int(difference.argmax())
     largest = float(difference.flatten()[at])
     return Comparison(
         tensor,
         tuple(theirs.shape),
-        exact=ours.dtype == theirs.dtype and torch.equal(ours, theirs),
+        exact=ours.dtype == theirs.dtype and bool(same.all()),
         close=largest <= tolerance * scale,
         difference=largest,
         scale=scale,
@@ -92,7 +94,7 @@ def _fault(ours: object, theirs: Tensor) -> str | None:
 def _ulps(ours: Tensor, theirs: Tensor, scale: float) -> float | None:
     """Median distance in units in the last place of `ours`; None where there is nothing but rounding to compare."""
     truth = theirs.to(ours.dtype).abs()
-    if truth.numel() == 0 or float(truth.max()) <= 1e-3 * scale:
+    if truth.numel() == 0 or not truth.isfinite().all() or float(truth.max()) <= 1e-3 * scale:
         return None
     unit = torch.nextafter(truth, torch.full_like(truth, torch.inf)) - truth
     return float(((ours.double() - theirs.double()).abs() / unit.double()).median())
@@ -104,8 +106,12 @@ def sizes(reference: Mapping[str, Tensor]) -> dict[str, float]:
     But for logit_maxes and b1, whose true gradients are zero: the sums of |dnorm_logits| over a row and of |dhprebn|
     over a column, from which they come.
     """
-    size = {name: float(gradient.abs().max()) for name, gradient in reference.items()}
-    size["logit_maxes"] = float(reference["norm_logits"].abs().sum(1).max())
+    size = {name: _largest(gradient.abs()) for name, gradient in reference.items()}
+    size["logit_maxes"] = _largest(reference["norm_logits"].abs().sum(1))
     if "b1" in size:
-        size["b1"] = float(reference["hprebn"].abs().sum(0).max())
+        size["b1"] = _largest(reference["hprebn"].abs().sum(0))
     return size
+
+
+def _largest(values: Tensor) -> float:
+    return float(values.nan_to_num(nan=0.0, posinf=0.0).max())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from makemore_cli.config import Config
+from makemore_cli.engine import threads
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.check import Report, check_user, compare_sources, gradcheck
 from makemore_cli.gradcheck.sources import SOURCES, Source
@@ -33,12 +34,19 @@ def check_first_batch(
     if checkpoint is not None:
         parameters = checkpoint.model.parameters.to(device=begun.config.train.device)
     X, Y = begun.batches(1)
+    remarks = []
+    if checkpoint is not None and begun.dataset.sha256 != checkpoint.data_sha256:
+        remarks.append(f"{begun.dataset.path}: has changed since the model was trained on it")
     problem = (parameters, X[0], Y[0], config.model.batchnorm.epsilon)
-    if own is not None:
-        return check_user(*problem, own, witness)
-    if ours is not None or against is not None:
-        return compare_sources(*problem, ours or SOURCES["atomic"], witness)
-    return gradcheck(*problem)
+    with threads(parameters, config.train.batch_size):
+        if own is not None:
+            report = check_user(*problem, own, witness)
+        elif ours is not None or against is not None:
+            report = compare_sources(*problem, ours or SOURCES["atomic"], witness)
+        else:
+            report = gradcheck(*problem)
+    report.remarks.extend(remarks)
+    return report
 
 
 def source(name: str, option: str) -> Source:

@@ -72,7 +72,7 @@ def _each(values: steps.Values, derivative: Callable[[str, int], float], entries
     return gradients
 
 
-def _nudged(value: Tensor, at: int, by: complex) -> Tensor:
+def _nudged(value: Tensor, at: int, by: float | complex) -> Tensor:
     nudged = value.clone(memory_format=torch.contiguous_format)
     nudged.view(-1)[at] += by
     return nudged

@@ -27,7 +27,7 @@ def show(report: Report, console: Console) -> None:
     for remark in report.remarks:
         console.print(Text(remark), soft_wrap=True)
     findings = [f for section in report.sections for f in section.findings]
-    agree = sum(f.comparison.close for f in findings)
+    agree = sum(f.close for f in findings)
     verdict = "[bold green]All agree[/]" if report.ok else "[bold red]They disagree[/]"
     lines = ""
     if report.lines:
@@ -63,7 +63,7 @@ def _table(section: Section) -> Table:
     for f in section.findings:
         c = f.comparison
         row = [f"[bold red]→ {c.tensor}[/]" if f is first else c.tensor, "×".join(map(str, c.shape))]
-        row += [YES if c.exact else "no", YES if c.close else NO]
+        row += [YES if c.exact else "no", YES if f.close else NO]
         row += ["–", "–", ""] if c.fault else [_small(c.difference), _small(c.relative), _ulps(c.ulps)]
         if alone:
             row.append({None: "", True: "inherits" if f.inherited else YES, False: "[bold red]wrong[/]"}[f.alone])

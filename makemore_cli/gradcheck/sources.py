@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from makemore_cli import engine
 from makemore_cli.backprop import fused, steps
@@ -17,6 +18,20 @@ from makemore_cli.gradcheck import numeric
 from makemore_cli.model import Parameters
 
 Gradients = dict[str, Tensor]
+BELOW_LOGITS = (
+    "emb",
+    "embcat",
+    "hprebn",
+    "bnmeani",
+    "bndiff",
+    "bndiff2",
+    "bnvar",
+    "bnvar_inv",
+    "bnraw",
+    "hpreact",
+    "h",
+    "logits",
+)
 
 
 def atomic(p: Parameters, X: Tensor, Y: Tensor, eps: float, *, table: Sequence[steps.Step] | None = None) -> Gradients:
@@ -36,9 +51,24 @@ def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
     return dict(zip(tensors, torch.autograd.grad(values["loss"], tuple(tensors.values())), strict=True))
 
 
+def finite_autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+    """Autograd through the chain; where its probabilities underflow, from the logits down by way of log_softmax.
+
+    The logarithm of a probability that is zero in floating point has no gradient, though the loss has.
+    """
+    gradients = autograd(p, X, Y, eps)
+    if all(gradient.isfinite().all() for gradient in gradients.values()):
+        return gradients
+    values = steps.forward(_leaves(p), X, Y, eps=eps)
+    names = [name for name in gradients if name in p.views or name in BELOW_LOGITS]
+    loss = F.cross_entropy(values["logits"], Y)
+    below = torch.autograd.grad(loss, [values[name] for name in names])
+    return gradients | dict(zip(names, below, strict=True))
+
+
 def float64(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
     """Autograd through the chain in float64, which is as good as the truth for float32: all 26 gradients."""
-    return autograd(p.to(dtype=torch.float64), X, Y, eps)
+    return finite_autograd(p.to(dtype=torch.float64), X, Y, eps)
 
 
 def functions(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:

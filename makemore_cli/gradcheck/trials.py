@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from makemore_cli.engine import threads
 from makemore_cli.gradcheck.check import gradcheck
 from makemore_cli.model import BATCHNORM_EPSILON, Sizes, initialise
 
@@ -35,7 +36,8 @@ def run_trials(count: int, seed: int = 0, progress: Callable[[int], None] = lamb
         parameters, generator = initialise(Sizes(V, T, E, H, first_bias), own)
         X = torch.randint(0, V, (n, T), generator=generator)
         Y = torch.randint(0, V, (n,), generator=generator)
-        report = gradcheck(parameters.to(dtype=dtype), X, Y, BATCHNORM_EPSILON)
+        with threads(parameters, n):
+            report = gradcheck(parameters.to(dtype=dtype), X, Y, BATCHNORM_EPSILON, measure_rounding=True)
         if not report.ok:
             problem = f"n={n} T={T} E={E} H={H} V={V} b1={first_bias} {report.dtype} seed={own}"
             trials.refused.append(f"{problem}: {report.failures()[0]}")

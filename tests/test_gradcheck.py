@@ -1,0 +1,417 @@
+"""Gradcheck's own parts: the witnesses agree with each other, the judge is fair, a user's pass is read right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from makemore_cli.backprop import fused, steps
+from makemore_cli.backprop.derivations import DERIVATIONS
+from makemore_cli.errors import CheckFailedError, MakemoreError
+from makemore_cli.gradcheck import check, numeric, sources
+from makemore_cli.gradcheck.compare import TOLERANCE, compare, sizes
+from makemore_cli.gradcheck.diagnose import diagnose
+from makemore_cli.gradcheck.sources import SOURCES
+from makemore_cli.gradcheck.trials import run_trials
+from makemore_cli.gradcheck.user import UserPass
+
+from .conftest import Cli, problem
+
+EPS = 1e-5
+ZERO = ("b1", "logit_maxes")  # true gradients
+SINGLE, DOUBLE = torch.float32, torch.float64
+
+
+# The witnesses.
+
+
+def test_complex_step_agrees_to_the_last_digits() -> None:
+    """Every entry of every tensor whose true gradient isn't zero, within 1e-14 of scale."""
+    p, X, Y = problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE)
+    ours, witness = sources.atomic(p, X, Y, EPS), numeric.complex_step(p, X, Y, EPS, entries=None)
+    size = sizes(sources.autograd(p, X, Y, EPS))
+    assert set(ours) == set(witness)
+    for name in ours:
+        if name not in ZERO:
+            assert float((ours[name] - witness[name]).abs().max()) <= 1e-14 * size[name], name
+
+
+def test_central_differences_agree() -> None:
+    p, X, Y = problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE)
+    ours, witness = sources.atomic(p, X, Y, EPS), numeric.finite(p, X, Y, EPS, entries=None)
+    size = sizes(sources.autograd(p, X, Y, EPS))
+    for name in ours:
+        assert float((ours[name] - witness[name]).abs().max()) <= SOURCES["finite"].accuracy * size[name], name
+
+
+@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
+@pytest.mark.parametrize("against", [name for name in SOURCES if name not in ("atomic", "fused")])
+@pytest.mark.parametrize("of", ["atomic", "fused", "complex"])
+def test_any_source_agrees_with_any_other(of: str, against: str, dtype: torch.dtype) -> None:
+    report = check.compare_sources(*problem(n=5, H=6, dtype=dtype), EPS, SOURCES[of], SOURCES[against])
+    assert report.ok, report.failures()
+    assert len(report.sections[0].findings) == (7 if "fused" in (of, against) or "functions" in (of, against) else 26)
+
+
+def test_a_numeric_witness_sees_a_wrong_entry() -> None:
+    """Where it looks at all; and what it could not compute is no agreement."""
+    p, X, Y = problem(n=5, H=6, dtype=DOUBLE)
+    right = sources.training_pass
+
+    def wrong(*arguments) -> sources.Gradients:
+        gradients = {name: gradient.clone() for name, gradient in right(*arguments).items()}
+        gradients["b2"] = gradients["b2"] * 1.001
+        return gradients
+
+    for witness in ("finite", "complex"):
+        report = check.compare_sources(p, X, Y, EPS, sources.Source("wrong", "", wrong), SOURCES[witness])
+        assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == ["b2"]
+
+
+def test_float64_says_which_of_the_two_is_nearer() -> None:
+    report = check.compare_sources(*problem(), EPS, SOURCES["fused"], SOURCES["float64"])
+    assert {f.nearer for f in report.sections[0].findings} <= {"by hand", "autograd", "both"}
+    exact = check.compare_sources(*problem(), EPS, SOURCES["atomic"], SOURCES["float64"])
+    assert {f.nearer for f in exact.sections[0].findings} == {"both"}  # bit for bit autograd's, so equally near
+
+
+# The judge.
+
+
+def test_right_code_is_never_refused() -> None:
+    """Random sizes, half of them degenerate, both precisions; the documentation's figures are from more of them."""
+    trials = run_trials(60, seed=torch.randint(0, 2**31, ()).item())
+    assert trials.refused == []
+    for sections in trials.exact.values():
+        assert sections.get("atomic chain", True)
+    assert trials.worst["float32"]["training pass"] < TOLERANCE[SINGLE]
+
+
+@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
+@pytest.mark.parametrize("H", [64, 65, 200])
+@pytest.mark.parametrize("n", [2, 7, 32, 256])
+def test_the_training_pass_is_within_a_third_of_the_tolerance(n: int, H: int, dtype: torch.dtype) -> None:
+    """In a batch of two, float32's gradients, autograd's too, are off by 6e-3 of their size: rounding is the scale."""
+    report = check.gradcheck(*problem(n=n, H=H, dtype=dtype), EPS, measure_rounding=n == 2)
+    for finding in report.sections[3].findings:
+        assert finding.comparison.relative < (9.6e-7 if dtype == SINGLE else 3e-13)
+
+
+@pytest.mark.parametrize("eps", [0.0, 1.1e-5])
+def test_a_small_mistake_of_the_training_pass_is_caught_in_float64(eps: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forgotten epsilon moves float32's gradients by no more than rounding does."""
+    right = fused.training_pass
+    monkeypatch.setattr(fused, "training_pass", lambda p, X, Y, _: right(p, X, Y, eps))
+    report = check.gradcheck(*problem(), EPS)
+    assert [section.name for section in report.sections if not section.ok] == ["training pass"]
+    assert "in float64" in report.failures()[0]
+    with pytest.raises(CheckFailedError, match=r"^step 5: .* in float64 "):
+        check.crosscheck(*problem(), EPS, 5)
+
+
+def test_saturated_and_degenerate_batches_are_no_alarm() -> None:
+    """Probabilities that underflow, columns without variance, nothing but one letter."""
+    p, X, Y = problem(n=20)
+    for scale in (1.0, 30.0, 1000.0):
+        hot, same = p.to(), torch.zeros_like(X)
+        hot.W2.mul_(scale)
+        for contexts in (X, same):
+            report = check.gradcheck(hot, contexts, Y, EPS)
+            assert report.ok, (scale, report.failures())
+            check.crosscheck(hot, contexts, Y, EPS, 1)
+    hot.W2.mul_(1000.0)
+    assert any("underflow" in remark for remark in check.gradcheck(hot, X, Y, EPS).remarks)
+
+
+def test_what_is_never_close() -> None:
+    truth = torch.tensor([[1.0, 2.0]])
+    for ours in (
+        None,
+        "text",
+        torch.tensor([1.0, 2.0]),
+        torch.tensor([[1, 2]]),
+        torch.tensor([[1.0, torch.nan]]),
+        torch.tensor([[torch.inf, 2.0]]),
+        torch.tensor([[1.0, 2.1]]),
+    ):
+        assert not compare("x", ours, truth, 2.0, 3e-6).close
+    assert compare("x", truth.clone(), truth, 2.0, 0.0).exact
+    # Where the witness overflows too, alike is alike.
+    assert compare("x", torch.tensor([torch.nan, 1.0]), torch.tensor([torch.nan, 1.0]), 1.0, 0.0).close
+    assert not compare("x", torch.tensor([0.0, 1.0]), torch.tensor([torch.nan, 1.0]), 1.0, 1.0).close
+
+
+def test_a_comparison_tells_where_and_how_far() -> None:
+    truth = torch.tensor([[1.0, 2.0], [4.0, 8.0]])
+    found = compare("x", truth + torch.tensor([[0.0, 0.0], [0.5, 0.0]]), truth, 8.0, 1e-6)
+    assert (found.worst, found.ours, found.theirs) == ((1, 0), 4.5, 4.0)
+    assert found.relative == 0.0625
+    assert str(found) == "x (2, 2): largest difference 5.0e-01 (6.2e-02 of its scale) at [1, 0], 4.5 against 4"
+    ulp = compare("x", torch.nextafter(truth, truth + 1), truth, 8.0, 1e-6)
+    assert ulp.ulps == 1.0
+
+
+@given(
+    factor=st.sampled_from(
+        [(-1.0, "sign"), (2.0, "twice"), (0.5, "half"), (12.0, "1/n is missing"), (11 / 12, "Bessel")]
+    ),
+    rows=st.integers(2, 9),
+    columns=st.integers(2, 9),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=100)
+def test_diagnoses_hold_for_any_gradient(factor: tuple[float, str], rows: int, columns: int, seed: int) -> None:
+    truth = torch.randn((rows, columns), generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
+    told = diagnose(factor[0] * truth, truth, n=12)
+    assert told is not None
+    assert factor[1] in told
+    noise = torch.randn((rows, columns), generator=torch.Generator().manual_seed(seed + 1), dtype=DOUBLE)
+    assert diagnose(truth + 0.3 * noise, truth, n=12) is None  # what has no known form is not explained away
+
+
+# A user's own pass.
+
+RIGHT = """
+import torch
+import torch.nn.functional as F
+
+def backward(logits, h, W2, Y, n):
+    dlogits = (F.softmax(logits, 1) - F.one_hot(Y, logits.shape[1])) / n
+    dh = dlogits @ W2.T
+    dW2 = h.T @ dlogits
+    db2 = dlogits.sum(0)
+    return {"dlogits": dlogits, "dh": dh, "dW2": dW2, "db2": db2}
+"""
+
+CHAIN = """
+def backward(logprobs, probs, counts, counts_sum, counts_sum_inv, norm_logits, logits, h, W2, hpreact, bngain, bnraw,
+             bnvar_inv, bnvar, bndiff2, bndiff, hprebn, embcat, W1, emb, C, X, Y, n):
+    dlogprobs = torch.zeros_like(logprobs)
+    dlogprobs[range(n), Y] = -1.0 / n
+    dprobs = dlogprobs / probs
+    dcounts_sum_inv = (counts * dprobs).sum(1, keepdim=True)
+    dcounts = counts_sum_inv * dprobs
+    dcounts_sum = -counts_sum**-2 * dcounts_sum_inv
+    dcounts = dcounts + torch.ones_like(counts) * dcounts_sum
+    dnorm_logits = counts * dcounts
+    dlogits = dnorm_logits.clone()
+    dlogit_maxes = -dnorm_logits.sum(1, keepdim=True)
+    dlogits += torch.nn.functional.one_hot(logits.max(1).indices, logits.shape[1]) * dlogit_maxes
+    dh = dlogits @ W2.T
+    dW2 = h.T @ dlogits
+    db2 = dlogits.sum(0)
+    dhpreact = (1.0 - h**2) * dh
+    dbngain = (bnraw * dhpreact).sum(0, keepdim=True)
+    dbnraw = bngain * dhpreact
+    dbnbias = dhpreact.sum(0, keepdim=True)
+    dbndiff = bnvar_inv * dbnraw
+    dbnvar_inv = (bndiff * dbnraw).sum(0, keepdim=True)
+    dbnvar = -0.5 * (bnvar + 1e-5) ** -1.5 * dbnvar_inv
+    dbndiff2 = 1.0 / (n - 1) * torch.ones_like(bndiff2) * dbnvar
+    dbndiff = dbndiff + 2 * bndiff * dbndiff2
+    dhprebn = dbndiff.clone()
+    dbnmeani = (-dbndiff).sum(0, keepdim=True)
+    dhprebn += 1.0 / n * (torch.ones_like(hprebn) * dbnmeani)
+    dembcat = dhprebn @ W1.T
+    dW1 = embcat.T @ dhprebn
+    db1 = dhprebn.sum(0)
+    demb = dembcat.view(emb.shape)
+    dC = torch.zeros_like(C)
+    for k in range(X.shape[0]):
+        for j in range(X.shape[1]):
+            dC[X[k, j]] += demb[k, j]
+    return locals()
+"""
+
+
+def user(tmp_path: Path, text: str) -> UserPass:
+    path = tmp_path / "mine.py"
+    path.write_text(text, encoding="utf-8")
+    return UserPass(path)
+
+
+def test_a_right_pass_agrees_and_what_it_leaves_out_is_told(tmp_path: Path) -> None:
+    report = check.check_user(*problem(), EPS, user(tmp_path, RIGHT), SOURCES["autograd"])
+    assert report.ok, report.failures()
+    assert [f.comparison.tensor for f in report.sections[0].findings] == ["logits", "h", "W2", "b2"]
+    assert report.remarks[0].startswith("not given, so not checked: dlogprobs, dprobs, ")
+
+
+@pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
+def test_the_lectures_notebook_agrees(tmp_path: Path, dtype: torch.dtype) -> None:
+    """All 26 gradients by the notebook's lines, with `return locals()`; most of them exact, as in the lecture."""
+    report = check.check_user(*problem(dtype=dtype), EPS, user(tmp_path, CHAIN), SOURCES["autograd"])
+    assert report.ok, report.failures()
+    findings = report.sections[0].findings
+    assert len(findings) == 26
+    assert all(f.alone for f in findings)
+    assert sum(f.comparison.exact for f in findings) >= 11  # down to b2
+    assert not any("left aside" in remark for remark in report.remarks)
+
+
+WRONG_LINES = [  # a line of the notebook, what a user writes instead, the tensor that is to be named, the diagnosis
+    ("dlogprobs[range(n), Y] = -1.0 / n", "dlogprobs[range(n), Y] = -1.0", "logprobs", "1/n is missing"),
+    ("dprobs = dlogprobs / probs", "dprobs = dlogprobs * probs", "probs", None),
+    ("dcounts = dcounts + torch.ones", "dcounts = torch.ones", "counts", "only the part through counts_sum is there"),
+    ("dcounts_sum = -counts_sum**-2", "dcounts_sum = counts_sum**-2", "counts_sum", "sign"),
+    ("    dlogit_maxes = -dnorm", "    dlogit_maxes = dnorm_logits.sum(1, keepdim=True) + 1 #", "logit_maxes", None),
+    ("dW2 = h.T @ dlogits", "dW2 = (h.T @ dlogits).T", "W2", "transpose"),
+    ("db2 = dlogits.sum(0)", "db2 = dlogits.mean(0)", "b2", "1/n of what"),
+    ("dhpreact = (1.0 - h**2) * dh", "dhpreact = (1.0 - h) * dh", "hpreact", None),
+    ("dbnbias = dhpreact.sum(0, keepdim=True)", "dbnbias = dhpreact.sum(0)", "bnbias", "keepdim=True"),
+    (
+        "dbngain = (bnraw * dhpreact).sum(0, keepdim=True)",
+        "dbngain = bnraw * dhpreact",
+        "bngain",
+        ".sum(0, keepdim=True)",
+    ),
+    ("1.0 / (n - 1)", "1.0 / n", "bndiff2", "Bessel"),
+    ("2 * bndiff * dbndiff2", "bndiff * dbndiff2", "bndiff", None),
+    ("dbndiff = dbndiff + 2", "dbndiff = 2", "bndiff", "the one through bnraw is missing or overwritten"),
+    ("dhprebn += 1.0 / n", "dhprebn = 1.0 / n", "hprebn", "the one through bndiff is missing or overwritten"),
+    ("dC[X[k, j]] += demb", "dC[X[k, j]] = demb", "C", None),
+]
+
+
+@pytest.mark.parametrize(("line", "instead", "tensor", "told"), WRONG_LINES, ids=[row[1] for row in WRONG_LINES])
+def test_a_users_wrong_line_is_named(tmp_path: Path, line: str, instead: str, tensor: str, told: str | None) -> None:
+    """One line is wrong; the tensor is named, and all that come after it inherit."""
+    assert CHAIN.count(line) == 1
+    report = check.check_user(*problem(n=12), EPS, user(tmp_path, CHAIN.replace(line, instead)), SOURCES["autograd"])
+    assert not report.ok
+    assert [f.comparison.tensor for f in report.sections[0].findings if f.alone is False] == [tensor]
+    assert len(report.failures()) == 1
+    assert f"mine.py: {tensor}" in report.failures()[0]
+    if told:
+        assert told in report.failures()[0]
+
+
+def test_a_pass_that_changes_what_it_was_given(tmp_path: Path) -> None:
+    text = "def backward(probs, Y, n):\n    probs[range(n), Y] -= 1\n    return {'dlogits': probs / n}\n"
+    report = check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    assert not report.ok
+    assert report.failures() == ["mine.py changes probs, which it was given: work on a copy"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def backward(h):\n    return dlogits\n", "line 2: NameError: name 'dlogits' is not defined: return dlogits"),
+        ("def backward(logits)\n    return {}\n", "line 1: expected ':': def backward(logits)"),
+        ("def forward(): pass\n", "has no function `backward`"),
+        ("backward = 3\n", "has no function `backward`"),
+        ("import nothing_like_this\n", "line 1: ModuleNotFoundError"),
+        ("def backward(logitz): return {}\n", "`backward` asks for logitz, which the forward pass has not"),
+        ("def backward(logits): return logits\n", "`backward` returned Tensor, not a dictionary"),
+        ("def f(x):\n    return x @ x\ndef backward(h):\n    f(h)\n", "line 2: RuntimeError: mat1 and mat2"),
+        ("\xff", "line 1"),
+    ],
+)  # fmt: skip
+def test_a_pass_that_does_not_run_shows_the_users_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(MakemoreError) as error:
+        check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    assert str(error.value).startswith(f"{tmp_path / 'mine.py'}")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:
+    text = "def backward(logits):\n    dfoo = logits\n    return locals()\n"
+    report = check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    assert not report.ok
+    assert "returned no gradient of the chain's tensors" in report.failures()[0]
+    assert "no tensor of the chain, so left aside: dfoo" in report.remarks
+
+
+# The commands.
+
+
+def test_the_command_line(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(CHAIN.replace("db2 = dlogits.sum(0)", "db2 = -dlogits.sum(0)"))
+    tiny = ["--config", "tiny", "--set", "train.batch_size=7"]
+    wrong = cli("gradcheck", *tiny, "--user", tmp_path / "mine.py", "--json")
+    assert wrong.code == 1
+    report = json.loads(wrong.out)
+    tensors = {t["tensor"]: t for t in report["sections"][0]["tensors"]}
+    assert len(tensors) == 26
+    assert (tensors["b2"]["alone"], tensors["b2"]["diagnosis"]) == (False, "the sign is wrong")
+    assert tensors["b2"]["worst"] != []
+    assert [name for name, t in tensors.items() if t["alone"] is False] == ["b2"]
+    shown = cli("gradcheck", *tiny, "--user", tmp_path / "mine.py").out
+    assert "→ b2" in shown
+    assert "the sign is wrong" in shown
+
+    assert cli("gradcheck", *tiny, "--of", "fused", "--against", "complex").code == 0
+    assert "nearer" in cli("gradcheck", *tiny, "--against", "float64").out
+    trials = cli("gradcheck", "--trials", 5)
+    assert trials.code == 0
+    assert "5 of 5 problems passed" in trials.out
+    assert json.loads(cli("gradcheck", "--trials", 3, "--json").out)["refused"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--of nonsense", "--of nonsense: no such source of gradients; there are atomic, fused, "),
+        ("--against nonsense", "--against nonsense: no such source"),
+        ("--user none.py", "none.py: no such file"),
+        ("--user none.py --of fused", "--user: is what is checked; leave out --of"),
+        ("--trials 3 --config tiny", "--trials: draws its own problems"),
+    ],
+)
+def test_mistakes_of_the_command_line(arguments: str, message: str, cli: Cli) -> None:
+    result = cli("gradcheck", *arguments.split())
+    assert result.code == 2
+    assert result.err.startswith(f"makemore: {message}")
+    assert result.err.count("\n") == 1
+
+
+# Explain.
+
+
+@pytest.mark.parametrize("name", DERIVATIONS)
+def test_every_stage_of_a_derivation_gives_autograds_gradient(name: str) -> None:
+    p, X, Y = problem(n=9, H=11, dtype=DOUBLE)
+    truth = sources.autograd(p, X, Y, EPS)
+    values = steps.forward(p, X, Y, eps=EPS) | {"dhpreact": truth["hpreact"]}
+    for stage in DERIVATIONS[name]:
+        values[stage.name] = steps.run(stage.line, values)
+        expected = truth[stage.name[1:]]
+        assert float((values[stage.name] - expected).abs().max()) < 1e-13 * float(expected.abs().max()), stage.says
+
+
+def test_explain_shows_the_codes_lines(cli: Cli) -> None:
+    everything = cli("explain").out
+    for text in ("h = torch.tanh(hpreact)", "dW2 = h.T @ dlogits", "dbnmeani = -dbndiff.sum(0, keepdim=True)"):
+        assert text in everything
+    logits = cli("explain", "logits").out
+    assert "logits = h @ W2 + b2" in logits
+    assert "dlogits = dnorm_logits" in logits
+    assert "dlogits += " in logits
+    assert "W2 (H × V)" in logits
+    assert cli("explain", "dlogits").out == logits
+    for name in steps.SHAPES:
+        result = cli("explain", name, "--numbers")
+        assert result.code == 0
+        assert "numbers of a small batch: n = 3" in result.out
+    assert "dhprebn = bngain * bnvar_inv / n" in cli("explain", "batchnorm", "--numbers").out
+    wrong = cli("explain", "logit")
+    assert (wrong.code, wrong.err) == (
+        2,
+        "makemore: logit: no tensor of the chain and no derivation; did you mean logits?\n",
+    )
+
+
+def test_every_line_of_the_table_can_be_shown() -> None:
+    from makemore_cli.explain import line_text
+
+    for table in (steps.steps(True), steps.steps(False)):
+        for step in table:
+            for line in (step.forward, *step.backward.values()):
+                names = steps.arguments(line)
+                assert all(name in line_text(line) for name in names)
