@@ -74,7 +74,7 @@ class OptimConfig(Section):
     """How gradients become updates."""
 
     name: Literal["sgd"] = "sgd"
-    lr: float = Field(0.1, ge=0, description="learning rate at the start")
+    lr: float = Field(0.1, ge=0, le=1e30, description="learning rate at the start")
     schedule: ScheduleConfig | None = ScheduleConfig()
 
 

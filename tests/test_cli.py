@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -101,6 +103,58 @@ def test_the_default_run_folder_is_named_after_the_configuration(
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mine", "quickstart"]
 
 
+def test_overwrite_leaves_no_mixture(cli: Cli, tmp_path: Path) -> None:
+    """A run that replaces another and fails is not to be sampled as if it were the other."""
+    (tmp_path / "notes.txt").write_text("mine")
+    tiny = ["train", "--config", "tiny", "--steps", 30, "--out", tmp_path, "-q"]
+    assert cli(*tiny).code == 2  # it holds other things than a run
+    (tmp_path / "notes.txt").unlink()
+    assert cli(*tiny).code == 0
+    (tmp_path / "notes.txt").write_text("mine")
+    failed = cli(*tiny, "--overwrite", "--set", "optim.lr=1e30")
+    assert failed.code == 2
+    assert re.search(r"step \d+: the loss is (nan|inf); try a smaller learning rate", failed.err)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "metrics.jsonl", "notes.txt"]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) >= 1  # what led there
+    sampled = cli("sample", tmp_path)
+    assert (sampled.code, sampled.out) == (2, "")
+    assert "holds no checkpoint.safetensors, since the run was not finished" in sampled.err
+    assert "holds an unfinished run already" in cli(*tiny).err
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 20])
+def test_a_run_that_diverges(steps: int, cli: Cli, tmp_path: Path) -> None:
+    """Whether it shows in a loss on the way, in the parameters after the last step, or only when all is evaluated."""
+    settings = ["--set", "optim.lr=1e30", "--set", "model.batchnorm.epsilon=1e-30"]
+    result = cli("train", "--config", "tiny", "--steps", steps, *settings, "--out", tmp_path / "run", "-q")
+    assert result.code == 2 or math.isfinite(json.loads((tmp_path / "run" / "summary.json").read_text())["loss"]["val"])
+    assert result.err.count("\n") == (result.code == 2)
+
+
+@pytest.mark.parametrize("setting", ["optim.lr=5", "optim.lr=0.1"])
+def test_crosscheck_is_no_false_alarm(setting: str, cli: Cli, tmp_path: Path) -> None:
+    """Not where every name is the same, nor where the learning rate is far too large."""
+    (tmp_path / "same.txt").write_text("a\n" * 10)
+    for number, data in enumerate([["--data", tmp_path / "same.txt"], []]):
+        out = tmp_path / str(number)
+        result = cli(
+            "train", "--config", "tiny", "--steps", 60, "--crosscheck", 1, "--set", setting, "--out", out, *data
+        )
+        assert result.code == 0, result.err
+        assert "60 crosschecks, all agree\n" in result.err
+        assert cli("gradcheck", "--run", out).code == 0
+
+
+def test_a_folder_does_not_hide_a_bundled_configuration(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny").mkdir()
+    assert cli("train", "--config", "tiny", "--steps", 3, "-q").code == 0
+    again = cli("train", "--config", tmp_path / "runs" / "tiny" / "config.yaml", "-q")
+    assert again.err == "makemore: runs/tiny: holds a run already; give another folder with --out, or --overwrite it\n"
+
+
 def test_overwrite_replaces_a_run(cli: Cli, tmp_path: Path) -> None:
     for seed in (1, 2):
         result = cli("train", "--config", "tiny", "--steps", 3, "--seed", seed, "--out", tmp_path, "--overwrite", "-q")
@@ -133,7 +187,7 @@ def test_sample_new_says_why_it_cannot(cli: Cli, trained: Path) -> None:
     result = cli("sample", trained, "-n", 3, "--new", "--temperature", 0, "--max-length", 4)
     assert result.code == 0
     assert len(result.out.splitlines()) <= 1
-    assert "of 3: 3,000 draws brought no more different new names; try a higher --temperature" in result.err
+    assert "of 3: the next 20,000 draws brought no other new name; try a higher --temperature" in result.err
 
 
 def test_sample_without_the_data(cli: Cli, tmp_path: Path, names_file: Path) -> None:
@@ -162,7 +216,7 @@ def test_eval(cli: Cli, trained: Path, names_file: Path) -> None:
     result = json.loads(cli("eval", trained, "--json").out)
     assert result["loss"] == summary["loss"]
     assert result["examples"] == {"train": 114_412, "val": 14_353, "test": 14_311}
-    assert cli("eval", trained).out.startswith(f"train loss {summary['loss']['train']:.4f} over 114,412 examples\n")
+    assert cli("eval", trained).out.startswith(f"train loss  {summary['loss']['train']:.4f} over 114,412 examples\n")
     other = json.loads(cli("eval", trained, "--data", names_file, "--json").out)
     assert other["data"] == str(names_file)
     assert sum(other["examples"].values()) == sum(len(name) + 1 for name in NAMES)
@@ -254,7 +308,12 @@ WRONG = [  # what is wrong, the command, and how its message begins; @ is a fold
         "--temperature -1.0: give 0 (always the likeliest letter) or more",
     ),
     ("top-k of nothing", "sample @/run --top-k 0", "--top-k 0: give at least 1"),
-    ("no length", "sample @/run --max-length 0", "--max-length 0: give at least 1"),
+    ("sizes out of this world", "train --set model.hidden_size=100000000000", "--set model.hidden_size=1"),
+    ("a home that is not", "train --data ~nosuchuser/x", "~nosuchuser/x: there is no such user's home"),
+    ("a name too long", f"sample {'x' * 300}", f"{'x' * 300}: can't be read: File name too long"),
+    ("a name too long for a folder", f"train --out {'x' * 300}", f"{'x' * 300}: can't make the run folder"),
+    ("a length out of this world", "sample @/run --max-length 1000000000", "--max-length 1000000000: give 1 to 10,000"),
+    ("no length", "sample @/run --max-length 0", "--max-length 0: give 1 to 10,000"),
     (
         "a seed too large",
         "sample @/run --seed 99999999999999999999",
@@ -360,9 +419,38 @@ def test_a_reader_that_has_enough(trained: Path) -> None:
         assert process.wait(timeout=60) == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["explain", "h"], ["gradcheck", "--config", "tiny"]])
+def test_a_full_disk_under_stdout(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "makemore_cli", *arguments]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr == "makemore: can't go on: stdout: No space left on device\n"
+
+
+def test_a_terminal_that_cannot_show_a_letter() -> None:
+    result = makemore("explain", "h", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert result.returncode == 0
+    assert result.stdout.startswith("h  (n \\xd7 H)")
+
+
+def test_a_closed_stdout() -> None:
+    command = f"{shlex.quote(sys.executable)} -m makemore_cli --version >&-"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_ctrl_c(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "makemore_cli", "train", "--config", "lecture", "--out", str(tmp_path / "run")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell that runs the tests in the background has SIGINT ignored, which a child inherits.
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stderr is not None
         while not process.stderr.readline().startswith("step "):
             pass
@@ -375,7 +463,7 @@ def test_the_bar_in_a_real_terminal(tmp_path: Path) -> None:
     """On a terminal there is a moving bar with step, loss, learning rate, speed and time left."""
     shown = in_terminal("train", "--config", "tiny", "--out", str(tmp_path / "run"), "--steps", "1500")
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    assert re.search(r"step +1500/1500 .*loss \d\.\d{4}  lr 0\.2 +[\d,]+ steps/s  0 s left", plain)
+    assert re.search(r"step +1,500/1,500 .*loss \d\.\d{4}  lr 0\.2 +[\d,]+ steps/s  0 s left", plain)
     assert "\x1b[?25l" in shown  # the cursor is hidden while the bar moves
     assert "\x1b[?25h" in shown  # and comes back
     assert "train loss" in plain

@@ -75,7 +75,7 @@ def test_settings_go_over_the_file_and_options_over_settings(tmp_path: Path) -> 
         ("model: {hidden_size: 2.5}", "model.hidden_size: should be a valid integer, but is 2.5"),
         ("model: {hidden_size: true}", "model.hidden_size: should be a valid integer, but is True"),
         ("model: {hidden_size: 0}", "model.hidden_size: should be greater than or equal to 1, but is 0"),
-        ("model: 3", "model: should be a valid dictionary or instance of ModelConfig, but is 3"),
+        ("model: 3", "model: should be a section, but is 3"),
         ("optim: {lr: -0.1}", "optim.lr: should be greater than or equal to 0, but is -0.1"),
         ("optim: {lr: .nan}", "optim.lr: should be a finite number, but is nan"),
         ("optim: {lr: .inf}", "optim.lr: should be a finite number, but is inf"),
@@ -93,6 +93,12 @@ def test_settings_go_over_the_file_and_options_over_settings(tmp_path: Path) -> 
         ("train: {steps: 0, batch_size: 0}", "(and 1 more)"),
         ("- 1\n- 2\n", "a configuration has sections (data, model, optim, train), but this is a list"),
         ("just text", "but this is 'just text'"),
+        ("model:", "model: should be a section, but is empty"),
+        ("optim: {lr: 0.1, lr: 0.5}", "line 1: not valid YAML: lr is given twice"),
+        ("train: {steps: 010}", "train.steps: should be a valid integer, but is '010'"),
+        ("train: {steps: 1:30}", "train.steps: should be a valid integer, but is '1:30'"),
+        ("train: {device: 'cuda:01'}", "train.device: should be auto, cpu, cuda or cuda:N, but is 'cuda:01'"),
+        ("[" * 3000, "not valid YAML"),
         ("model: {hidden_size: 3", "line 1: not valid YAML"),
         ("model:\n\thidden_size: 3", "line 2: not valid YAML"),
         ("model: !!python/object/apply:os.system ['true']", "not valid YAML"),
@@ -143,6 +149,8 @@ def test_a_configuration_that_is_not_there(name: str, tmp_path: Path, monkeypatc
 def test_a_folder_or_bytes_as_configuration(tmp_path: Path) -> None:
     with pytest.raises(MakemoreError, match="can't be read"):
         configuration.load(tmp_path)
+    with pytest.raises(MakemoreError, match="no such configuration"):
+        configuration.find(str(tmp_path))
     path = tmp_path / "bytes.yaml"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(MakemoreError, match="not valid YAML"):

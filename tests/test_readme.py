@@ -10,14 +10,19 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from makemore_cli import config as configuration
 from makemore_cli.backprop import steps
 from makemore_cli.cli import main
 from makemore_cli.config import Config
+from makemore_cli.gradcheck.compare import TOLERANCE
+from makemore_cli.gradcheck.numeric import ENTRIES
+from makemore_cli.gradcheck.sources import SOURCES
 
 from .conftest import Cli
+from .test_mutations import MUTATIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -124,3 +129,22 @@ def test_the_data_readme_and_the_rebuilt_names() -> None:
     assert f"{len(content):,} bytes" in text
     assert rebuild.fold("Ng'ang'a") == "nganga"
     assert rebuild.fold("Ástþór") == "astthor"
+
+
+def test_the_documentation_of_gradcheck(tmp_path: Path, cli: Cli) -> None:
+    """Its example runs, its counts and names are the code's."""
+    text = (ROOT / "docs" / "gradcheck.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "my_backward.py").write_text(example)
+    result = cli("gradcheck", "--user", tmp_path / "my_backward.py")
+    assert result.code == 0, result.out
+    assert "All agree: 3 of 3 gradients" in result.out
+    assert f"{len(MUTATIONS)} in all" in text
+    for name, source in SOURCES.items():
+        assert f"`{name}`" in text or name in ("atomic", "fused")
+        if source.accuracy:
+            assert "counted as 10⁻⁷" in text
+            assert source.accuracy == 1e-7
+    assert {torch.float32: 3e-6, torch.float64: 1e-12} == TOLERANCE
+    assert "3·10⁻⁶ in float32 and 10⁻¹² in float64" in text
+    assert f"look at {ENTRIES} entries" in " ".join(text.split())

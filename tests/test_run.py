@@ -154,7 +154,7 @@ def test_numbers_that_are_not_finite_are_refused(content: bytes) -> None:
 def test_a_folder_is_never_lost(tmp_path: Path) -> None:
     with pytest.raises(MakemoreError, match="holds other things than a run"):
         Run.create(_with(tmp_path / "thesis", "thesis.tex"), overwrite=True)
-    with pytest.raises(MakemoreError, match="holds a run already; give another folder with --out, or --overwrite it"):
+    with pytest.raises(MakemoreError, match="holds an unfinished run already; give another folder with --out"):
         Run.create(_with(tmp_path / "run", runs.CONFIG))
     with pytest.raises(MakemoreError, match="is a file"):
         Run.create(_with(tmp_path / "folder", "file") / "file", overwrite=True)

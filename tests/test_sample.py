@@ -81,6 +81,19 @@ def test_max_length_cuts() -> None:
     assert set(sample(model(), VOCABULARY, 50, 1, Options(prefix="ab", max_length=2))) == {"ab"}
 
 
+def test_a_temperature_near_zero_is_nearly_greedy() -> None:
+    assert set(sample(model(), VOCABULARY, 20, 1, Options(temperature=1e-40))) == set(
+        sample(model(), VOCABULARY, 20, 1, Options(temperature=0.0))
+    )
+
+
+def test_a_model_that_has_overflowed() -> None:
+    hot = model()
+    hot.parameters.W2.fill_(3e38)
+    with pytest.raises(MakemoreError, match="the model's scores are not finite"):
+        sample(hot, VOCABULARY, 5, 1)
+
+
 def test_temperature_zero_takes_the_likeliest_letter() -> None:
     m = model(T=1, sharpen=3)
     greedy = set(sample(m, VOCABULARY, 10, 1, Options(temperature=0.0, max_length=6)))
@@ -96,6 +109,7 @@ def test_temperature_zero_takes_the_likeliest_letter() -> None:
         {"temperature": float("inf")},
         {"top_k": 0},
         {"max_length": 0},
+        {"max_length": 10**9},
         {"prefix": "abc", "max_length": 2},
     ],
 )
@@ -116,6 +130,9 @@ def test_new_names_are_new_and_different(trained: Path) -> None:
     assert sampled.kinds == {"train": 0, "held_out": 0, "new": 300}
     known = (Path(__file__).parent.parent / "data" / "names.txt").read_text().split()
     assert not set(sampled.names) & set(known)
+
+    short = sample_run(checkpoint, 50, None, Options(max_length=4), only_new=True)
+    assert {len(name) for name in short.names} <= {1, 2, 3}  # not what was cut off, and not nothing at all
 
     plain = sample_run(checkpoint, 2000, None, Options(temperature=0.7))
     assert plain.kinds is not None
