@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from makemore_cli import __version__
+from makemore_cli import __version__, output
 from makemore_cli.errors import MakemoreError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from makemore_cli.train import Summary
 
 INTERRUPTED = 130  # what Typer makes of Ctrl-C
 
@@ -137,11 +128,11 @@ def train(
         overwrite=overwrite,
     )
     if as_json:
-        _print_json(vars(summary))
+        output.print_json(vars(summary))
         return
-    _print_summary(summary)
+    output.print_lines(summary.lines())
     if not quiet:
-        _remark(f"More names: makemore sample {summary.run}")
+        output.remark(f"More names: makemore sample {summary.run}")
 
 
 @app.command(epilog="Example: makemore sample runs/quickstart -n 1000 --prefix ma | sort | uniq -c | sort -n")
@@ -181,18 +172,18 @@ def sample(
     sampled = sample_run(load_checkpoint(run), n, seed, options, only_new=only_new)
     names, kinds = sampled.names, sampled.kinds
     if as_json:
-        _print_json({"names": names, "kinds": kinds})
+        output.print_json({"names": names, "kinds": kinds})
     else:
-        _print_lines(names)
+        output.print_lines(names)
     if kinds is None:
-        _remark(f"can't tell which names are new: {sampled.reason}")
+        output.remark(f"can't tell which names are new: {sampled.reason}")
     elif names:
-        _remark(
+        output.remark(
             f"{kinds['train']:,} of {len(names):,} stand in the training names, {kinds['held_out']:,} in the held-out "
             f"ones, {kinds['new']:,} are new"
         )
     if len(names) < n:
-        _remark(
+        output.remark(
             f"only {len(names):,} of {n:,}: the next {PATIENCE:,} draws brought no other new name; "
             "try a higher --temperature or another --prefix"
         )
@@ -258,11 +249,11 @@ def gradcheck(
 
     report = check_first_batch(resolved, checkpoint, of=of, against=against, user=user)
     if as_json:
-        _print_json(report.to_json())
+        output.print_json(report.to_json())
     else:
         from makemore_cli.gradcheck.report import show
 
-        _print_rich(partial(show, report))
+        output.print_rich(partial(show, report))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -272,20 +263,13 @@ def _trials(count: int, as_json: bool) -> None:
 
     def progress(done: int) -> None:
         if done % 100 == 0:
-            _remark(f"{done:,} of {count:,} problems")
+            output.remark(f"{done:,} of {count:,} problems")
 
     trials = run_trials(count, progress=progress)
     if as_json:
-        _print_json(vars(trials))
+        output.print_json(vars(trials))
     else:
-        lines = [
-            f"{dtype}  {section:20} "
-            + ("bit for bit equal" if trials.exact[dtype][section] else f"at most {worst:.1e} of scale")
-            for dtype, sections in trials.worst.items()
-            for section, worst in sections.items()
-        ]
-        lines.append(f"{count - len(trials.refused):,} of {count:,} problems passed")
-        _print_lines(lines + [f"refused: {refused}" for refused in trials.refused])
+        output.print_lines(trials.lines())
     if trials.refused:
         raise typer.Exit(1)
 
@@ -303,7 +287,7 @@ def explain(
     """Show how a gradient is made: forward line, backward lines, shapes, rule and why; or the whole chain."""
     from makemore_cli.explain import explain as lines
 
-    _print_lines(lines(tensor, numbers=numbers, width=min(100, shutil.get_terminal_size().columns)))
+    output.print_lines(lines(tensor, numbers=numbers, width=min(100, shutil.get_terminal_size().columns)))
 
 
 @app.command("eval", epilog="Example: makemore eval runs/quickstart --json")
@@ -319,13 +303,13 @@ def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = Fa
         config = config.model_copy(update={"path": data})
     dataset = load_data(config, checkpoint.config.model.context_length, checkpoint.vocabulary)
     if data is None and dataset.sha256 != checkpoint.data_sha256:
-        _remark(f"{dataset.path}: has changed since the model was trained on it")
+        output.remark(f"{dataset.path}: has changed since the model was trained on it")
     loss = {name: evaluation.loss(checkpoint.model, split) for name, split in dataset.splits.items()}
     examples = {name: len(split) for name, split in dataset.splits.items()}
     if as_json:
-        _print_json({"run": str(run), "data": str(dataset.path), "examples": examples, "loss": loss})
+        output.print_json({"run": str(run), "data": str(dataset.path), "examples": examples, "loss": loss})
     else:
-        _print_lines(f"{name + ' loss':<12}{loss[name]:.4f} over {examples[name]:,} examples" for name in loss)
+        output.print_lines(f"{name + ' loss':<12}{loss[name]:.4f} over {examples[name]:,} examples" for name in loss)
 
 
 @data_app.command("get", epilog="Example: makemore data get && makemore train --config lecture --data lecture")
@@ -340,70 +324,13 @@ def data_get(
     """
     from makemore_cli.download import URL, get_names
 
-    _print_lines([str(get_names(url or URL))])
-    _remark("verified; use it with --data lecture")
-
-
-def _print_summary(summary: Summary) -> None:
-    from makemore_cli.progress import duration
-
-    rows = [(f"{split} loss", f"{loss:.4f}") for split, loss in summary.loss.items()]
-    speed = f"{summary.steps_per_second:,.0f} a second"
-    rows += [
-        ("steps", f"{summary.steps:,} in {duration(summary.seconds)} ({speed})"),
-        ("parameters", f"{summary.parameters:,}"),
-        ("engine", f"{summary.engine} on {summary.device}"),
-        ("run folder", summary.run),
-    ]
-    rows += [("" if row else "samples", name) for row, name in enumerate(summary.samples)]
-    _print_lines(f"{label:<12}{value}" for label, value in rows)
-
-
-class _ReaderGoneError(Exception):
-    """Whoever reads stdout has enough, as in `makemore sample RUN | head`."""
-
-
-@contextmanager
-def _output() -> Iterator[None]:
-    """Around everything that writes a result."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise _ReaderGoneError from None
-
-
-def _print_lines(lines: Iterable[str]) -> None:
-    with _output():
-        sys.stdout.writelines(f"{line}\n" for line in lines)
-
-
-def _print_rich(show: Callable[[Console], None]) -> None:
-    """Print what `show` puts on a console."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    with console.capture() as captured:
-        show(console)
-    with _output():
-        sys.stdout.write(captured.get())
-
-
-def _print_json(value: Any) -> None:
-    _print_lines([json.dumps(value, ensure_ascii=False)])
-
-
-def _remark(text: str) -> None:
-    print(text, file=sys.stderr)
+    output.print_lines([str(get_names(url or URL))])
+    output.remark("verified; use it with --data lecture")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 (it was closed before we came)
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal can't show must not end the program
-            stream.reconfigure(errors="backslashreplace")
+    output.prepare()
     # Typer's usage errors, whichever parser is under it.
     usage_error: Any = typer.BadParameter.__base__
     try:
@@ -411,30 +338,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
         sys.stdout.flush()
     except MakemoreError as error:
-        _remark(f"makemore: {error}")
+        output.remark(f"makemore: {error}")
         return error.exit_code
     except usage_error as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "makemore"
-        _remark(f"{command}: {' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`")
+        output.remark(f"{command}: {' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`")
         return 2
-    except _ReaderGoneError:
-        _silence()
+    except output.ReaderGoneError:
+        output.silence()
         return 128 + 13  # as if ended by SIGPIPE
     except OSError as error:  # a full disk under stdout, say
-        _silence()
-        _remark(f"makemore: can't go on: {error.filename or 'stdout'}: {error.strerror}")
+        output.silence()
+        output.remark(f"makemore: can't go on: {error.filename or 'stdout'}: {error.strerror}")
         return 2
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        _remark("makemore: not enough memory; try a smaller batch_size, hidden_size, embedding_size or context_length")
+        output.remark(
+            "makemore: not enough memory; try a smaller batch_size, hidden_size, embedding_size or context_length"
+        )
         return 2
     if code == INTERRUPTED:
-        _remark("makemore: interrupted")
+        output.remark("makemore: interrupted")
     return code if isinstance(code, int) else 0
-
-
-def _silence() -> None:
-    """Let nothing more be written to stdout, not even at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

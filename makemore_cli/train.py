@@ -19,7 +19,7 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.check import crosscheck
 from makemore_cli.model import Model
 from makemore_cli.optim import learning_rate
-from makemore_cli.progress import Display, Status
+from makemore_cli.progress import Display, Status, duration
 from makemore_cli.run import Checkpoint, Run
 from makemore_cli.sample import default_seed, sample
 from makemore_cli.start import Start, start
@@ -43,6 +43,18 @@ class Summary:
     steps_per_second: float
     loss: dict[str, float]  # train, val, test; nats a letter
     samples: list[str]
+
+    def lines(self) -> list[str]:
+        """The summary to read."""
+        rows = [(f"{split} loss", f"{loss:.4f}") for split, loss in self.loss.items()]
+        rows += [
+            ("steps", f"{self.steps:,} in {duration(self.seconds)} ({self.steps_per_second:,.0f} a second)"),
+            ("parameters", f"{self.parameters:,}"),
+            ("engine", f"{self.engine} on {self.device}"),
+            ("run folder", self.run),
+        ]
+        rows += [("" if row else "samples", name) for row, name in enumerate(self.samples)]
+        return [f"{label:<12}{value}" for label, value in rows]
 
 
 def train(

@@ -25,7 +25,7 @@ LECTURE = """\
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("T", [1, 3, 8])
-@pytest.mark.parametrize("H", [1, 64, 200])
+@pytest.mark.parametrize("H", [1, 64, 65, 200])
 @pytest.mark.parametrize("n", [2, 7, 32, 256])
 def test_gradcheck_passes(n: int, H: int, T: int, dtype: torch.dtype) -> None:
     report = gradcheck(*problem(n=n, H=H, T=T, dtype=dtype, seed=n), EPS)

@@ -166,3 +166,21 @@ def test_there_are_enough_of_them() -> None:
     assert sum(m.told is not None or m.wrong is None for m in MUTATIONS) >= 35
     every = {(s.name, target) for s in steps.STEPS for target in s.backward}
     assert {(m.step, m.target) for m in MUTATIONS} == every
+
+
+@pytest.mark.parametrize("target", ["dembcat", "dW1"])
+def test_the_lines_without_b1_are_checked_too(target: str) -> None:
+    def negated(line: Line) -> Line:
+        return {  # a line is called by the names of its arguments
+            ("W1", "dhprebn"): lambda W1, dhprebn: -line(W1, dhprebn),
+            ("embcat", "dhprebn"): lambda embcat, dhprebn: -line(embcat, dhprebn),
+        }[steps.arguments(line)]
+
+    table = tuple(
+        replace(s, backward={t: negated(line) if t == target else line for t, line in s.backward.items()})
+        if s.name == "hprebn"
+        else s
+        for s in steps.steps(first_bias=False)
+    )
+    report = gradcheck(*problem(n=7, first_bias=False), EPS, table=table)
+    assert [(c.step, f"d{c.comparison.tensor}", c.diagnosis) for c in report.wrong_lines] == [("hprebn", target, SIGN)]

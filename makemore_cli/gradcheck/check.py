@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,148 +13,14 @@ from torch import Tensor
 from makemore_cli.backprop import fused, steps
 from makemore_cli.errors import CheckFailedError
 from makemore_cli.gradcheck import sources
-from makemore_cli.gradcheck.alone import LineCheck, branches, check_lines
+from makemore_cli.gradcheck.alone import branches, check_lines
 from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, sizes
 from makemore_cli.gradcheck.diagnose import diagnose
+from makemore_cli.gradcheck.findings import Finding, Report, Section
 from makemore_cli.gradcheck.rounding import scales
 from makemore_cli.gradcheck.sources import SOURCES, Gradients, Source
 from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.model import Parameters
-
-ROUNDING = 1e-2
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What there is to say of one gradient."""
-
-    comparison: Comparison
-    alone: bool | None = None  # whether its own lines are right; None where that can't be told
-    diagnosis: str | None = None  # of a wrong one
-    nearer: str | None = None  # to float64: "by hand", "autograd" or "both"; None where float64 is no witness
-    in_float64: Comparison | None = None  # the same once more, where that decides
-
-    @property
-    def close(self) -> bool:
-        """Whether it agrees. Where float64 decides, rounding in float32 is forgiven up to ROUNDING of the scale."""
-        if self.in_float64 is None:
-            return self.comparison.close
-        return self.in_float64.close and self.comparison.difference <= ROUNDING * self.comparison.scale
-
-    @property
-    def ok(self) -> bool:
-        """Whether it agrees, and its lines are right."""
-        return self.close and self.alone is not False
-
-    @property
-    def inherited(self) -> bool:
-        """Whether it disagrees only because what came before it does."""
-        return not self.close and self.alone is True
-
-    def __str__(self) -> str:
-        """What there is to say of it, in one line."""
-        if self.in_float64 is not None and not self.in_float64.close and self.comparison.close:
-            return f"in float64 {self.in_float64}{_because(self.diagnosis)}"
-        return f"{self.comparison}{_because(self.diagnosis)}"
-
-
-@dataclass(frozen=True)
-class Section:
-    """One source, or part of one, against one witness."""
-
-    name: str
-    about: str
-    findings: list[Finding]
-    missing: list[str] = field(default_factory=list)  # gradients that a user's pass leaves out, which is no fault
-
-    @property
-    def ok(self) -> bool:
-        """Whether all of it agrees."""
-        return all(finding.ok for finding in self.findings)
-
-
-@dataclass(frozen=True)
-class Report:
-    """What gradcheck found."""
-
-    dtype: str
-    device: str
-    batch_size: int
-    tolerance: float
-    sections: list[Section]
-    lines: list[LineCheck] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)  # that are no gradient's
-    remarks: list[str] = field(default_factory=list)  # that are no faults
-
-    @property
-    def wrong_lines(self) -> list[LineCheck]:
-        """Backward lines that are wrong by themselves, from the loss up."""
-        return [line for line in self.lines if not line.comparison.close]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every gradient and every line agrees."""
-        return all(section.ok for section in self.sections) and not self.wrong_lines and not self.faults
-
-    def failures(self) -> list[str]:
-        """What is wrong, most telling first: wrong lines, then in each section what does not just inherit."""
-        found = [
-            f"the line for d{c.comparison.tensor} in the step {c.step} is wrong: {c.comparison}{_because(c.diagnosis)}"
-            for c in self.wrong_lines
-        ]
-        found += self.faults
-        blamed = {line.comparison.tensor for line in self.wrong_lines}
-        for section in self.sections:
-            wrong = [f for f in section.findings if not f.ok]
-            own = [f for f in wrong if f.alone is False and f.comparison.tensor not in blamed]
-            if own:
-                found += [f"{section.name}: {finding}" for finding in own]
-            elif wrong and not (blamed & {f.comparison.tensor for f in wrong}):
-                found.append(f"{section.name}: the first gradient that disagrees is {wrong[0]}")
-        return found
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it as plain values."""
-        return {
-            "ok": self.ok,
-            "dtype": self.dtype,
-            "device": self.device,
-            "batch_size": self.batch_size,
-            "tolerance": self.tolerance,
-            "sections": [
-                {
-                    "name": s.name,
-                    "about": s.about,
-                    "ok": s.ok,
-                    "missing": s.missing,
-                    "tensors": [
-                        {
-                            **_plain(f.comparison),
-                            "in_float64": None if f.in_float64 is None else _plain(f.in_float64),
-                            "alone": f.alone,
-                            "inherited": f.inherited,
-                            "diagnosis": f.diagnosis,
-                            "nearer": f.nearer,
-                        }
-                        for f in s.findings
-                    ],
-                }
-                for s in self.sections
-            ],
-            "lines": [{"step": c.step, **_plain(c.comparison), "diagnosis": c.diagnosis} for c in self.lines],
-            "failures": self.failures(),
-            "remarks": self.remarks,
-        }
-
-
-def _because(diagnosis: str | None) -> str:
-    return f"; {diagnosis}" if diagnosis else ""
-
-
-def _plain(comparison: Comparison) -> dict[str, Any]:
-    """A comparison for JSON, which has no infinity and no NaN."""
-    values = {**asdict(comparison), "relative": comparison.relative}
-    return {k: None if isinstance(v, float) and not abs(v) < float("inf") else v for k, v in values.items()}
 
 
 class _Check:
@@ -205,10 +71,11 @@ class _Check:
         *,
         accuracy: float = 0.0,
         partial: bool = False,
+        some: bool = False,
         wrong_lines: Mapping[str, str | None] | None = None,
         nearer: bool = False,
     ) -> Section:
-        """Compare the gradients that both have.
+        """Compare all gradients of the witness's, or with `some` those that both have.
 
         `wrong_lines` are the diagnoses of tensors whose own lines are known to be wrong; without it, where `ours` has
         gradients enough, that is found out.
@@ -219,10 +86,10 @@ class _Check:
             follows = branches(self.values, ours, self.first_bias)
         findings = []
         for tensor in self.order:
-            if tensor not in ours or tensor not in theirs:
+            if tensor not in theirs or (some and tensor not in ours):
                 continue
-            our, their = ours[tensor], theirs[tensor]
-            known = ~(their.isnan() | our.isnan()) if partial else None
+            our, their = ours.get(tensor), theirs[tensor]
+            known = ~(their.isnan() | our.isnan()) if partial and our is not None else None
             comparison = self.compare(tensor, our, their, tolerance, known)
             alone, diagnosis = None, None
             if wrong_lines is not None:
@@ -315,7 +182,13 @@ def gradcheck(
         chain = {}  # a wrong line's shape stops those that come after it
         faults.append(f"after that the chain can't go on: {' '.join(str(error).split())}")
     sections = [
-        check.section("atomic chain", "exercise 1, line by line", chain, check.autograd, wrong_lines=wrong_lines),
+        check.section(
+            "atomic chain",
+            "exercise 1, line by line",
+            chain,
+            check.autograd if chain else {},
+            wrong_lines=wrong_lines,
+        ),
         check.section_twice("fused cross-entropy", "exercise 2, in one expression", _cross_entropy),
         check.section_twice("fused batchnorm", "exercise 3, in one expression", _batchnorm),
         check.section_twice("training pass", "exercise 4, what `makemore train` runs", _training_pass),
@@ -325,7 +198,7 @@ def gradcheck(
 
 def _cross_entropy(check: _Check) -> tuple[Gradients, Gradients]:
     _, dlogits = fused.cross_entropy(check.values["logits"], check.Y)
-    return {"logits": dlogits}, check.truth
+    return {"logits": dlogits}, {"logits": check.truth["logits"]}
 
 
 def _batchnorm(check: _Check) -> tuple[Gradients, Gradients]:
@@ -333,7 +206,8 @@ def _batchnorm(check: _Check) -> tuple[Gradients, Gradients]:
     dhprebn, dbngain, dbnbias = fused.batchnorm_backward(
         check.truth["hpreact"], values["bnraw"], values["bnvar_inv"], values["bngain"]
     )
-    return {"hprebn": dhprebn, "bngain": dbngain, "bnbias": dbnbias}, check.truth
+    ours = {"hprebn": dhprebn, "bngain": dbngain, "bnbias": dbnbias}
+    return ours, {name: check.truth[name] for name in ours}
 
 
 def _training_pass(check: _Check) -> tuple[Gradients, Gradients]:
@@ -352,6 +226,7 @@ def compare_sources(p: Parameters, X: Tensor, Y: Tensor, eps: float, of: Source,
         check.gradients(against),
         accuracy=accuracy,
         partial=of.partial or against.partial,
+        some=True,
         wrong_lines={c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None,
         nearer=against.name == "float64" and p.flat.dtype != torch.float64,
     )
@@ -364,7 +239,7 @@ def check_user(p: Parameters, X: Tensor, Y: Tensor, eps: float, user: UserPass, 
     ours = user.gradients(p, X, Y, eps)
     theirs = check.gradients(against)
     section = check.section(
-        user.path.name, against.about, ours, theirs, accuracy=against.accuracy, partial=against.partial
+        user.path.name, against.about, ours, theirs, accuracy=against.accuracy, partial=against.partial, some=True
     )
     missing = [name for name in check.order if name not in ours]
     faults = [f"{user.path.name} changes {name}, which it was given: work on a copy" for name in user.changed]

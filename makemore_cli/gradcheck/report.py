@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from makemore_cli.gradcheck.check import Report, Section
+from makemore_cli.gradcheck.findings import Report, Section
 
 YES, NO = "[green]yes[/]", "[bold red]no[/]"
 

@@ -24,6 +24,18 @@ class Trials:
     worst: dict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(float)))
     exact: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(lambda: True)))
 
+    def lines(self) -> list[str]:
+        """What came of them, to read."""
+        lines = []
+        for dtype, sections in self.worst.items():
+            for section, worst in sections.items():
+                exact = self.exact[dtype][section]
+                lines.append(
+                    f"{dtype}  {section:20} {'bit for bit equal' if exact else f'at most {worst:.1e} of scale'}"
+                )
+        lines.append(f"{self.count - len(self.refused):,} of {self.count:,} problems passed")
+        return lines + [f"refused: {refused}" for refused in self.refused]
+
 
 def run_trials(count: int, seed: int = 0, progress: Callable[[int], None] = lambda _: None) -> Trials:
     """Check `count` problems of random sizes, precision and seed, degenerate ones as often as usual ones."""

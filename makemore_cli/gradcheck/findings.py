@@ -1,0 +1,146 @@
+"""What gradcheck finds: of each gradient, of each section, and in all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from makemore_cli.gradcheck.alone import LineCheck
+from makemore_cli.gradcheck.compare import Comparison
+
+# Share of the scale that float32 may be off by where float64 has agreed: whatever is larger is no rounding.
+ROUNDING = 1e-2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What there is to say of one gradient."""
+
+    comparison: Comparison
+    alone: bool | None = None  # whether its own lines are right; None where that can't be told
+    diagnosis: str | None = None  # of a wrong one
+    nearer: str | None = None  # to float64: "by hand", "autograd" or "both"; None where float64 is no witness
+    in_float64: Comparison | None = None  # the same once more, where that decides
+
+    @property
+    def close(self) -> bool:
+        """Whether it agrees. Where float64 decides, rounding in float32 is forgiven up to ROUNDING of the scale."""
+        if self.in_float64 is None:
+            return self.comparison.close
+        return self.in_float64.close and self.comparison.difference <= ROUNDING * self.comparison.scale
+
+    @property
+    def ok(self) -> bool:
+        """Whether it agrees, and its lines are right."""
+        return self.close and self.alone is not False
+
+    @property
+    def inherited(self) -> bool:
+        """Whether it disagrees only because what came before it does."""
+        return not self.close and self.alone is True
+
+    def __str__(self) -> str:
+        """What there is to say of it, in one line."""
+        if self.in_float64 is not None and not self.in_float64.close and self.comparison.close:
+            return f"in float64 {self.in_float64}{because(self.diagnosis)}"
+        return f"{self.comparison}{because(self.diagnosis)}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One source, or part of one, against one witness."""
+
+    name: str
+    about: str
+    findings: list[Finding]
+    missing: list[str] = field(default_factory=list)  # gradients that a user's pass leaves out, which is no fault
+
+    @property
+    def ok(self) -> bool:
+        """Whether all of it agrees."""
+        return all(finding.ok for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What gradcheck found."""
+
+    dtype: str
+    device: str
+    batch_size: int
+    tolerance: float
+    sections: list[Section]
+    lines: list[LineCheck] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # that are no gradient's
+    remarks: list[str] = field(default_factory=list)  # that are no faults
+
+    @property
+    def wrong_lines(self) -> list[LineCheck]:
+        """Backward lines that are wrong by themselves, from the loss up."""
+        return [line for line in self.lines if not line.comparison.close]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every gradient and every line agrees."""
+        return all(section.ok for section in self.sections) and not self.wrong_lines and not self.faults
+
+    def failures(self) -> list[str]:
+        """What is wrong, most telling first: wrong lines, then in each section what does not just inherit."""
+        found = [
+            f"the line for d{c.comparison.tensor} in the step {c.step} is wrong: {c.comparison}{because(c.diagnosis)}"
+            for c in self.wrong_lines
+        ]
+        found += self.faults
+        blamed = {line.comparison.tensor for line in self.wrong_lines}
+        for section in self.sections:
+            wrong = [f for f in section.findings if not f.ok]
+            own = [f for f in wrong if f.alone is False and f.comparison.tensor not in blamed]
+            if own:
+                found += [f"{section.name}: {finding}" for finding in own]
+            elif wrong and not (blamed & {f.comparison.tensor for f in wrong}):
+                found.append(f"{section.name}: the first gradient that disagrees is {wrong[0]}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain values."""
+        return {
+            "ok": self.ok,
+            "dtype": self.dtype,
+            "device": self.device,
+            "batch_size": self.batch_size,
+            "tolerance": self.tolerance,
+            "sections": [
+                {
+                    "name": s.name,
+                    "about": s.about,
+                    "ok": s.ok,
+                    "missing": s.missing,
+                    "tensors": [
+                        {
+                            **_plain(f.comparison),
+                            "in_float64": None if f.in_float64 is None else _plain(f.in_float64),
+                            "alone": f.alone,
+                            "inherited": f.inherited,
+                            "diagnosis": f.diagnosis,
+                            "nearer": f.nearer,
+                        }
+                        for f in s.findings
+                    ],
+                }
+                for s in self.sections
+            ],
+            "lines": [{"step": c.step, **_plain(c.comparison), "diagnosis": c.diagnosis} for c in self.lines],
+            "failures": self.failures(),
+            "remarks": self.remarks,
+        }
+
+
+def because(diagnosis: str | None) -> str:
+    """A diagnosis as the end of a sentence."""
+    return f"; {diagnosis}" if diagnosis else ""
+
+
+def _plain(comparison: Comparison) -> dict[str, Any]:
+    """A comparison for JSON, which has no infinity and no NaN."""
+    values = {**asdict(comparison), "relative": comparison.relative}
+    return {k: None if isinstance(v, float) and not abs(v) < float("inf") else v for k, v in values.items()}

@@ -1,0 +1,68 @@
+"""How results and remarks leave the program: results to stdout, remarks to stderr, and neither with a traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class ReaderGoneError(Exception):
+    """Whoever reads stdout has enough, as in `makemore sample RUN | head`."""
+
+
+def prepare() -> None:
+    """Make sure that there are two streams, and that a letter that they can't show does not end the program."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123 (closed before the program began)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def silence() -> None:
+    """Let nothing more be written to stdout, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print a result, line by line."""
+    with _stdout():
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def print_json(value: Any) -> None:
+    """Print a result as one JSON object."""
+    print_lines([json.dumps(value, ensure_ascii=False)])
+
+
+def print_rich(show: Callable[[Console], None]) -> None:
+    """Print what `show` puts on a console."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        show(console)
+    with _stdout():
+        sys.stdout.write(captured.get())
+
+
+def remark(text: str) -> None:
+    """Print what is no result."""
+    print(text, file=sys.stderr)
+
+
+@contextmanager
+def _stdout() -> Iterator[None]:
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
