@@ -79,8 +79,15 @@ class Parameters:
 
     @classmethod
     def pack(cls, sizes: Sizes, named: Mapping[str, Tensor]) -> Parameters:
-        """Copy named tensors onto one new flat tensor. What is named beside the parameters is left out."""
-        return cls(sizes, torch.cat([named[name].reshape(-1) for name in sizes.shapes()]))
+        """Copy named tensors onto one new flat tensor. What is named beside the parameters is left out.
+
+        Raises ValueError for a tensor that has another shape than its parameter.
+        """
+        shapes = sizes.shapes()
+        for name, shape in shapes.items():
+            if named[name].shape != shape:
+                raise ValueError(f"{name} has the shape {tuple(named[name].shape)}, not {shape}")
+        return cls(sizes, torch.cat([named[name].reshape(-1) for name in shapes]))
 
     def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Parameters:
         """A copy in another precision or on another device."""

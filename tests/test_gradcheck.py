@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_numeric_witness_sees_a_wrong_entry() -> None:
 
 def test_float64_says_which_of_the_two_is_nearer() -> None:
     report = check.compare_sources(*problem(), EPS, SOURCES["fused"], SOURCES["float64"])
-    assert {f.nearer for f in report.sections[0].findings} <= {"by hand", "autograd", "both"}
+    assert {f.nearer for f in report.sections[0].findings} <= {"fused", "autograd", "both"}
     exact = check.compare_sources(*problem(), EPS, SOURCES["atomic"], SOURCES["float64"])
     assert {f.nearer for f in exact.sections[0].findings} == {"both"}  # bit for bit autograd's, so equally near
 
@@ -272,6 +273,8 @@ WRONG_LINES = [  # a line of the notebook, what a user writes instead, the tenso
     ),
     ("1.0 / (n - 1)", "1.0 / n", "bndiff2", "Bessel"),
     ("2 * bndiff * dbndiff2", "bndiff * dbndiff2", "bndiff", None),
+    ("(bnvar + 1e-5) ** -1.5", "bnvar ** -1.5", "bnvar", None),  # no larger than rounding in float32
+    ("dhprebn += 1.0 / n", "dhprebn -= 1.0 / n", "hprebn", "the part through bnmeani has the wrong sign"),
     ("dbndiff = dbndiff + 2", "dbndiff = 2", "bndiff", "the one through bnraw is missing or overwritten"),
     ("dhprebn += 1.0 / n", "dhprebn = 1.0 / n", "hprebn", "the one through bndiff is missing or overwritten"),
     ("dC[X[k, j]] += demb", "dC[X[k, j]] = demb", "C", None),
@@ -303,6 +306,8 @@ def test_a_pass_that_changes_what_it_was_given(tmp_path: Path) -> None:
     [
         ("def backward(h):\n    return dlogits\n", "line 2: NameError: name 'dlogits' is not defined: return dlogits"),
         ("def backward(logits)\n    return {}\n", "line 1: expected ':': def backward(logits)"),
+        ("import sys\nsys.exit(0)\n", "line 2: SystemExit: 0: sys.exit(0)"),
+        ("def backward(h):\n    raise SystemExit\n", "line 2: SystemExit"),
         ("def forward(): pass\n", "has no function `backward`"),
         ("backward = 3\n", "has no function `backward`"),
         ("import nothing_like_this\n", "line 1: ModuleNotFoundError"),
@@ -320,6 +325,121 @@ def test_a_pass_that_does_not_run_shows_the_users_line(tmp_path: Path, text: str
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("against", ["autograd", "finite", "complex", "float64"])
+@pytest.mark.parametrize(
+    ("gradient", "told"),
+    [
+        ("right * float('nan')", "against"),
+        ("torch.where(right == right.max(), torch.nan, right)", "against"),
+        ("right.tolist()", "the gradient is no tensor, but of type list"),
+        ("right.T", "the gradient's shape is"),
+        ("torch.empty(0)", "the gradient's shape is"),
+        ("right.to('meta')", "the gradient is on meta, not on cpu"),
+        ("right.to_sparse()", "the gradient is sparse"),
+        ("right.to(torch.int64)", "the gradient is of type int64"),
+    ],
+)
+def test_odd_gradients_are_no_agreement(tmp_path: Path, against: str, gradient: str, told: str) -> None:
+    text = RIGHT.replace("dW2 = h.T @ dlogits", f"right = h.T @ dlogits\n    dW2 = {gradient}")
+    p, X, Y = problem(n=5, H=2, V=6)
+    report = check.check_user(p, X, Y, EPS, user(tmp_path, text), SOURCES[against])
+    assert not report.ok
+    assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == ["W2"]
+    assert told in report.failures()[0]
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        RIGHT.replace("W2, Y, n):", "W2, Y, n, more=1.0, *rest, **others):"),
+        RIGHT + "\nfrom dataclasses import dataclass\n@dataclass\nclass Config:\n    x: int = 3\n",
+        "\ufeff" + RIGHT,
+        RIGHT.replace("backward", "once") + "\nbackward = lambda logits, h, W2, Y, n: once(logits, h, W2, Y, n)\n",
+        RIGHT.replace("F.softmax(logits", "F.softmax(logits.float()"),
+        RIGHT.replace("    dh =", "    h = h.clone().requires_grad_()\n    dh ="),
+    ],
+    ids=["defaults", "dataclass", "BOM", "lambda", "float32 alone", "requires_grad"],
+)  # fmt: skip
+def test_ordinary_files_are_read(tmp_path: Path, text: str) -> None:
+    report = check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    assert report.ok, report.failures()
+    assert len(report.sections[0].findings) == 4
+
+
+def test_a_short_pass_is_told_its_own_mistakes_from_inherited_ones(tmp_path: Path) -> None:
+    text = RIGHT.replace("dlogits = (F", "dlogits = -(F").replace("dW2 = h.T", "dW2 = 3 * h.T")
+    report = check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    findings = {f.comparison.tensor: f for f in report.sections[0].findings}
+    assert (findings["h"].inherited, findings["b2"].inherited, findings["W2"].alone) == (True, True, False)
+    assert findings["logits"].diagnosis == "the sign is wrong"
+    assert findings["W2"].diagnosis == "every entry is 3 times what it should be"
+
+
+def test_what_the_loss_cannot_show_is_said(tmp_path: Path) -> None:
+    report = check.check_user(*problem(), EPS, user(tmp_path, CHAIN), SOURCES["autograd"])
+    assert any("true gradient is zero for dlogit_maxes and db1" in remark for remark in report.remarks)
+
+
+def test_a_line_too_many_and_a_gradient_that_should_be_zero(tmp_path: Path) -> None:
+    extra = {"dW2": lambda W2, dh: torch.ones_like(W2)}
+    table = tuple(replace(s, backward={**s.backward, **extra}) if s.name == "h" else s for s in steps.STEPS)
+    report = check.gradcheck(*problem(), EPS, table=table)
+    assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [("h", "W2")]
+    json.dumps(report.to_json(), allow_nan=False)
+    p, X, Y = problem()
+    p.W2.zero_()
+    text = RIGHT.replace("dh = dlogits @ W2.T", "dh = dlogits @ W2.T + 1")
+    wrong = check.check_user(p, X, Y, EPS, user(tmp_path, text), SOURCES["autograd"])
+    assert [f.comparison.tensor for f in wrong.sections[0].findings if not f.ok] == ["h"]
+    json.dumps(wrong.to_json(), allow_nan=False)
+
+
+def test_a_right_pass_where_probabilities_underflow(tmp_path: Path) -> None:
+    p, X, Y = problem()
+    p.W2.mul_(1e5)
+    for report in (
+        check.check_user(p, X, Y, EPS, user(tmp_path, RIGHT), SOURCES["autograd"]),
+        check.compare_sources(p, X, Y, EPS, SOURCES["fused"], SOURCES["autograd"]),
+        check.compare_sources(p, X, Y, EPS, SOURCES["atomic"], SOURCES["functions"]),
+    ):
+        assert report.ok, report.failures()
+        assert any("underflow" in remark for remark in report.remarks)
+
+
+def test_another_network_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a sigmoid in place of tanh, forward and backward, every line is right, but the network is another."""
+    sigmoid = {"dhpreact": lambda h, dh: h * (1 - h) * dh}
+    table = tuple(
+        replace(s, forward=lambda hpreact: torch.sigmoid(hpreact), backward=sigmoid) if s.name == "h" else s
+        for s in steps.STEPS
+    )
+    monkeypatch.setattr(steps, "STEPS", table)
+    report = check.gradcheck(*problem(), EPS)
+    assert not report.ok
+    assert any(failure.startswith("the chain computes a loss of") for failure in report.failures())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda right: right._replace(loss=right.loss * 32), "the training pass computes a loss of"),
+        (lambda right: (_ for _ in ()).throw(RuntimeError("shapes")), "the training pass can't be run: shapes"),
+    ],
+)
+def test_other_faults_of_the_training_pass(wrong, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right, calls = fused.training_pass, iter(range(100))
+
+    def broken(p, X, Y, eps):
+        result = right(p, X, Y, eps)
+        return wrong(result) if "loss" in told or next(calls) == 0 else result
+
+    monkeypatch.setattr(fused, "training_pass", broken)
+    report = check.gradcheck(*problem(), EPS)
+    assert not report.ok
+    assert any(failure.startswith(told) for failure in report.failures())
+
+
 def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:
     text = "def backward(logits):\n    dfoo = logits\n    return locals()\n"
     report = check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
@@ -332,7 +452,8 @@ def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:
 
 
 def test_the_command_line(cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(CHAIN.replace("db2 = dlogits.sum(0)", "db2 = -dlogits.sum(0)"))
+    text = CHAIN.replace("db2 = dlogits.sum(0)", "print('hello'); db2 = -dlogits.sum(0)")
+    (tmp_path / "mine.py").write_text(f"print('hello')\n{text}")
     tiny = ["--config", "tiny", "--set", "train.batch_size=7"]
     wrong = cli("gradcheck", *tiny, "--user", tmp_path / "mine.py", "--json")
     assert wrong.code == 1

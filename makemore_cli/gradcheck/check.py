@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from makemore_cli import engine
 from makemore_cli.backprop import fused, steps
-from makemore_cli.errors import CheckFailedError
+from makemore_cli.errors import CheckFailedError, MakemoreError
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.alone import branches, check_lines
-from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, sizes
+from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, is_plain, sizes
 from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.gradcheck.findings import Finding, Report, Section
 from makemore_cli.gradcheck.rounding import scales
@@ -43,12 +44,22 @@ class _Check:
     def scale(self) -> dict[str, float]:
         return scales(self.p, self.X, self.Y, self.eps, self.truth)
 
-    def compare(self, tensor: str, ours: object, theirs: Tensor, tolerance: float, known: Tensor | None) -> Comparison:
+    def compare(
+        self, tensor: str, ours: object, theirs: Tensor, tolerance: float, known: Tensor | None = None
+    ) -> Comparison:
         """By the gradient's size; where that is not enough, by what rounding could have done, which takes longer."""
+        known = self._judged(tensor, ours, theirs, known)
         comparison = compare(tensor, ours, theirs, self.size[tensor], tolerance, known)
         if (comparison.close and not self.measure_rounding) or comparison.fault:
             return comparison
         return compare(tensor, ours, theirs, self.scale[tensor], tolerance, known)
+
+    def _judged(self, tensor: str, ours: object, theirs: Tensor, known: Tensor | None) -> Tensor:
+        """The entries that can be judged: not where the witness, or the chain itself, has nothing finite to say."""
+        judged = theirs.isfinite() if known is None else known & theirs.isfinite()
+        if isinstance(ours, Tensor) and is_plain(ours, theirs.device) and ours.shape == theirs.shape:
+            judged &= ours.isfinite() | self.autograd[tensor].isfinite()
+        return judged
 
     @cached_property
     def values(self) -> steps.Values:
@@ -66,68 +77,90 @@ class _Check:
         self,
         name: str,
         about: str,
-        ours: Mapping[str, Tensor],
+        ours: Mapping[str, Any],  # a user's may be anything
         theirs: Mapping[str, Tensor],
         *,
         accuracy: float = 0.0,
-        partial: bool = False,
+        partial: tuple[bool, bool] = (False, False),
         some: bool = False,
         wrong_lines: Mapping[str, str | None] | None = None,
-        nearer: bool = False,
+        nearer: str | None = None,
     ) -> Section:
         """Compare all gradients of the witness's, or with `some` those that both have.
 
-        `wrong_lines` are the diagnoses of tensors whose own lines are known to be wrong; without it, where `ours` has
-        gradients enough, that is found out.
+        `partial` says of ours and of theirs whether NaN stands for an entry that was not looked at. `wrong_lines` are
+        the diagnoses of tensors whose own lines are known to be wrong; without it, that is found out where `ours` has
+        gradients enough. `nearer` is the name of our source, where the witness is float64.
         """
         tolerance = max(self.tolerance, accuracy)
+        plain = {k: v.detach() for k, v in ours.items() if is_plain(v, self.p.flat.device)}
         follows: dict[str, dict[str, Tensor] | None] = {}
-        if wrong_lines is None and not partial and len(ours) > len(self.p.views):
-            follows = branches(self.values, ours, self.first_bias)
+        if wrong_lines is None and not any(partial):
+            follows = branches(self.values, plain, self.first_bias)
         findings = []
         for tensor in self.order:
             if tensor not in theirs or (some and tensor not in ours):
                 continue
-            our, their = ours.get(tensor), theirs[tensor]
-            known = ~(their.isnan() | our.isnan()) if partial and our is not None else None
-            comparison = self.compare(tensor, our, their, tolerance, known)
+            their = theirs[tensor]
+            if tensor not in plain:
+                findings.append(Finding(self.compare(tensor, ours.get(tensor), their, tolerance)))
+                continue
+            our = plain[tensor]
+            tried = ~(their.isnan() & partial[1])
+            if our.shape == their.shape:
+                tried &= ~(our.isnan() & partial[0])
+            comparison = self.compare(tensor, our, their, tolerance, tried)
             alone, diagnosis = None, None
             if wrong_lines is not None:
                 alone, diagnosis = tensor not in wrong_lines, wrong_lines.get(tensor)
-            elif follows.get(tensor) is not None:
-                alone, diagnosis = self._follows(tensor, our, follows[tensor] or {}, tolerance)
-            if not comparison.close and diagnosis is None and alone is not True and isinstance(our, Tensor):
-                diagnosis = None if partial else diagnose(our, their, len(self.X))
-            findings.append(Finding(comparison, alone, diagnosis, self._nearer(tensor, comparison) if nearer else None))
+            elif parts := follows.get(tensor):
+                alone, diagnosis = self._follows(tensor, plain, parts, tolerance)
+            if not comparison.close and diagnosis is None and alone is not True and not any(partial):
+                diagnosis = diagnose(our, their, len(self.X))
+            findings.append(Finding(comparison, alone, diagnosis, nearer and self._nearer(tensor, comparison, nearer)))
         return Section(name, about, findings)
 
     def section_twice(
-        self, name: str, about: str, gradients: Callable[[_Check], tuple[Gradients, Gradients]]
+        self, name: str, about: str, gradients: Callable[[_Check], tuple[dict[str, Any], Gradients]], **options: Any
     ) -> Section:
         """Compare what `gradients` gives (ours, the witness's), in float64 too, which decides.
 
         There right and wrong are far apart. In float32 a small mistake, such as a forgotten epsilon, is no larger than
         rounding, and rounding can be large where a batch is degenerate.
         """
-        single = self.section(name, about, *gradients(self))
+        single = self.section(name, about, *gradients(self), **options)
         if self.p.flat.dtype == torch.float64:
             return single
-        double = self.in_float64.section(name, about, *gradients(self.in_float64))
-        findings = [
-            replace(here, in_float64=there.comparison, diagnosis=there.diagnosis or here.diagnosis)
-            for here, there in zip(single.findings, double.findings, strict=True)
-        ]
+        ours, theirs = gradients(self.in_float64)
+        # Who turns everything into float32 is judged there.
+        ours = {k: v for k, v in ours.items() if getattr(v, "dtype", None) == torch.float64}
+        double = self.in_float64.section(name, about, ours, theirs, **{**options, "some": True, "nearer": None})
+        again = {finding.comparison.tensor: finding for finding in double.findings}
+        findings = []
+        for here in single.findings:
+            there = again.get(here.comparison.tensor)
+            if there is not None:
+                alone = here.alone if there.alone is None else there.alone
+                here = replace(
+                    here, in_float64=there.comparison, alone=alone, diagnosis=there.diagnosis or here.diagnosis
+                )
+            findings.append(here)
         return replace(single, findings=findings)
 
     def _follows(
-        self, tensor: str, ours: object, parts: dict[str, Tensor], tolerance: float
+        self, tensor: str, gradients: Mapping[str, Tensor], parts: dict[str, Tensor], tolerance: float
     ) -> tuple[bool, str | None]:
         """Whether a gradient follows from those of what comes after it; if not, how it is wrong."""
+        ours = gradients[tensor]
         expected = torch.stack(list(parts.values())).sum(0)
         scale = max(self.scale[tensor], *(float(part.abs().max()) for part in parts.values()))
-        comparison = compare(tensor, ours, expected, scale, tolerance)
-        if comparison.close or not isinstance(ours, Tensor):
-            return comparison.close, None
+        for step in parts:  # what is larger there than it should be is here too, and so is its rounding
+            above, true = gradients.get(step), self.truth.get(step)
+            if above is not None and true is not None and float(true.abs().max()) > 0:
+                scale = max(scale, self.scale[tensor] * float(above.abs().max() / true.abs().max()))
+        comparison = compare(tensor, ours, expected, scale, tolerance, self._judged(tensor, ours, expected, None))
+        if comparison.close:
+            return True, None
         mistakes = {}
         for through in parts:
             rest = [other for other in parts if other != through]
@@ -135,14 +168,15 @@ class _Check:
                 mistakes[
                     f"only the part through {through} is there; the one through {rest[0]} is missing or overwritten"
                 ] = parts[through]
+                mistakes[f"the part through {through} has the wrong sign"] = expected - 2 * parts[through]
         return False, diagnose(ours, expected, len(self.X), mistakes)
 
-    def _nearer(self, tensor: str, comparison: Comparison) -> str:
-        """Which lies nearer to float64's gradient, the witness here: we or autograd in our precision."""
+    def _nearer(self, tensor: str, comparison: Comparison, name: str) -> str:
+        """Which lies nearer to float64's gradient, the witness here: the source or autograd in the same precision."""
         theirs = compare(tensor, self.truth[tensor], self.in_float64.truth[tensor], 1.0, 0.0).difference
         if comparison.difference == theirs:
             return "both"
-        return "by hand" if comparison.difference < theirs else "autograd"
+        return name if comparison.difference < theirs else "autograd"
 
     def report(self, sections: list[Section], accuracy: float = 0.0, **more: Any) -> Report:
         dtype = str(self.p.flat.dtype).removeprefix("torch.")
@@ -181,19 +215,35 @@ def gradcheck(
             raise
         chain = {}  # a wrong line's shape stops those that come after it
         faults.append(f"after that the chain can't go on: {' '.join(str(error).split())}")
-    sections = [
-        check.section(
-            "atomic chain",
-            "exercise 1, line by line",
-            chain,
-            check.autograd if chain else {},
-            wrong_lines=wrong_lines,
-        ),
-        check.section_twice("fused cross-entropy", "exercise 2, in one expression", _cross_entropy),
-        check.section_twice("fused batchnorm", "exercise 3, in one expression", _batchnorm),
-        check.section_twice("training pass", "exercise 4, what `makemore train` runs", _training_pass),
-    ]
+    chain_section = check.section(
+        "atomic chain", "exercise 1, line by line", chain, check.autograd if chain else {}, wrong_lines=wrong_lines
+    )
+    sections = [chain_section]
+    for name, about, gradients in (
+        ("fused cross-entropy", "exercise 2, in one expression", _cross_entropy),
+        ("fused batchnorm", "exercise 3, in one expression", _batchnorm),
+        ("training pass", "exercise 4, what `makemore train` runs", _training_pass),
+    ):
+        try:
+            sections.append(check.section_twice(name, about, gradients))
+        except (RuntimeError, ValueError) as error:
+            faults.append(f"the {name} can't be run: {' '.join(str(error).split())}")
+    faults += _wrong_losses(check.in_float64)
     return check.report(sections, lines=lines, faults=faults)
+
+
+def _wrong_losses(check: _Check) -> list[str]:
+    """The chain and the training pass must begin with the same loss as the network in PyTorch's own functions."""
+    problem = (check.X, check.Y, check.eps)
+    truth = float(engine.forward(check.p.views, *problem)[0])
+    faults = []
+    for name, loss in (
+        ("the chain", check.values["loss"]),
+        ("the training pass", fused.training_pass(check.p, *problem).loss),
+    ):
+        if loss.isfinite() and abs(float(loss) - truth) > 1e-9 * max(1.0, abs(truth)):
+            faults.append(f"{name} computes a loss of {float(loss):.8g}, PyTorch's functions one of {truth:.8g}")
+    return faults
 
 
 def _cross_entropy(check: _Check) -> tuple[Gradients, Gradients]:
@@ -219,16 +269,15 @@ def compare_sources(p: Parameters, X: Tensor, Y: Tensor, eps: float, of: Source,
     check = _Check(p, X, Y, eps)
     accuracy = max(of.accuracy, against.accuracy)
     lines = check_lines(p, X, Y, eps) if of.name == "atomic" else []
-    section = check.section(
+    section = check.section_twice(
         f"{of.name} against {against.name}",
         f"{of.about}, {against.about}",
-        check.gradients(of),
-        check.gradients(against),
+        lambda c: (c.gradients(of), c.gradients(against)),
         accuracy=accuracy,
-        partial=of.partial or against.partial,
+        partial=(of.partial, against.partial),
         some=True,
         wrong_lines={c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None,
-        nearer=against.name == "float64" and p.flat.dtype != torch.float64,
+        nearer=of.name if against.name == "float64" and p.flat.dtype != torch.float64 else None,
     )
     return check.report([section], accuracy, lines=lines)
 
@@ -237,15 +286,32 @@ def check_user(p: Parameters, X: Tensor, Y: Tensor, eps: float, user: UserPass, 
     """Check a user's own backward pass. Raises MakemoreError where it doesn't run."""
     check = _Check(p, X, Y, eps)
     ours = user.gradients(p, X, Y, eps)
-    theirs = check.gradients(against)
-    section = check.section(
-        user.path.name, against.about, ours, theirs, accuracy=against.accuracy, partial=against.partial, some=True
+
+    def gradients(c: _Check) -> tuple[dict[str, Any], Gradients]:
+        if c is check:
+            return ours, c.gradients(against)
+        try:
+            return user.gradients(c.p, X, Y, eps), c.gradients(against)
+        except MakemoreError:  # it is made for float32 alone
+            return {}, {}
+
+    section = check.section_twice(
+        user.path.name,
+        against.about,
+        gradients,
+        accuracy=against.accuracy,
+        partial=(False, against.partial),
+        some=True,
     )
     missing = [name for name in check.order if name not in ours]
     faults = [f"{user.path.name} changes {name}, which it was given: work on a copy" for name in user.changed]
     if not ours:
         faults.append(f"{user.path.name} returned no gradient of the chain's tensors; their names begin with d")
     remarks = []
+    if blind := [f"d{name}" for name in ("logit_maxes", "b1") if name in ours]:
+        remarks.append(
+            f"the true gradient is zero for {' and '.join(blind)}: a mistake there may not show in any loss, nor here"
+        )
     if missing:
         remarks.append(f"not given, so not checked: {', '.join(f'd{name}' for name in missing)}")
     if user.unknown:
@@ -256,7 +322,8 @@ def check_user(p: Parameters, X: Tensor, Y: Tensor, eps: float, user: UserPass, 
 @torch.enable_grad()
 def crosscheck(p: Parameters, X: Tensor, Y: Tensor, eps: float, step: int) -> None:
     """Hold the training pass against autograd on one batch. Raises CheckFailedError, which names the tensor."""
-    section = _Check(p, X, Y, eps).section_twice("training pass", "", _training_pass)
-    first = next((finding for finding in section.findings if not finding.ok), None)
-    if first is not None:
-        raise CheckFailedError(f"step {step}: the hand-written gradient disagrees with autograd's: {first}")
+    check = _Check(p, X, Y, eps)
+    section = check.section_twice("training pass", "", _training_pass)
+    wrong = [str(finding) for finding in section.findings if not finding.ok] + _wrong_losses(check.in_float64)
+    if wrong:
+        raise CheckFailedError(f"step {step}: the hand-written gradient disagrees with autograd's: {wrong[0]}")

@@ -35,7 +35,9 @@ class Comparison:
     @property
     def relative(self) -> float:
         """The largest difference over the scale."""
-        return self.difference / self.scale if self.difference else 0.0
+        if self.difference == 0:
+            return 0.0
+        return self.difference / self.scale if self.scale else float("inf")
 
     def __str__(self) -> str:
         """What there is to say of it, in one line."""
@@ -59,6 +61,7 @@ def compare(
     if fault or not isinstance(ours, Tensor):
         nan = float("nan")
         return Comparison(tensor, tuple(theirs.shape), False, False, float("inf"), scale, None, (), nan, nan, fault)
+    ours = ours.detach()
     known = torch.ones_like(theirs, dtype=torch.bool) if known is None else known
     same = (ours.double() == theirs.double()) | (ours.isnan() & theirs.isnan())  # infinities differ by nothing
     difference = (ours.double() - theirs.double()).abs().nan_to_num(nan=torch.inf)
@@ -84,11 +87,25 @@ def _fault(ours: object, theirs: Tensor) -> str | None:
         return "there is no gradient"
     if not isinstance(ours, Tensor):
         return f"the gradient is no tensor, but of type {type(ours).__name__}"
-    if ours.shape != theirs.shape:  # (64,) against (1, 64) would broadcast, and hide it
-        return f"the gradient's shape is {tuple(ours.shape)}, not {tuple(theirs.shape)}"
+    if ours.device != theirs.device:
+        return f"the gradient is on {ours.device}, not on {theirs.device}"
+    if ours.layout != torch.strided:
+        return "the gradient is sparse, not an ordinary tensor"
     if not ours.is_floating_point():
         return f"the gradient is of type {str(ours.dtype).removeprefix('torch.')}"
+    if ours.shape != theirs.shape:  # (64,) against (1, 64) would broadcast, and hide it
+        return f"the gradient's shape is {tuple(ours.shape)}, not {tuple(theirs.shape)}"
     return None
+
+
+def is_plain(gradient: object, device: torch.device) -> bool:
+    """Whether one can calculate with a gradient, whatever its shape."""
+    return (
+        isinstance(gradient, Tensor)
+        and gradient.device == device
+        and gradient.layout == torch.strided
+        and gradient.is_floating_point()
+    )
 
 
 def _ulps(ours: Tensor, theirs: Tensor, scale: float) -> float | None:

@@ -20,6 +20,8 @@ def diagnose(ours: Tensor, truth: Tensor, n: int, mistakes: Mapping[str, Tensor]
         return _shape(ours, truth)
     if not ours.isfinite().all():
         return "some of its entries are not finite"
+    if not truth.isfinite().all():
+        return None
     if not truth.any():
         return "its true value is zero"
     if not ours.any():
@@ -35,7 +37,8 @@ def diagnose(ours: Tensor, truth: Tensor, n: int, mistakes: Mapping[str, Tensor]
         return "it is the transpose of what it should be"
     ratio = float((ours * truth).sum() / (truth * truth).sum())
     if _explains(ours, ratio * truth, error):
-        return f"every entry is {ratio:.4g} times what it should be"
+        times = f"{ratio:.4g}" if abs(ratio - 1) > 1e-3 else f"1 {'+' if ratio > 1 else '-'} {abs(ratio - 1):.1e}"
+        return f"every entry is {times} times what it should be"
     return None
 
 

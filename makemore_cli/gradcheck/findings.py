@@ -19,7 +19,7 @@ class Finding:
     comparison: Comparison
     alone: bool | None = None  # whether its own lines are right; None where that can't be told
     diagnosis: str | None = None  # of a wrong one
-    nearer: str | None = None  # to float64: "by hand", "autograd" or "both"; None where float64 is no witness
+    nearer: str | None = None  # to float64: our source's name, "autograd" or "both"; None where float64 is no witness
     in_float64: Comparison | None = None  # the same once more, where that decides
 
     @property
@@ -90,7 +90,6 @@ class Report:
             f"the line for d{c.comparison.tensor} in the step {c.step} is wrong: {c.comparison}{because(c.diagnosis)}"
             for c in self.wrong_lines
         ]
-        found += self.faults
         blamed = {line.comparison.tensor for line in self.wrong_lines}
         for section in self.sections:
             wrong = [f for f in section.findings if not f.ok]
@@ -99,7 +98,7 @@ class Report:
                 found += [f"{section.name}: {finding}" for finding in own]
             elif wrong and not (blamed & {f.comparison.tensor for f in wrong}):
                 found.append(f"{section.name}: the first gradient that disagrees is {wrong[0]}")
-        return found
+        return found + self.faults
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain values."""

@@ -104,7 +104,7 @@ SOURCES = {
     for source in (
         Source("atomic", "the chain by hand, line by line", atomic),
         Source("fused", "the training pass by hand", training_pass),
-        Source("autograd", "autograd through the chain", autograd),
+        Source("autograd", "autograd through the chain", finite_autograd),
         Source("functions", "autograd through PyTorch's own functions", functions),
         Source("float64", "autograd in float64", float64),
         Source("finite", "central differences in float64", numeric.finite, accuracy=1e-7, partial=True),

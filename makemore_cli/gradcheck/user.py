@@ -14,9 +14,12 @@ their names, `{"dlogits": dlogits, …}`; any number of them, so `return locals(
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -38,30 +41,42 @@ class UserPass:
 
     def _load(self) -> Callable[..., Any]:
         try:
-            source = self.path.read_text(encoding="utf-8")
+            source = self.path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise MakemoreError(f"{self.path}: no such file; give a Python file with a function `backward`") from None
         except (OSError, UnicodeDecodeError) as error:
             raise MakemoreError(f"{self.path}: can't be read: {error}") from None
+        module = ModuleType(self.path.stem)
         # PyTorch is there without an import, as it is in the notebook.
-        namespace: dict[str, Any] = {"__name__": self.path.stem, "__file__": str(self.path), "torch": torch}
+        module.__dict__.update({"__file__": str(self.path), "torch": torch})
+        sys.modules.setdefault(self.path.stem, module)
+        sys.path.insert(0, str(self.path.absolute().parent))
         try:
-            exec(compile(source, str(self.path), "exec"), namespace)
-        except SyntaxError as error:
-            line = (error.text or "").strip()
-            raise MakemoreError(f"{self.path}, line {error.lineno}: {error.msg}: {line}") from None
-        except Exception as error:
+            code = compile(source, str(self.path), "exec", dont_inherit=True)
+            with redirect_stdout(sys.stderr):
+                exec(code, module.__dict__)
+        except (SyntaxError, ValueError) as error:
+            if isinstance(error, SyntaxError) and error.filename == str(self.path):
+                line = (error.text or "").strip()
+                raise MakemoreError(f"{self.path}, line {error.lineno}: {error.msg}: {line}") from None
             raise self._blame(error) from None
-        function = namespace.get("backward")
-        if not inspect.isfunction(function):
+        except (Exception, SystemExit) as error:
+            raise self._blame(error) from None
+        function = module.__dict__.get("backward")
+        if not callable(function):
             raise MakemoreError(f"{self.path}: has no function `backward`; see `makemore gradcheck --help`")
-        return function
+        return function  # type: ignore[no-any-return]
 
-    def gradients(self, p: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str, Tensor]:
+    def gradients(self, p: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str, Any]:
         """Run the function on a batch's forward pass. Raises MakemoreError, which shows the user's line."""
         values = steps.forward(p, X, Y, eps=eps)
         given = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in values.items()}
-        wanted = inspect.signature(self.function).parameters
+        wanted = [
+            name
+            for name, parameter in inspect.signature(self.function).parameters.items()
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            and (name in given or parameter.default is parameter.empty)
+        ]
         for name in wanted:
             if name not in given:
                 raise MakemoreError(
@@ -69,9 +84,9 @@ class UserPass:
                     f"it has {', '.join(given)}"
                 )
         try:
-            with torch.no_grad():
+            with torch.no_grad(), redirect_stdout(sys.stderr):
                 returned = self.function(**{name: given[name] for name in wanted})
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._blame(error) from None
         if not isinstance(returned, dict):
             raise MakemoreError(
@@ -84,7 +99,7 @@ class UserPass:
         self.unknown = [f"d{name}" for name, v in named.items() if isinstance(v, Tensor) and name not in known]
         return {name: named[name] for name in known if name in named}
 
-    def _blame(self, error: Exception) -> MakemoreError:
+    def _blame(self, error: BaseException) -> MakemoreError:
         """The innermost line of the user's file that the error went through."""
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(self.path)]
         where = f"{self.path}, line {frames[-1].lineno}" if frames else str(self.path)
@@ -94,4 +109,6 @@ class UserPass:
 
 
 def _changed(now: object, then: object) -> bool:
-    return isinstance(now, Tensor) and isinstance(then, Tensor) and not torch.equal(now, then)
+    if not isinstance(now, Tensor) or not isinstance(then, Tensor):
+        return False
+    return now.shape != then.shape or not bool(((now == then) | (now.isnan() & then.isnan())).all())
