@@ -424,20 +424,33 @@ def test_another_network_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     ("wrong", "told"),
     [
         (lambda right: right._replace(loss=right.loss * 32), "the training pass computes a loss of"),
-        (lambda right: (_ for _ in ()).throw(RuntimeError("shapes")), "the training pass can't be run: shapes"),
+        (lambda right: right._replace(loss=right.loss * float("nan")), "the training pass computes a loss of nan"),
+        (lambda right: right.loss.new_zeros(2) @ right.loss.new_zeros(3), "the training pass can't be run: "),
     ],
 )
 def test_other_faults_of_the_training_pass(wrong, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    right, calls = fused.training_pass, iter(range(100))
-
-    def broken(p, X, Y, eps):
-        result = right(p, X, Y, eps)
-        return wrong(result) if "loss" in told or next(calls) == 0 else result
-
-    monkeypatch.setattr(fused, "training_pass", broken)
+    right = fused.training_pass
+    monkeypatch.setattr(fused, "training_pass", lambda *problem: wrong(right(*problem)))
     report = check.gradcheck(*problem(), EPS)
     assert not report.ok
     assert any(failure.startswith(told) for failure in report.failures())
+
+
+def test_the_training_pass_may_not_underflow_with_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    p, X, Y = problem()
+    p.W2.mul_(1e5)
+    assert check.gradcheck(p, X, Y, EPS).ok
+    right = fused.training_pass
+
+    def wrong(*problem):
+        result = right(*problem)
+        result.gradients.W2.mul_(float("nan"))
+        return result
+
+    monkeypatch.setattr(fused, "training_pass", wrong)
+    assert not check.gradcheck(p, X, Y, EPS).ok
+    with pytest.raises(CheckFailedError, match="W2"):
+        check.crosscheck(p, X, Y, EPS, 1)
 
 
 def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:
