@@ -97,9 +97,9 @@ class _Check:
         """Compare all gradients of the witness's, or with `some` those that both have.
 
         `partial` says of ours and of theirs whether NaN stands for an entry that was not looked at; `by_chain`, that
-        ours may come by the chain's probabilities, which can underflow. `wrong_lines` are the diagnoses of tensors whose
-        own lines are known to be wrong; without it, that is found out where `ours` has gradients enough. `nearer` is the
-        name of our source, where the witness is float64.
+        ours may come by the chain's probabilities, which can underflow. `wrong_lines` are the diagnoses of tensors
+        whose own lines are known to be wrong; without it, that is found out where `ours` has gradients enough. `nearer`
+        is the name of our source, where the witness is float64.
         """
         tolerance = max(self.tolerance, accuracy)
         plain = {k: v.detach() for k, v in ours.items() if is_plain(v, self.p.flat.device)}
