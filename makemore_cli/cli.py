@@ -87,7 +87,11 @@ def train(
     device: DeviceOption = None,
     engine: Annotated[
         str | None,
-        typer.Option("--engine", metavar="ENGINE", help="auto (tensor), tensor (by hand) or autograd (to compare)."),
+        typer.Option(
+            "--engine",
+            metavar="ENGINE",
+            help="auto (kernel on the CPU, else tensor), kernel and tensor (by hand), or autograd (to compare).",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of the initial parameters and the batches.")] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="How many to train.")] = None,

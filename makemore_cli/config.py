@@ -84,7 +84,7 @@ class TrainConfig(Section):
     steps: int = Field(200_000, ge=1, le=10**12)
     batch_size: int = Field(32, ge=2, le=2**24, description="B; at least 2, since the variance divides by B − 1")
     seed: int = Field(LECTURE_SEED, ge=0, lt=2**63, description="of the initial parameters and the batches")
-    engine: Literal["auto", "tensor", "autograd"] = "auto"
+    engine: Literal["auto", "kernel", "tensor", "autograd"] = "auto"
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:(0|[1-9]\d{0,3}))?)$", description="auto, cpu, cuda or cuda:N"
     )

@@ -5,10 +5,12 @@ All engines start from the same parameters and see the same batches; what differ
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +19,10 @@ from torch.nn import functional as F
 
 from makemore_cli.backprop.fused import training_pass
 from makemore_cli.model import BATCHNORM_EPSILON, Parameters
-from makemore_cli.optim import SGD
+from makemore_cli.optim import sgd
+
+if TYPE_CHECKING:
+    from makemore_cli.backprop.kernel import Kernel
 
 # Multiplications in one forward pass. Measured on two cores: one thread is as fast or faster at 365,000 (the lecture's
 # B = 32, H = 200), two are 10 % faster at 1,500,000 (B = 128) and 40 % at 22,000,000.
@@ -38,13 +43,15 @@ class RunningStatistics:
         self.var.lerp_(var, self.momentum)
 
 
-@runtime_checkable
-class Engine(Protocol):
+class Engine(ABC):
     """Owns the parameters while it trains; they are up to date between two chunks."""
 
-    parameters: Parameters
-    running: RunningStatistics | None
+    def __init__(
+        self, parameters: Parameters, running: RunningStatistics | None = None, eps: float = BATCHNORM_EPSILON
+    ) -> None:
+        self.parameters, self.running, self.eps = parameters, running, eps
 
+    @abstractmethod
     def run(
         self,
         X: Int[Tensor, "steps batch context"],
@@ -53,36 +60,71 @@ class Engine(Protocol):
     ) -> Float[Tensor, " steps"]:
         """Train one step for each leading index. Returns the losses before each update, in nats a letter."""
 
+    def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:  # noqa: B027 (most have nothing to do)
+        """Do what must be done once before the first step, and say so if it takes long."""
 
-class TensorEngine:
+
+class KernelEngine(Engine):
+    """The hand-written pass, compiled for the CPU: PyTorch is not called within a chunk."""
+
+    _kernel: Kernel | None = None
+
+    def kernel(self, batch_size: int) -> Kernel:
+        """The compiled pass, with memory for batches of this size."""
+        from makemore_cli.backprop.kernel import Kernel
+
+        if self._kernel is None or self._kernel.batch_size != batch_size:
+            p = self.parameters
+            self._kernel = Kernel(p.sizes, batch_size, p.flat.numpy().dtype, self.eps)
+        return self._kernel
+
+    def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:
+        """Have the pass compiled for this hidden size, which is done once for all runs."""
+        started: list[float] = []
+
+        def compiling() -> None:
+            started.append(time.perf_counter())
+            say("compiling the kernel for this hidden size, once: some seconds")
+
+        self.kernel(batch_size).prepare(compiling, torch.get_num_threads())
+        if started:
+            say(f"compiled in {time.perf_counter() - started[0]:.1f} s")
+
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float]) -> Tensor:
+        """See `Engine.run`."""
+        kernel, running = self.kernel(X.shape[1]), self.running
+        parameters = {name: view.numpy() for name, view in self.parameters.views.items()}
+        averages = None if running is None else (running.mean.numpy()[0], running.var.numpy()[0], running.momentum)
+        kernel.load(parameters)
+        losses = kernel.train(X.numpy(), Y.numpy(), learning_rates, averages, threads=torch.get_num_threads())
+        kernel.store(parameters)
+        return torch.from_numpy(losses)
+
+
+class TensorEngine(Engine):
     """The hand-written pass, in eager PyTorch, on any device."""
-
-    def __init__(
-        self, parameters: Parameters, running: RunningStatistics | None = None, eps: float = BATCHNORM_EPSILON
-    ) -> None:
-        self.parameters, self.running, self.eps = parameters, running, eps
-        self.optimiser = SGD()
 
     @torch.inference_mode()
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float]) -> Tensor:
         """See `Engine.run`."""
         losses = []
+        gradients = Parameters(self.parameters.sizes, torch.empty_like(self.parameters.flat))
         for x, y, lr in zip(X, Y, learning_rates, strict=True):
-            loss, gradients, bnmean, bnvar = training_pass(self.parameters, x, y, self.eps)
-            self.optimiser.step(self.parameters, gradients, lr)
+            loss, _, bnmean, bnvar = training_pass(self.parameters, x, y, self.eps, gradients)
+            sgd(self.parameters, gradients, lr)
             if self.running is not None:
                 self.running.update(bnmean, bnvar)
             losses.append(loss)
         return torch.stack(losses)
 
 
-class AutogradEngine:
+class AutogradEngine(Engine):
     """The same network and the same batches with `loss.backward()`, as most people would write it: to compare."""
 
     def __init__(
         self, parameters: Parameters, running: RunningStatistics | None = None, eps: float = BATCHNORM_EPSILON
     ) -> None:
-        self.parameters, self.running, self.eps = parameters, running, eps
+        super().__init__(parameters, running, eps)
         # Leaves that share the flat tensor's memory, so that an update of them is one of it.
         self.leaves = {name: view.detach().requires_grad_() for name, view in parameters.views.items()}
 
@@ -129,7 +171,8 @@ def forward(
     return F.cross_entropy(F.linear(h, p["W2"].T, p["b2"]), Y), bnmean, bnvar
 
 
-ENGINES: dict[str, Callable[[Parameters, RunningStatistics | None, float], Engine]] = {
+ENGINES: dict[str, type[Engine]] = {
+    "kernel": KernelEngine,
     "tensor": TensorEngine,
     "autograd": AutogradEngine,
 }

@@ -78,16 +78,18 @@ class Parameters:
             setattr(self, name, view)
 
     @classmethod
-    def pack(cls, sizes: Sizes, named: Mapping[str, Tensor]) -> Parameters:
-        """Copy named tensors onto one new flat tensor. What is named beside the parameters is left out.
+    def pack(cls, sizes: Sizes, named: Mapping[str, Tensor], out: Parameters | None = None) -> Parameters:
+        """Copy named tensors onto one flat tensor, that of `out` or a new one.
 
-        Raises ValueError for a tensor that has another shape than its parameter.
+        What is named beside the parameters is left out. Raises ValueError for a tensor that has another shape than its
+        parameter.
         """
         shapes = sizes.shapes()
         for name, shape in shapes.items():
             if named[name].shape != shape:
                 raise ValueError(f"{name} has the shape {tuple(named[name].shape)}, not {shape}")
-        return cls(sizes, torch.cat([named[name].reshape(-1) for name in shapes]))
+        flat = torch.cat([named[name].reshape(-1) for name in shapes], out=None if out is None else out.flat)
+        return cls(sizes, flat) if out is None else out
 
     def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Parameters:
         """A copy in another precision or on another device."""

@@ -8,12 +8,9 @@ from makemore_cli.config import OptimConfig
 from makemore_cli.model import Parameters
 
 
-class SGD:
-    """Plain stochastic gradient descent: parameters −= lr · gradients."""
-
-    def step(self, parameters: Parameters, gradients: Parameters, lr: float) -> None:
-        """Update the parameters in place."""
-        parameters.flat.sub_(gradients.flat, alpha=lr)
+def sgd(parameters: Parameters, gradients: Parameters, lr: float) -> None:
+    """Plain stochastic gradient descent, in place: parameters −= lr · gradients."""
+    parameters.flat.sub_(gradients.flat, alpha=lr)
 
 
 def learning_rate(optim: OptimConfig, step: int) -> float:

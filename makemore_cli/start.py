@@ -49,8 +49,12 @@ def resolve(config: Config) -> Config:
     path = config.data.path
     if path not in ("bundled", "lecture"):
         path = os.path.abspath(data.resolve(path))  # noqa: PTH100 (without .. and without following links)
-    engine = "tensor" if config.train.engine == "auto" else config.train.engine
-    train = {"device": resolve_device(config.train.device), "engine": engine}
+    device, engine = resolve_device(config.train.device), config.train.engine
+    if engine == "auto":
+        engine = "kernel" if device == "cpu" else "tensor"
+    elif engine == "kernel" and device != "cpu":
+        raise MakemoreError(f"engine kernel: runs on the CPU only; for --device {device} use --engine tensor")
+    train = {"device": device, "engine": engine}
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"path": path}),

@@ -82,6 +82,7 @@ def train(
     )
     loop = _Loop(begun, engine, run, display, crosscheck_every)
     with display, threads(parameters, config.train.batch_size):
+        engine.prepare(config.train.batch_size, display.say)
         loop.run_to_end()
     if crosscheck_every:
         display.say(f"{loop.crosschecks:,} crosschecks, all agree")

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from makemore_cli import engine
 from makemore_cli.backprop import fused, steps
+from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import numeric
 from makemore_cli.model import Parameters
 
@@ -42,6 +43,18 @@ def atomic(p: Parameters, X: Tensor, Y: Tensor, eps: float, *, table: Sequence[s
 def training_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
     """The hand-written pass that training uses: the parameters' gradients."""
     return fused.training_pass(p, X, Y, eps).gradients.views
+
+
+def kernel(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+    """The same pass as it is compiled for the CPU, in either precision: the parameters' gradients."""
+    from makemore_cli.backprop.kernel import Kernel
+
+    if p.flat.device.type != "cpu":
+        raise MakemoreError("--of kernel: runs on the CPU only; leave out --device")
+    compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, eps)
+    compiled.load({name: view.numpy() for name, view in p.views.items()})
+    compiled.train(X[None].numpy(), Y[None].numpy(), [0.0])
+    return {name: torch.from_numpy(view.copy()) for name, view in compiled.named(compiled.gradients).items()}
 
 
 def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
@@ -104,6 +117,7 @@ SOURCES = {
     for source in (
         Source("atomic", "the chain by hand, line by line", atomic),
         Source("fused", "the training pass by hand", training_pass),
+        Source("kernel", "the training pass by hand, compiled", kernel),
         Source("autograd", "autograd through the chain", finite_autograd),
         Source("functions", "autograd through PyTorch's own functions", functions),
         Source("float64", "autograd in float64", float64),
