@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import numpy as np
 
 from makemore_cli.config import OptimConfig
 from makemore_cli.model import Parameters
@@ -13,8 +13,9 @@ def sgd(parameters: Parameters, gradients: Parameters, lr: float) -> None:
     parameters.flat.sub_(gradients.flat, alpha=lr)
 
 
-def learning_rate(optim: OptimConfig, step: int) -> float:
-    """Learning rate of a step; the first step is 0. At each milestone it is multiplied by gamma."""
-    if optim.schedule is None:
-        return optim.lr
-    return optim.lr * optim.schedule.gamma ** bisect_right(optim.schedule.milestones, step)
+def learning_rates(optim: OptimConfig, first: int, count: int) -> list[float]:
+    """Learning rates of `count` steps from `first` on; a run's first step is 0. At each milestone gamma multiplies it."""
+    milestones, gamma = ([], 1.0) if optim.schedule is None else (optim.schedule.milestones, optim.schedule.gamma)
+    passed = np.searchsorted(milestones, np.arange(first, first + count), side="right")
+    rates = [optim.lr * gamma**power for power in range(len(milestones) + 1)]
+    return [rates[power] for power in passed.tolist()]

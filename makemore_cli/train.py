@@ -18,7 +18,7 @@ from makemore_cli.engine import ENGINES, Engine, RunningStatistics, threads
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.check import crosscheck
 from makemore_cli.model import Model
-from makemore_cli.optim import learning_rate
+from makemore_cli.optim import learning_rates
 from makemore_cli.progress import Display, Status, duration
 from makemore_cli.run import Checkpoint, Run
 from makemore_cli.sample import default_seed, sample
@@ -100,7 +100,7 @@ def train(
         loss={name: evaluate.loss(model, dataset.splits[name]) for name in SPLITS},
         samples=sample(model, dataset.vocabulary, SAMPLES, default_seed(config)),
     )
-    run.append_metrics([{"step": config.train.steps, "eval": summary.loss}])
+    run.append_metrics({"step": config.train.steps, "eval": summary.loss})
     run.save_summary(vars(summary))
     return summary
 
@@ -135,7 +135,7 @@ class _Loop:
         """Train all steps."""
         for length in self._chunks():
             X, Y = self.batches(length)
-            lrs = [learning_rate(self.config.optim, step) for step in range(self.step, self.step + length)]
+            lrs = learning_rates(self.config.optim, self.step, length)
             if self.crosscheck_every and self.step % self.crosscheck_every == 0:
                 self.crosschecks += 1
                 crosscheck(self.engine.parameters, X[0], Y[0], self.config.model.batchnorm.epsilon, self.step + 1)
@@ -165,10 +165,7 @@ class _Loop:
     def _log(self, losses: NDArray[np.float64], lrs: list[float], rate: float) -> None:
         first, finite = self.step + 1, np.isfinite(losses)
         good = len(losses) if finite.all() else int(np.argmin(finite))
-        self.run.append_metrics(
-            {"step": step, "loss": loss, "lr": lr}
-            for step, (loss, lr) in enumerate(zip(losses[:good].tolist(), lrs, strict=False), start=first)
-        )
+        self.run.append_steps(first, losses[:good].tolist(), lrs[:good])
         if good < len(losses):
             raise MakemoreError(
                 f"step {first + good}: the loss is {losses[good]}; try a smaller learning rate (it is {lrs[good]:g})"
@@ -190,7 +187,7 @@ class _Loop:
             model = self.model()
         if due(train.eval_every):
             loss = {name: evaluate.loss(model, self.dataset.splits[name]) for name in ("train", "val")}
-            self.run.append_metrics([{"step": self.step, "eval": loss}])
+            self.run.append_metrics({"step": self.step, "eval": loss})
             self.display.say(f"step {self.step:,}: loss {loss['train']:.4f} train, {loss['val']:.4f} val")
         if due(train.sample_every):
             names = sample(model, self.dataset.vocabulary, SAMPLES, default_seed(self.config))

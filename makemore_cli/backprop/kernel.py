@@ -33,8 +33,8 @@ Array = NDArray[np.floating]
 
 # "exact" leaves sums in their order: it only fuses a product with a sum and divides by way of the reciprocal.
 # "any_order" is for sums along a row, which must be split to become vectors.
-exact = njit(fastmath={"contract", "arcp", "nsz"}, error_model="numpy")
-inlined = njit(fastmath={"contract", "arcp", "nsz"}, error_model="numpy", inline="always")  # compiles faster
+exact = njit(fastmath={"contract"}, error_model="numpy")
+inlined = njit(fastmath={"contract"}, error_model="numpy", inline="always")  # compiles faster
 any_order = njit(fastmath=True, error_model="numpy")
 shared = njit(fastmath=True, error_model="numpy", parallel=True)
 
@@ -149,7 +149,7 @@ _LOG_2 = np.float32(0.693359375)  # few bits, so that m · _LOG_2 is exact; the 
 _LOG_2_REST = np.float32(math.log(2) - 0.693359375)
 _TAYLOR = tuple(np.float32(1 / math.factorial(power)) for power in range(8))
 _LOWEST, _HIGHEST = np.float32(-87), np.float32(88)  # where e^x leaves float32
-_ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
+_ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
 _EXPONENT_BIAS, _EXPONENT_SHIFT = 127, 23  # a float32's exponent in its bits
 
 
@@ -157,7 +157,7 @@ _EXPONENT_BIAS, _EXPONENT_SHIFT = 127, 23  # a float32's exponent in its bits
 def split_exp(x):
     """2^m and e^r − 1, for e^x = 2^m · e^r. NaN stays NaN."""
     x = _LOWEST if x < _LOWEST else _HIGHEST if x > _HIGHEST else x
-    m = np.floor(x * _LOG2_E + _HALF)
+    m = np.rint(x * _LOG2_E)
     r = x - m * _LOG_2 - m * _LOG_2_REST
     q = _TAYLOR[5] + r * (_TAYLOR[6] + r * _TAYLOR[7])
     q = _TAYLOR[2] + r * (_TAYLOR[3] + r * (_TAYLOR[4] + r * q))
