@@ -166,6 +166,9 @@ def sample(
         ),
     ] = False,
     max_length: Annotated[int, typer.Option("--max-length", metavar="N", help="Cut names after N letters.")] = 100,
+    lecture: Annotated[
+        bool, typer.Option("--lecture", help="Draw by the lecture's own procedure, for its very samples; slow.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print names from a trained model, one a line; on stderr, how many of them are in the data."""
@@ -173,22 +176,24 @@ def sample(
     from makemore_cli.sample import PATIENCE, Options, sample_run
 
     options = Options(temperature, top_k, prefix, max_length)
-    sampled = sample_run(load_checkpoint(run), n, seed, options, only_new=only_new)
-    names, kinds = sampled.names, sampled.kinds
+    sampled = sample_run(load_checkpoint(run), n, seed, options, only_new=only_new, lecture=lecture)
     if as_json:
-        output.print_json({"names": names, "kinds": kinds})
+        names = sampled.names()
+        output.print_json({"names": names, "kinds": sampled.kinds})
     else:
-        output.print_lines(names)
+        output.print_texts(sampled.texts())
+    kinds = sampled.kinds
     if kinds is None:
         output.remark(f"can't tell which names are new: {sampled.reason}")
-    elif names:
+    elif sampled.counted:
+        of = f"{sampled.counted:,}" if sampled.counted == sampled.drawn else f"the first {sampled.counted:,}"
         output.remark(
-            f"{kinds['train']:,} of {len(names):,} stand in the training names, {kinds['held_out']:,} in the held-out "
-            f"ones, {kinds['new']:,} are new"
+            f"{kinds['train']:,} of {of} stand in the training names, {kinds['held_out']:,} in the held-out ones, "
+            f"{kinds['new']:,} are new"
         )
-    if len(names) < n:
+    if sampled.drawn < n:
         output.remark(
-            f"only {len(names):,} of {n:,}: the next {PATIENCE:,} draws brought no other new name; "
+            f"only {sampled.drawn:,} of {n:,}: the next {PATIENCE:,} draws brought no other new name; "
             "try a higher --temperature or another --prefix"
         )
 

@@ -7,6 +7,7 @@ whatever stands before the latest sign belongs to the name before and reads as `
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import random
 import unicodedata
@@ -25,6 +26,9 @@ from makemore_cli.resources import bundled
 
 END = "."  # starts and ends every name; token 0
 NEWLINE = ord("\n")  # stands for the sign among code points, since no name holds one
+SPACES = [chr(c) for c in range(0x3001) if chr(c).isspace() and c != NEWLINE]  # U+3000 is the last one in Unicode
+PIECE = 1 << 20  # letters to work on at a time, where there are many
+MANY = 200_000  # names, from which on Python's own shuffle would take more than a tenth of a second
 FEWEST = 6  # names: with fewer, a split would be empty
 SPLITS = ("train", "val", "test")
 
@@ -56,6 +60,13 @@ class Vocabulary:
     def decode(self, tokens: Iterable[int]) -> str:
         """The name that tokens spell; the sign is left out."""
         return "".join(self.letters[token - 1] for token in tokens if token)
+
+    def text(self, tokens: Tokens) -> str:
+        """What a stream of tokens spells, each name followed by a newline, which stands for the sign."""
+        signs = f"\n{self.letters}"
+        if signs.isascii():
+            return np.frombuffer(signs.encode(), dtype=np.uint8)[tokens].tobytes().decode("ascii")
+        return np.frombuffer(signs.encode("utf-32-le"), dtype="<u4")[tokens].tobytes().decode("utf-32-le")
 
     @property
     def dtype(self) -> type[np.unsignedinteger]:
@@ -96,8 +107,7 @@ class Split:
 
     def names(self) -> list[str]:
         """The split's names, in their order."""
-        code_points = np.array([NEWLINE, *map(ord, self.vocabulary.letters)], dtype="<u4")
-        return code_points[self.tokens].tobytes().decode("utf-32-le").split("\n")[:-1]
+        return self.vocabulary.text(self.tokens).split("\n")[:-1]
 
     @cached_property
     def distinct(self) -> Distinct:
@@ -105,25 +115,46 @@ class Split:
 
         What is summed over them with their counts is what the examples would sum to, from far fewer rows.
         """
-        X, Y = self.examples(np.arange(len(self)))
-        rows, count = _unique_rows(np.column_stack([X, Y]), len(self.vocabulary))
+        rows, count = self._pairs()
         first = np.append(True, (rows[1:, :-1] != rows[:-1, :-1]).any(1))
         weight = np.add.reduceat(count, np.flatnonzero(first))
         return Distinct(rows[first, :-1], weight, np.cumsum(first) - 1, rows[:, -1], count)
 
+    def _pairs(self) -> tuple[Tokens, Integers]:
+        """Distinct rows of context and letter, ascending, and how often each occurs."""
+        base, width = len(self.vocabulary), self.windows.shape[1] + 1
+        if base**width > 8 * len(self):
+            return distinct_rows(np.column_stack(self.examples(np.arange(len(self)))), base)[::2]
+        count = np.zeros(base**width, dtype=np.int64)  # few enough to have a place for each
+        for start in range(0, len(self), PIECE):
+            index = np.arange(start, min(start + PIECE, len(self)))
+            count += np.bincount(_numbers(np.column_stack(self.examples(index)), base), minlength=len(count))
+        numbers = np.flatnonzero(count)
+        return _rows(numbers, base, width).astype(self.tokens.dtype), count[numbers]
 
-def _unique_rows(rows: Tokens, base: int) -> tuple[Tokens, Integers]:
-    """Distinct rows of tokens below `base`, ascending, and how often each occurs."""
+
+def distinct_rows(rows: Integers, base: int) -> tuple[Integers, Integers, Integers]:
+    """Distinct rows of tokens below `base`, ascending; which of them each row is; how often each occurs."""
     width = rows.shape[1]
     if base**width > np.iinfo(np.int64).max:
-        return np.unique(rows, axis=0, return_counts=True)
-    # A row is a number in that base, and numbers sort much faster than rows.
-    powers = base ** np.arange(width - 1, -1, -1, dtype=np.int64)
-    number = np.zeros(len(rows), dtype=np.int64)
-    for column, power in zip(rows.T, powers, strict=True):
-        number += column.astype(np.int64) * power
-    distinct, count = np.unique(number, return_counts=True)
-    return (distinct[:, None] // powers % base).astype(rows.dtype), count
+        distinct, which, count = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+        return distinct, which.reshape(-1), count
+    # Numbers sort much faster than rows.
+    numbers, which, count = np.unique(_numbers(rows, base), return_inverse=True, return_counts=True)
+    return _rows(numbers, base, width).astype(rows.dtype), which, count
+
+
+def _numbers(rows: Integers, base: int) -> NDArray[np.int64]:
+    """Each row read as a number."""
+    numbers = np.zeros(len(rows), dtype=np.int64)
+    for column in rows.T:
+        numbers = numbers * base + column
+    return numbers
+
+
+def _rows(numbers: NDArray[np.int64], base: int, width: int) -> NDArray[np.int64]:
+    """The rows that `_numbers` has read."""
+    return numbers[:, None] // base ** np.arange(width - 1, -1, -1, dtype=np.int64) % base
 
 
 @dataclass(frozen=True)
@@ -183,40 +214,61 @@ def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None 
     """
     path = resolve(config.path)
     raw = _read(path)
-    code_points, starts, lengths, lines = _find_names(raw, path)
-    if len(starts) < FEWEST:
-        names = {0: "no name", 1: "only 1 name"}.get(len(starts), f"only {len(starts)} names")
+    digest = hashlib.sha256(raw).hexdigest()
+    code_points = _code_points(raw, path)
+    del raw  # of a large file, no copy more than needed is kept
+    vocabulary, tokens = _encode(code_points, vocabulary, path)
+    del code_points
+
+    starts, lengths = _find_names(tokens)
+    n = len(starts)
+    if n < FEWEST:
+        names = {0: "no name", 1: "only 1 name"}.get(n, f"only {n} names")
         raise MakemoreError(f"{path}: holds {names}; at least {FEWEST} are needed, so that each split gets one")
 
-    order = list(range(len(starts)))
-    random.Random(config.split_seed).shuffle(order)
-    starts, lengths, lines = starts[order], lengths[order], lines[order]
+    cuts = [0, int(0.8 * n), int(0.9 * n), n]
+    stream = np.zeros(context_length + int(lengths.sum()) + n, dtype=tokens.dtype)
+    bounds, at, order = [context_length], context_length, _shuffled(n, config.split_seed)
+    for first, last in pairwise(sorted({*range(0, n, PIECE // 16), *cuts})):
+        begin, length = starts[order[first:last]], lengths[order[first:last]] + 1  # each with its sign
+        stop = np.cumsum(length, dtype=np.int64)
+        source = np.arange(stop[-1]) + np.repeat(begin - (stop - length), length)
+        tokens.take(source, out=stream[at : at + len(source)], mode="clip")  # faster than "raise"
+        at += len(source)
+        if last in cuts:
+            bounds.append(at)
 
-    # The stream of code points: for each name in its new place, its letters, and a newline for the sign.
-    ends = np.cumsum(lengths + 1)
-    source = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths - 1), lengths + 1)
-    stream = code_points[source]
-    stream[ends - 1] = NEWLINE
+    windows = np.lib.stride_tricks.sliding_window_view(stream[:-1], context_length)
+    train, val, test = (
+        Split(vocabulary, windows, stream[start:stop], start - context_length) for start, stop in pairwise(bounds)
+    )
+    return Dataset(path, digest, vocabulary, train, val, test)
 
-    letters = [chr(c) for c in np.flatnonzero(np.bincount(stream)) if c != NEWLINE]
-    faults = {ord(letter): fault for letter in letters if (fault := _fault(letter, vocabulary))}
-    if faults:
-        at = np.flatnonzero(np.isin(stream, list(faults)))
-        line = lines[np.searchsorted(ends, at, side="right")]  # of the file, of which the stream is another order
-        first = np.argmin(line)
-        raise MakemoreError(f"{path}, line {line[first]}: {faults[int(stream[at[first]])]}")
-    if vocabulary is None:
-        vocabulary = Vocabulary("".join(letters))
-    table = np.zeros(max(map(ord, vocabulary.letters)) + 1, dtype=vocabulary.dtype)
-    table[[ord(letter) for letter in vocabulary.letters]] = np.arange(1, len(vocabulary))
-    tokens = table[stream]
 
-    padded = np.concatenate([np.zeros(context_length, dtype=tokens.dtype), tokens])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, context_length)
-    n = len(ends)
-    bounds = [0, int(ends[int(0.8 * n) - 1]), int(ends[int(0.9 * n) - 1]), len(tokens)]
-    train, val, test = (Split(vocabulary, windows, tokens[start:stop], start) for start, stop in pairwise(bounds))
-    return Dataset(path, hashlib.sha256(raw).hexdigest(), vocabulary, train, val, test)
+def _find_names(tokens: Tokens) -> tuple[Integers, Integers]:
+    """Where each name starts, and its length; lines that hold none are left out."""
+    place = np.uint32 if len(tokens) < 2**32 else np.int64
+    pieces = range(0, len(tokens), PIECE)
+    ends = np.concatenate(
+        [start + np.flatnonzero(tokens[start : start + PIECE] == 0).astype(place) for start in pieces]
+    )
+    lengths = ends.copy()
+    lengths[1:] -= ends[:-1] + 1
+    starts = np.subtract(ends, lengths, out=ends)
+    if lengths.all():
+        return starts, lengths
+    return starts[lengths > 0], lengths[lengths > 0]
+
+
+def _shuffled(n: int, seed: int) -> Integers:
+    """The numbers from 0 to n − 1, shuffled as Python does."""
+    if n >= MANY:
+        from makemore_cli.shuffle import shuffled
+
+        return shuffled(n, seed)
+    order = list(range(n))
+    random.Random(seed).shuffle(order)
+    return np.array(order)
 
 
 def _read(path: Path) -> bytes:
@@ -230,24 +282,47 @@ def _read(path: Path) -> bytes:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
 
 
-def _find_names(raw: bytes, path: Path) -> tuple[NDArray[np.uint32], Integers, Integers, Integers]:
-    """Code points of the whole text, and each name's start in them, its length and its line (from 1)."""
+def _code_points(raw: bytes, path: Path) -> NDArray[np.unsignedinteger]:
+    """Code points of the whole text, without space around lines, and with a newline at the end of each."""
     try:
-        text = raw.decode("utf-8-sig")
+        raw = raw.removeprefix(codecs.BOM_UTF8)
+        text = raw.decode()
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise MakemoreError(f"{path}, line {line}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    # One more at the end, so that the last name is followed by something too.
-    code_points = np.frombuffer(f"{text}\n".encode("utf-32-le"), dtype="<u4").copy()
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if any(space in text for space in SPACES):
+        text = "\n".join(line.strip() for line in text.split("\n"))
+    if not text.endswith("\n"):
+        text += "\n"
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), dtype=np.uint8)
+    return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
 
-    space = [c for c in range(0x3001) if chr(c).isspace()]  # U+3000 is the last one in Unicode
-    visible = np.flatnonzero(~np.isin(code_points, space))
-    line_of: Integers = np.cumsum(code_points == NEWLINE)[visible] + 1
-    last = np.append(line_of[1:] != line_of[:-1], True)[: len(line_of)]
-    first = np.roll(last, 1)  # a name starts where the one before has ended
-    starts = visible[first]
-    return code_points, starts, visible[last] + 1 - starts, line_of[first]
+
+def _encode(
+    code_points: NDArray[np.unsignedinteger], vocabulary: Vocabulary | None, path: Path
+) -> tuple[Vocabulary, Tokens]:
+    """The vocabulary, unless it is given, and the tokens of a text, in which the sign stands for a newline."""
+    pieces = [slice(start, start + PIECE) for start in range(0, len(code_points), PIECE)]
+    used = np.zeros(int(code_points.max()) + 1, dtype=bool)
+    for piece in pieces:
+        used[code_points[piece]] = True
+    letters = [chr(code_point) for code_point in np.flatnonzero(used) if code_point != NEWLINE]
+    faults = {letter: fault for letter in letters if (fault := _fault(letter, vocabulary))}
+    if faults:
+        first, fault = min((int(np.argmax(code_points == ord(letter))), fault) for letter, fault in faults.items())
+        raise MakemoreError(f"{path}, line {np.count_nonzero(code_points[:first] == NEWLINE) + 1}: {fault}")
+    vocabulary = vocabulary or Vocabulary("".join(letters))
+    table = np.zeros(len(used), dtype=vocabulary.dtype)
+    for token, letter in enumerate(vocabulary.letters, start=1):
+        if ord(letter) < len(table):
+            table[ord(letter)] = token
+    tokens = np.empty(len(code_points), dtype=vocabulary.dtype)
+    for piece in pieces:
+        tokens[piece] = table[code_points[piece]]
+    return vocabulary, tokens
 
 
 def _fault(letter: str, vocabulary: Vocabulary | None) -> str | None:

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from makemore_cli.backprop.fused import training_pass
-from makemore_cli.model import BATCHNORM_EPSILON, Parameters
+from makemore_cli.model import BATCHNORM_EPSILON
 from makemore_cli.optim import sgd
+from makemore_cli.parameters import Parameters
 
 if TYPE_CHECKING:
     from makemore_cli.backprop.kernel import Kernel
@@ -93,7 +94,7 @@ class KernelEngine(Engine):
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float]) -> Tensor:
         """See `Engine.run`."""
         kernel, running = self.kernel(X.shape[1]), self.running
-        parameters = {name: view.numpy() for name, view in self.parameters.views.items()}
+        parameters = self.parameters.arrays()
         averages = None if running is None else (running.mean.numpy()[0], running.var.numpy()[0], running.momentum)
         kernel.load(parameters)
         losses = kernel.train(X.numpy(), Y.numpy(), learning_rates, averages, threads=torch.get_num_threads())

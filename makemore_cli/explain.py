@@ -13,7 +13,8 @@ import torch
 from makemore_cli.backprop import steps
 from makemore_cli.backprop.derivations import DERIVATIONS, Stage
 from makemore_cli.errors import MakemoreError
-from makemore_cli.model import Sizes, initialise
+from makemore_cli.model import Sizes
+from makemore_cli.parameters import initialise
 
 LEGEND = "n examples · T letters of context · E numbers a letter · H hidden units · V letters"
 SMALL = Sizes(vocabulary=5, context=2, embedding=2, hidden=4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from makemore_cli.config import OptimConfig
-from makemore_cli.model import Parameters
+from makemore_cli.parameters import Parameters
 
 
 def sgd(parameters: Parameters, gradients: Parameters, lr: float) -> None:
@@ -14,7 +14,10 @@ def sgd(parameters: Parameters, gradients: Parameters, lr: float) -> None:
 
 
 def learning_rates(optim: OptimConfig, first: int, count: int) -> list[float]:
-    """Learning rates of `count` steps from `first` on; a run's first step is 0. At each milestone gamma multiplies it."""
+    """Learning rates of `count` steps from `first` on, a run's first step being 0.
+
+    At each milestone the rate is multiplied by gamma.
+    """
     milestones, gamma = ([], 1.0) if optim.schedule is None else (optim.schedule.milestones, optim.schedule.gamma)
     passed = np.searchsorted(milestones, np.arange(first, first + count), side="right")
     rates = [optim.lr * gamma**power for power in range(len(milestones) + 1)]

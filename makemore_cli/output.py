@@ -38,6 +38,13 @@ def print_lines(lines: Iterable[str]) -> None:
         sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
+def print_texts(texts: Iterable[str]) -> None:
+    """Print a result as it comes, text by text, each of whole lines."""
+    for text in texts:
+        with _stdout():
+            sys.stdout.write(text)
+
+
 def print_json(value: Any) -> None:
     """Print a result as one JSON object."""
     print_lines([json.dumps(value, ensure_ascii=False)])

@@ -15,15 +15,15 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from makemore_cli import config as configuration
 from makemore_cli.config import Config
 from makemore_cli.dataset import Vocabulary
 from makemore_cli.errors import MakemoreError
-
-if TYPE_CHECKING:
-    from makemore_cli.model import Model, Sizes
+from makemore_cli.model import Model, Sizes
 
 CONFIG, METRICS, CHECKPOINT, SUMMARY = "config.yaml", "metrics.jsonl", "checkpoint.safetensors", "summary.json"
 FILES = (CONFIG, METRICS, CHECKPOINT, SUMMARY)
@@ -132,10 +132,10 @@ def _umask() -> int:
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
     """The checkpoint's file. The same checkpoint gives the same bytes."""
-    from safetensors.torch import save
+    from safetensors.numpy import save
 
     model = checkpoint.model
-    tensors = {**model.parameters.views, "bnmean": model.bnmean, "bnvar": model.bnvar}
+    tensors = {**model.parameters, "bnmean": model.bnmean, "bnvar": model.bnvar}
     about = {
         "format": FORMAT,
         "letters": checkpoint.vocabulary.letters,
@@ -144,9 +144,8 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         "config": checkpoint.config.model_dump(),
     }
     # One entry, since safetensors writes several in an order that changes.
-    return save(
-        {k: v.cpu().contiguous() for k, v in tensors.items()}, {"makemore": json.dumps(about, ensure_ascii=False)}
-    )
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return save(contiguous, {"makemore": json.dumps(about, ensure_ascii=False)})
 
 
 def load_checkpoint(run: str | Path) -> Checkpoint:
@@ -172,9 +171,7 @@ def load_checkpoint(run: str | Path) -> Checkpoint:
 def from_bytes(content: bytes, path: Path) -> Checkpoint:
     """The checkpoint in a file's bytes. Raises MakemoreError, which names `path`."""
     from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    from makemore_cli.model import Model, Parameters
+    from safetensors.numpy import load
 
     try:
         tensors = load(content)
@@ -195,16 +192,17 @@ def from_bytes(content: bytes, path: Path) -> Checkpoint:
         tensor = tensors.get(name)
         if tensor is None:
             raise MakemoreError(f"{path}: has no tensor {name}; the checkpoint is damaged")
-        if tuple(tensor.shape) != shape or str(tensor.dtype) != f"torch.{config.train.dtype}":
-            found = f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+        if tensor.shape != shape or tensor.dtype != config.train.dtype:
+            found = f"{tensor.shape} {tensor.dtype}"
             raise MakemoreError(
                 f"{path}: tensor {name} is {found}, but its configuration says {shape} {config.train.dtype}"
             )
-        if not tensor.isfinite().all():
+        if not np.isfinite(tensor).all():
             raise MakemoreError(f"{path}: tensor {name} holds numbers that are not finite; take an earlier checkpoint")
     if (tensors["bnvar"] < 0).any():
         raise MakemoreError(f"{path}: tensor bnvar holds negative variances; the checkpoint is damaged")
-    model = Model(Parameters.pack(sizes, tensors), tensors["bnmean"], tensors["bnvar"], config.model.batchnorm.epsilon)
+    parameters = {name: tensors[name] for name in sizes.shapes()}
+    model = Model(sizes, parameters, tensors["bnmean"], tensors["bnvar"], config.model.batchnorm.epsilon)
     return Checkpoint(model, Vocabulary(letters), config, step, digest)
 
 
@@ -229,7 +227,5 @@ def _hint(content: bytes) -> str:
 
 def sizes_of(config: Config, vocabulary: int) -> Sizes:
     """The network's sizes, given how many letters there are (the sign included)."""
-    from makemore_cli.model import Sizes
-
     m = config.model
     return Sizes(vocabulary, m.context_length, m.embedding_size, m.hidden_size, m.first_bias)

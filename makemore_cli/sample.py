@@ -1,27 +1,36 @@
-"""Names from a trained model: start from an empty context, draw letter by letter, stop at the end-of-word sign."""
+"""Names from a trained model: start from an empty context, draw letter by letter, stop at the end-of-word sign.
+
+Many names are drawn side by side. The first few ask the network about the contexts that they meet. Where the context is
+short, so that there are not too many contexts, the others look up a table of all of them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
+from typing import Protocol
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from makemore_cli.config import Config
-from makemore_cli.dataset import Dataset, Vocabulary, load
+from makemore_cli.dataset import Dataset, Tokens, Vocabulary, distinct_rows, load
 from makemore_cli.errors import MakemoreError
-from makemore_cli.model import Model
+from makemore_cli.model import Array, Folded, Integers, Model, Sizes
 from makemore_cli.run import Checkpoint
 
 SEEDS = 2**63
 SEED_OFFSET = 10  # added to the run's seed, as in the lecture
-BATCH = 1024  # names drawn side by side
+FEW, MANY = 1024, 1 << 16  # names drawn side by side, at first and then
+LETTERS = 1 << 24  # in memory at a time
+TABLE = 1 << 21  # probabilities in the largest table of all contexts
+FOLDED = 1 << 24  # numbers in the largest tables of a folded network
+COUNTED = 100_000  # names that are looked up in the data
 PATIENCE = 20_000  # draws without a new name, after which `only_new` gives up
 LONGEST = 10_000  # letters
+NEARLY = 1 - 1e-9  # from here on, own + alias would be rounded to the next alias
 COLDEST = 1e-6  # temperature, below which only rounding would decide
 
 
@@ -46,13 +55,32 @@ class Options:
             raise MakemoreError(f"--prefix {self.prefix}: is longer than --max-length {self.max_length}")
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """Names that were drawn, and how many of each kind: "train", "held_out" and "new"."""
+Text = tuple[int, str]  # so many names, each followed by a newline
 
-    names: list[str]
-    kinds: dict[str, int] | None  # None where it can't be told, for the reason that is given
-    reason: str = ""
+
+class Sampled:
+    """Names as they are drawn, and how many of each kind there were: "train", "held_out" and "new"."""
+
+    def __init__(self, texts: Iterator[Text], dataset: Dataset | None = None, reason: str = "") -> None:
+        self._texts, self._dataset = texts, dataset
+        self.reason = reason  # why kinds can't be told
+        self.drawn = 0
+        self.counted = 0  # only the first COUNTED names are looked up
+        self.kinds: Counter[str] | None = None if dataset is None else Counter(train=0, held_out=0, new=0)
+
+    def texts(self) -> Iterator[str]:
+        """The names, many at a time, each followed by a newline."""
+        for count, text in self._texts:
+            self.drawn += count
+            if self._dataset is not None and self.kinds is not None and self.counted < COUNTED:
+                names = text.split("\n")[: min(COUNTED - self.counted, count)]
+                self.kinds.update(map(self._dataset.kind, names))
+                self.counted += len(names)
+            yield text
+
+    def names(self) -> list[str]:
+        """All names."""
+        return "".join(self.texts()).split("\n")[:-1]
 
 
 def default_seed(config: Config) -> int:
@@ -61,32 +89,46 @@ def default_seed(config: Config) -> int:
 
 
 def sample_run(
-    checkpoint: Checkpoint, n: int, seed: int | None, options: Options, *, only_new: bool = False
+    checkpoint: Checkpoint,
+    n: int,
+    seed: int | None,
+    options: Options,
+    *,
+    only_new: bool = False,
+    lecture: bool = False,
 ) -> Sampled:
     """Draw n names from a checkpoint and look them up in the data that it was trained on.
 
-    Without a seed it is `default_seed`. With `only_new` there may be fewer than n.
-    Raises MakemoreError, also where `only_new` is asked for and the data is gone or has changed.
+    Without a seed it is `default_seed`. With `only_new` there may be fewer than n. With `lecture` they are drawn by the
+    lecture's own procedure. Raises MakemoreError, also for `only_new` where the data is gone or has changed.
     """
-    config = checkpoint.config
+    model, vocabulary = checkpoint.model, checkpoint.vocabulary
     if seed is None:
-        seed = default_seed(config)
+        seed = default_seed(checkpoint.config)
     elif not 0 <= seed < SEEDS:
         raise MakemoreError(f"--seed {seed}: give a number from 0 to 2^63 − 1")
+    dataset, reason = None, ""
     try:
-        dataset = load(config.data, config.model.context_length)
+        dataset = load(checkpoint.config.data, model.sizes.context)
         if dataset.sha256 != checkpoint.data_sha256:
             raise MakemoreError(f"{dataset.path}: has changed since the model was trained on it")
     except MakemoreError as error:
         if only_new:
             raise MakemoreError(f"--new: can't tell which names are new: {error}") from None
-        return Sampled(sample(checkpoint.model, checkpoint.vocabulary, n, seed, options), None, str(error))
-    if only_new:
-        drawn = sample_new(checkpoint.model, dataset, n, seed, options)
+        dataset, reason = None, str(error)
+    if lecture:
+        if only_new or options != Options():
+            raise MakemoreError(
+                "--lecture: draws as the lecture does; leave out --new, --temperature, --top-k, --prefix, --max-length"
+            )
+        from makemore_cli.lecture import names as lecture_names
+
+        texts: Iterator[Text] = ((1, f"{name}\n") for name in islice(lecture_names(model, vocabulary, seed), n))
+    elif only_new and dataset is not None:
+        texts = ((1, f"{name}\n") for name in sample_new(model, dataset, n, seed, options))
     else:
-        drawn = sample(checkpoint.model, checkpoint.vocabulary, n, seed, options)
-    kinds = Counter(dataset.kind(name) for name in drawn)
-    return Sampled(drawn, {kind: kinds[kind] for kind in ("train", "held_out", "new")})
+        texts = _first(n, _texts(model, vocabulary, seed, options))
+    return Sampled(texts, dataset, reason)
 
 
 def sample(model: Model, vocabulary: Vocabulary, n: int, seed: int, options: Options | None = None) -> list[str]:
@@ -117,42 +159,156 @@ def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Optio
 
 
 def names(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[str]:
-    """Names without end, drawn BATCH at a time."""
-    prefix = vocabulary.encode(options.prefix)
-    generator = torch.Generator().manual_seed(seed)
-    model = model.to(device="cpu")
+    """Names without end."""
+    texts = _texts(model, vocabulary, seed, options)
+    return chain.from_iterable(text.split("\n")[:-1] for _, text in texts)
+
+
+def _first(n: int, texts: Iterator[Text]) -> Iterator[Text]:
+    """The first n names."""
+    while n > 0:
+        count, text = next(texts)
+        if count > n:
+            count, text = n, "".join(f"{name}\n" for name in text.split("\n", n)[:n])
+        n -= count
+        yield count, text
+
+
+def _texts(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[Text]:
+    """Names without end, many at a time; how many, does not depend on how many are wanted."""
+    prefix, sizes = vocabulary.encode(options.prefix), model.sizes
+    rng = np.random.Generator(np.random.PCG64(seed))
+    letters: _Letters = _Asked(model, sizes, options)
+    yield FEW, vocabulary.text(_draw(letters, FEW, prefix, rng, options, vocabulary))
+    if sizes.vocabulary ** (sizes.context + 1) <= TABLE:
+        letters = _Table(model, options)
+    elif sizes.context * sizes.vocabulary * sizes.hidden <= FOLDED:
+        letters = _Asked(Folded(model), sizes, options)
+    many = max(FEW, min(MANY, LETTERS // options.max_length))
     while True:
-        for tokens in _draw(model, prefix, generator, options).tolist():
-            yield vocabulary.decode(tokens)
+        yield many, vocabulary.text(_draw(letters, many, prefix, rng, options, vocabulary))
 
 
-@torch.inference_mode()
+class _Letters(Protocol):
+    """What comes next. A state stands for the context of a name, the names side by side."""
+
+    def start(self, context: list[int], n: int) -> Integers:
+        """The states of n names that begin with the same context of T tokens."""
+
+    def draw(self, states: Integers, rng: np.random.Generator) -> Integers:
+        """A token for each name."""
+
+    def after(self, states: Integers, drawn: Integers) -> Integers:
+        """The states when these tokens have been added."""
+
+
 def _draw(
-    model: Model, prefix: list[int], generator: torch.Generator, options: Options
-) -> Int[Tensor, "batch max_length"]:
-    """Tokens of BATCH names side by side, each filled up with zeros, which is the sign."""
-    T, start = model.parameters.sizes.context, len(prefix)
-    tokens = torch.zeros((BATCH, T + options.max_length), dtype=torch.int64)
-    tokens[:, T : T + start] = torch.tensor(prefix, dtype=torch.int64)
-    unfinished = torch.arange(BATCH)
-    for at in range(T + start, T + options.max_length):
-        probs = _probabilities(model.logits(tokens[unfinished, at - T : at]), options)
-        drawn = torch.multinomial(probs, 1, generator=generator)[:, 0]
-        tokens[unfinished, at] = drawn
-        unfinished = unfinished[drawn != 0]
-        if len(unfinished) == 0:
+    letters: _Letters,
+    n: int,
+    prefix: list[int],
+    rng: np.random.Generator,
+    options: Options,
+    vocabulary: Vocabulary,
+) -> Tokens:
+    """Tokens of n names, one after the other, each followed by the sign."""
+    states, unfinished = letters.start(prefix, n), np.arange(n)
+    nothing = len(vocabulary)  # stands where a name has ended before
+    token = np.min_scalar_type(nothing)
+    columns = [np.full(n, letter, token) for letter in prefix]
+    for _ in range(len(prefix), options.max_length):
+        drawn = letters.draw(states, rng)
+        columns.append(np.full(n, nothing, token))
+        columns[-1][unfinished] = drawn
+        going = np.flatnonzero(drawn)
+        unfinished, drawn = unfinished[going], drawn[going]
+        if len(going) == 0:
             break
-    return tokens[:, T:]
+        states = letters.after(states[going], drawn)
+    columns.append(np.full(n, nothing, token))
+    columns[-1][unfinished] = 0  # those that were cut
+    tokens = np.column_stack(columns)
+    return tokens[tokens != nothing]
 
 
-def _probabilities(logits: Float[Tensor, "rows vocabulary"], options: Options) -> Float[Tensor, "rows vocabulary"]:
+class _Asked:
+    """The network is asked about the distinct contexts that the names have come to. A state is the context's tokens."""
+
+    def __init__(self, model: Model | Folded, sizes: Sizes, options: Options) -> None:
+        self.model, self.sizes, self.options = model, sizes, options
+
+    def start(self, context: list[int], n: int) -> Integers:
+        T = self.sizes.context
+        return np.tile(np.array(([0] * T + context)[-T:]), (n, 1))
+
+    def draw(self, states: Integers, rng: np.random.Generator) -> Integers:
+        distinct, which, _ = distinct_rows(states, self.sizes.vocabulary)
+        cumulative = _probabilities(self.model.logits(distinct), self.options).cumsum(1)
+        cumulative /= cumulative[:, -1:]  # exactly 1 from the last letter on that can come
+        return (cumulative[which] <= rng.random((len(states), 1))).sum(1)
+
+    def after(self, states: Integers, drawn: Integers) -> Integers:
+        return np.column_stack([states[:, 1:], drawn])
+
+
+class _Table:
+    """All contexts' probabilities, in the form of Walker's alias method. A state is the context's number, base V.
+
+    Each letter has an equal share, 1, of the numbers from 0 to V. The lower part of its share is its own, the upper part
+    another letter's, its alias, so one look-up decides.
+    """
+
+    def __init__(self, model: Model, options: Options) -> None:
+        self.V, self.T = model.sizes.vocabulary, model.sizes.context
+        contexts = np.arange(self.V**self.T)[:, None] // self.V ** np.arange(self.T - 1, -1, -1) % self.V
+        self.shares = _shares(_probabilities(model.logits(contexts), options)).ravel()
+
+    def start(self, context: list[int], n: int) -> Integers:
+        number = 0
+        for token in context:
+            number = (number * self.V + token) % self.V**self.T
+        return np.full(n, number)
+
+    def draw(self, states: Integers, rng: np.random.Generator) -> Integers:
+        number = rng.random(len(states)) * self.V
+        letter = number.astype(np.int64)
+        number -= letter
+        share = self.shares.take(states * self.V + letter, mode="clip")  # faster than "raise"
+        alias = share.astype(np.int64)
+        return np.where(number < share - alias, letter, alias)
+
+    def after(self, states: Integers, drawn: Integers) -> Integers:
+        return states % self.V ** (self.T - 1) * self.V + drawn
+
+
+def _shares(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each row of probabilities and each letter, alias + own part: the one before the point, the other after it.
+
+    Each round closes the share that has least, filled up from the one that has most.
+    """
+    least_left = np.ascontiguousarray(probabilities.T * probabilities.shape[1])
+    most_left = least_left.copy()  # in the one, a share that is closed is infinite, in the other −1
+    V, rows = least_left.shape
+    shares = np.empty_like(least_left)
+    row = np.arange(rows)
+    for _ in range(V):
+        least, most = least_left.argmin(0), most_left.argmax(0)
+        own = least_left[least, row].clip(0, 1)
+        shares[least, row] = np.where(own < NEARLY, most + own, least)  # all its own if it is its own alias
+        least_left[most, row] -= 1 - own
+        most_left[most, row] -= 1 - own
+        least_left[least, row], most_left[least, row] = np.inf, -1
+    return np.ascontiguousarray(shares.T)
+
+
+def _probabilities(logits: Array, options: Options) -> NDArray[np.float64]:
     """What the next letter is drawn from. Raises MakemoreError for a model whose numbers have overflowed."""
-    if not logits.isfinite().all():
+    if not np.isfinite(logits).all():
         raise MakemoreError("the model's scores are not finite: its parameters are far too large to sample from")
-    if options.temperature == 0:
-        return torch.nn.functional.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
-    if options.top_k is not None and options.top_k < logits.shape[1]:
-        likely = logits.topk(options.top_k, dim=1)
-        logits = torch.full_like(logits, -torch.inf).scatter(1, likely.indices, likely.values)
-    largest = logits.max(1, keepdim=True).values
-    return ((logits - largest) / max(options.temperature, COLDEST)).softmax(1)
+    logits = logits.astype(np.float64)
+    logits -= logits.max(1, keepdims=True)
+    k = 1 if options.temperature == 0 else options.top_k
+    if k is not None and k < logits.shape[1]:
+        unlikely = np.argsort(-logits, axis=1, kind="stable")[:, k:]
+        np.put_along_axis(logits, unlikely, -np.inf, axis=1)
+    counts = np.exp(logits / max(options.temperature, COLDEST))
+    return counts / counts.sum(1, keepdims=True)

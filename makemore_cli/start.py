@@ -14,7 +14,7 @@ from makemore_cli import dataset as data
 from makemore_cli.config import Config
 from makemore_cli.dataset import Dataset, Vocabulary
 from makemore_cli.errors import MakemoreError
-from makemore_cli.model import Parameters, initialise
+from makemore_cli.parameters import Parameters, initialise
 from makemore_cli.run import sizes_of
 
 

@@ -200,12 +200,12 @@ class _Loop:
 
         Raises MakemoreError where the last update has made it useless.
         """
-        parameters, eps = self.engine.parameters, self.config.model.batchnorm.epsilon
-        if not parameters.flat.isfinite().all():
+        p, running, eps = self.engine.parameters, self.engine.running, self.config.model.batchnorm.epsilon
+        if not p.flat.isfinite().all():
             raise MakemoreError(f"step {self.step}: a parameter is no longer finite; try a smaller learning rate")
-        if self.engine.running is not None:
-            return Model(parameters, self.engine.running.mean, self.engine.running.var, eps)
-        return evaluate.calibrate(parameters, self.dataset.train, eps)
+        if running is not None:
+            return Model(p.sizes, p.arrays(), running.mean.cpu().numpy(), running.var.cpu().numpy(), eps)
+        return evaluate.calibrate(p.sizes, p.arrays(), self.dataset.train, eps)
 
     def save(self, model: Model) -> None:
         """Write the checkpoint."""

@@ -11,7 +11,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from makemore_cli.cli import main
-from makemore_cli.model import Parameters, Sizes, initialise
+from makemore_cli.model import Sizes
+from makemore_cli.parameters import Parameters, initialise
 
 # Failures print how to replay themselves; runs differ from each other, so that more is tried over time.
 settings.register_profile(

@@ -15,7 +15,8 @@ from makemore_cli.backprop import fused
 from makemore_cli.config import Config
 from makemore_cli.engine import ENGINES, RunningStatistics
 from makemore_cli.errors import CheckFailedError, MakemoreError
-from makemore_cli.model import Sizes, initialise
+from makemore_cli.model import Sizes
+from makemore_cli.parameters import initialise
 from makemore_cli.progress import Display
 from makemore_cli.run import load_checkpoint
 from makemore_cli.start import start

@@ -11,10 +11,8 @@ Only this file's functions are compiled together, so that a change to any of the
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numba
 import numpy as np
@@ -23,6 +21,7 @@ from numba.core import event
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from makemore_cli.compiled import Kept
 from makemore_cli.model import Sizes
 
 LANE = 16  # float32 numbers in the widest vector, 64 bytes; every array starts at a multiple of them
@@ -404,15 +403,7 @@ def lerp(average, new, momentum):
         average[j] += momentum * (new[j] - average[j])
 
 
-def _kept(function: Callable[..., Any]) -> Any:
-    """Compile, and keep the machine code beside this file or in the user's cache, if one of them can be written to."""
-    try:
-        return njit(cache=True, error_model="numpy")(function)
-    except RuntimeError:
-        return exact(function)
-
-
-@_kept
+@Kept
 def train_steps(p, d, a, flat, dflat, X, Y, lrs, losses, n, eps, first_bias, running, momentum, lanes, share):
     """A training step for each leading index of X and Y."""
     for step in range(X.shape[0]):
@@ -512,18 +503,10 @@ class Kernel:
             self.lanes,
             None if threads == 1 else True,
         )
-        try:
-            train_steps(*arguments)
-        except (OSError, EOFError, pickle.PickleError):  # a full disk, or a file on it that is damaged
-            _for_this_process()(*arguments)
+        train_steps(*arguments)
         if running is not None:
             mean[:], var[:] = self.running[:, :H]
         return losses
-
-
-@cache
-def _for_this_process() -> Any:
-    return exact(train_steps.py_func)
 
 
 class _Listener(event.Listener):

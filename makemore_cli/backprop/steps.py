@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from makemore_cli.model import BATCHNORM_EPSILON, Parameters
+from makemore_cli.model import BATCHNORM_EPSILON
+from makemore_cli.parameters import Parameters
 
 Line = Callable[..., Tensor]
 Values = dict[str, Any]  # tensors by name, and the plain numbers n and eps

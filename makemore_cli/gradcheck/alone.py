@@ -20,7 +20,7 @@ from torch import Tensor
 from makemore_cli.backprop import steps
 from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare
 from makemore_cli.gradcheck.diagnose import diagnose
-from makemore_cli.model import Parameters
+from makemore_cli.parameters import Parameters
 
 SEED = 0
 

@@ -21,7 +21,7 @@ from makemore_cli.gradcheck.findings import Finding, Report, Section
 from makemore_cli.gradcheck.rounding import scales
 from makemore_cli.gradcheck.sources import SOURCES, Gradients, Source
 from makemore_cli.gradcheck.user import UserPass
-from makemore_cli.model import Parameters
+from makemore_cli.parameters import Parameters
 
 
 class _Check:

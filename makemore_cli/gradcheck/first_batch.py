@@ -11,6 +11,7 @@ from makemore_cli.gradcheck.check import check_user, compare_sources, gradcheck
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.gradcheck.user import UserPass
+from makemore_cli.parameters import Parameters
 from makemore_cli.run import Checkpoint
 from makemore_cli.start import start
 
@@ -33,7 +34,8 @@ def check_first_batch(
     begun = start(config, checkpoint.vocabulary if checkpoint else None)
     parameters = begun.parameters
     if checkpoint is not None:
-        parameters = checkpoint.model.parameters.to(device=begun.config.train.device)
+        model = checkpoint.model
+        parameters = Parameters.from_arrays(model.sizes, model.parameters).to(device=begun.config.train.device)
     X, Y = begun.batches(1)
     remarks = []
     if checkpoint is not None and begun.dataset.sha256 != checkpoint.data_sha256:

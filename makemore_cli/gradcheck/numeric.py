@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from makemore_cli.backprop import steps
-from makemore_cli.model import Parameters
+from makemore_cli.parameters import Parameters
 
 ENTRIES = 24
 COMPLEX_STEP = 1e-20  # squared it is nothing at all, and no difference is taken, so it can be this small

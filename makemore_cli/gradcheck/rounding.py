@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from makemore_cli.backprop import steps
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import sizes
-from makemore_cli.model import Parameters
+from makemore_cli.parameters import Parameters
 
 DELTA = 1e-8  # small against the values' curvature, large against float64's own rounding
 DRAWS = 8

@@ -16,7 +16,7 @@ from makemore_cli import engine
 from makemore_cli.backprop import fused, steps
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import numeric
-from makemore_cli.model import Parameters
+from makemore_cli.parameters import Parameters
 
 Gradients = dict[str, Tensor]
 BELOW_LOGITS = (
@@ -52,7 +52,7 @@ def kernel(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
     if p.flat.device.type != "cpu":
         raise MakemoreError("--of kernel: runs on the CPU only; leave out --device")
     compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, eps)
-    compiled.load({name: view.numpy() for name, view in p.views.items()})
+    compiled.load(p.arrays())
     compiled.train(X[None].numpy(), Y[None].numpy(), [0.0])
     return {name: torch.from_numpy(view.copy()) for name, view in compiled.named(compiled.gradients).items()}
 

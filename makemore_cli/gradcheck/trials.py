@@ -11,7 +11,8 @@ import torch
 
 from makemore_cli.engine import threads
 from makemore_cli.gradcheck.check import gradcheck
-from makemore_cli.model import BATCHNORM_EPSILON, Sizes, initialise
+from makemore_cli.model import BATCHNORM_EPSILON, Sizes
+from makemore_cli.parameters import initialise
 
 
 @dataclass

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from makemore_cli.backprop import steps
 from makemore_cli.errors import MakemoreError
-from makemore_cli.model import Parameters
+from makemore_cli.parameters import Parameters
 
 
 class UserPass:

@@ -1,0 +1,34 @@
+"""The lecture's own way to sample, for its very samples: one `torch.multinomial` a letter, one name at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from makemore_cli.dataset import Vocabulary
+from makemore_cli.model import Model
+from makemore_cli.parameters import Parameters
+
+
+def names(model: Model, vocabulary: Vocabulary, seed: int) -> Iterator[str]:
+    """Names without end, of any length."""
+    p = Parameters.from_arrays(model.sizes, model.parameters)
+    bnmean, bnvar = torch.from_numpy(model.bnmean), torch.from_numpy(model.bnvar)
+    g = torch.Generator().manual_seed(seed)
+    probabilities: dict[tuple[int, ...], torch.Tensor] = {}  # of the contexts met so far
+    while True:
+        tokens: list[int] = []
+        context = (0,) * model.sizes.context
+        while True:
+            if context not in probabilities:
+                embcat = p.C[torch.tensor([context])].flatten(1)
+                hpreact = embcat @ p.W1 if p.b1 is None else embcat @ p.W1 + p.b1
+                hpreact = p.bngain * (hpreact - bnmean) * (bnvar + model.epsilon) ** -0.5 + p.bnbias
+                probabilities[context] = torch.softmax(torch.tanh(hpreact) @ p.W2 + p.b2, 1)
+            token = int(torch.multinomial(probabilities[context], 1, replacement=True, generator=g))
+            if token == 0:
+                break
+            tokens.append(token)
+            context = (*context[1:], token)
+        yield vocabulary.decode(tokens)
