@@ -124,7 +124,8 @@ class Split:
         """Distinct rows of context and letter, ascending, and how often each occurs."""
         base, width = len(self.vocabulary), self.windows.shape[1] + 1
         if base**width > 8 * len(self):
-            return distinct_rows(np.column_stack(self.examples(np.arange(len(self)))), base)[::2]
+            rows, _, count = distinct_rows(np.column_stack(self.examples(np.arange(len(self)))), base)
+            return rows.astype(self.tokens.dtype), count
         count = np.zeros(base**width, dtype=np.int64)  # few enough to have a place for each
         for start in range(0, len(self), PIECE):
             index = np.arange(start, min(start + PIECE, len(self)))

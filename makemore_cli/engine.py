@@ -47,6 +47,8 @@ class RunningStatistics:
 class Engine(ABC):
     """Owns the parameters while it trains; they are up to date between two chunks."""
 
+    source = "fused"  # of gradients, for gradcheck
+
     def __init__(
         self, parameters: Parameters, running: RunningStatistics | None = None, eps: float = BATCHNORM_EPSILON
     ) -> None:
@@ -68,6 +70,7 @@ class Engine(ABC):
 class KernelEngine(Engine):
     """The hand-written pass, compiled for the CPU: PyTorch is not called within a chunk."""
 
+    source = "kernel"
     _kernel: Kernel | None = None
 
     def kernel(self, batch_size: int) -> Kernel:

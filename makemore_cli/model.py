@@ -66,6 +66,7 @@ class Model:
     bnvar: Array  # (1, H), unbiased (n − 1), in training and here alike
     epsilon: float = BATCHNORM_EPSILON
 
+    @np.errstate(over="ignore", invalid="ignore")  # who uses it, looks whether they are finite
     def logits(self, X: Integers) -> Array:
         """Scores (rows, V) of the next letter, before softmax, for each row of context X (rows, T)."""
         p = self.parameters
@@ -97,6 +98,7 @@ class Folded:
             self.tables.append((group, gain * (embcat @ p["W1"][group.start * E : group.stop * E]) + shift))
             shift = 0
 
+    @np.errstate(over="ignore", invalid="ignore")
     def logits(self, X: Integers) -> Array:
         """See `Model.logits`."""
         p, sizes = self.model.parameters, self.model.sizes

@@ -6,11 +6,11 @@ short, so that there are not too many contexts, the others look up a table of al
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,15 +189,18 @@ def _texts(model: Model, vocabulary: Vocabulary, seed: int, options: Options) ->
         yield many, vocabulary.text(_draw(letters, many, prefix, rng, options, vocabulary))
 
 
-class _Letters(Protocol):
+class _Letters(ABC):
     """What comes next. A state stands for the context of a name, the names side by side."""
 
+    @abstractmethod
     def start(self, context: list[int], n: int) -> Integers:
         """The states of n names that begin with the same context of T tokens."""
 
+    @abstractmethod
     def draw(self, states: Integers, rng: np.random.Generator) -> Integers:
         """A token for each name."""
 
+    @abstractmethod
     def after(self, states: Integers, drawn: Integers) -> Integers:
         """The states when these tokens have been added."""
 
@@ -227,10 +230,11 @@ def _draw(
     columns.append(np.full(n, nothing, token))
     columns[-1][unfinished] = 0  # those that were cut
     tokens = np.column_stack(columns)
-    return tokens[tokens != nothing]
+    spelled: Tokens = tokens[tokens != nothing]
+    return spelled
 
 
-class _Asked:
+class _Asked(_Letters):
     """The network is asked about the distinct contexts that the names have come to. A state is the context's tokens."""
 
     def __init__(self, model: Model | Folded, sizes: Sizes, options: Options) -> None:
@@ -244,17 +248,18 @@ class _Asked:
         distinct, which, _ = distinct_rows(states, self.sizes.vocabulary)
         cumulative = _probabilities(self.model.logits(distinct), self.options).cumsum(1)
         cumulative /= cumulative[:, -1:]  # exactly 1 from the last letter on that can come
-        return (cumulative[which] <= rng.random((len(states), 1))).sum(1)
+        drawn: Integers = (cumulative[which] <= rng.random((len(states), 1))).sum(1)
+        return drawn
 
     def after(self, states: Integers, drawn: Integers) -> Integers:
         return np.column_stack([states[:, 1:], drawn])
 
 
-class _Table:
+class _Table(_Letters):
     """All contexts' probabilities, in the form of Walker's alias method. A state is the context's number, base V.
 
-    Each letter has an equal share, 1, of the numbers from 0 to V. The lower part of its share is its own, the upper part
-    another letter's, its alias, so one look-up decides.
+    Of the numbers from 0 to V, each letter has a share of length 1. The lower part of a share is the letter's own, the
+    upper part another letter's, its alias, so one look-up decides.
     """
 
     def __init__(self, model: Model, options: Options) -> None:
@@ -277,7 +282,8 @@ class _Table:
         return np.where(number < share - alias, letter, alias)
 
     def after(self, states: Integers, drawn: Integers) -> Integers:
-        return states % self.V ** (self.T - 1) * self.V + drawn
+        numbers: Integers = states % self.V ** (self.T - 1) * self.V + drawn
+        return numbers
 
 
 def _shares(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -310,5 +316,6 @@ def _probabilities(logits: Array, options: Options) -> NDArray[np.float64]:
     if k is not None and k < logits.shape[1]:
         unlikely = np.argsort(-logits, axis=1, kind="stable")[:, k:]
         np.put_along_axis(logits, unlikely, -np.inf, axis=1)
-    counts = np.exp(logits / max(options.temperature, COLDEST))
-    return counts / counts.sum(1, keepdims=True)
+    counts: NDArray[np.float64] = np.exp(logits / max(options.temperature, COLDEST))
+    counts /= counts.sum(1, keepdims=True)
+    return counts

@@ -25,7 +25,7 @@ def shuffled(n: int, seed: int) -> NDArray[np.unsignedinteger]:
 
 
 @Kept
-def swap(order, last, numbers):
+def swap(order: NDArray[np.uint32], last: int, numbers: NDArray[np.uint32]) -> int:
     """Swap from the last place down with a random place not above it; return where the numbers have run out.
 
     As in Python: as many bits as the place needs, and another number where they make one above it.

@@ -138,7 +138,8 @@ class _Loop:
             lrs = learning_rates(self.config.optim, self.step, length)
             if self.crosscheck_every and self.step % self.crosscheck_every == 0:
                 self.crosschecks += 1
-                crosscheck(self.engine.parameters, X[0], Y[0], self.config.model.batchnorm.epsilon, self.step + 1)
+                eps = self.config.model.batchnorm.epsilon
+                crosscheck(self.engine.parameters, X[0], Y[0], eps, self.step + 1, self.engine.source)
 
             start = time.perf_counter()
             losses = self.engine.run(X, Y, lrs).double().cpu().numpy()

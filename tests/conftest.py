@@ -9,10 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+from torch.nn import functional as F
 
-from makemore_cli.cli import main
-from makemore_cli.model import Sizes
-from makemore_cli.parameters import Parameters, initialise
+# Shapes and types in signatures are checked while the tests run, but for what Numba compiles.
+PACKAGE = Path(__file__).parent.parent / "makemore_cli"
+MODULES = [".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in PACKAGE.rglob("[!_]*.py")]
+COMPILED = ["makemore_cli.backprop.kernel", "makemore_cli.shuffle"]
+install_import_hook([module for module in MODULES if module not in COMPILED], "beartype.beartype")
+
+from makemore_cli.cli import main  # noqa: E402
+from makemore_cli.model import Model, Sizes  # noqa: E402
+from makemore_cli.parameters import Parameters, initialise  # noqa: E402
 
 # Failures print how to replay themselves; runs differ from each other, so that more is tried over time.
 settings.register_profile(
@@ -84,6 +92,15 @@ def problem(
     X = torch.randint(0, V, (n, T), generator=generator).to(device)
     Y = torch.randint(0, V, (n,), generator=generator).to(device)
     return parameters.to(dtype=dtype, device=device), X, Y
+
+
+def logits_in_float64(model: Model, X: torch.Tensor) -> torch.Tensor:
+    """A trained network in PyTorch's own functions."""
+    p = {name: torch.from_numpy(array).double() for name, array in model.parameters.items()}
+    mean, var = (torch.from_numpy(statistic).double()[0] for statistic in (model.bnmean, model.bnvar))
+    hprebn = F.linear(F.embedding(X, p["C"]).flatten(1), p["W1"].T, p.get("b1"))
+    hpreact = F.batch_norm(hprebn, mean, var, p["bngain"][0], p["bnbias"][0], eps=model.epsilon)
+    return F.linear(torch.tanh(hpreact), p["W2"].T, p["b2"])
 
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here"))]

@@ -72,7 +72,7 @@ def test_train_json_is_one_object(cli: Cli, tmp_path: Path) -> None:
         "run", "engine", "device", "steps", "parameters", "seconds", "steps_per_second", "loss", "samples",
     ]  # fmt: skip
     assert list(summary["loss"]) == ["train", "val", "test"]
-    assert (summary["engine"], summary["steps"], summary["parameters"]) == ("tensor", 30, 1479)
+    assert (summary["engine"], summary["steps"], summary["parameters"]) == ("kernel", 30, 1479)
     assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
 
 
@@ -279,7 +279,7 @@ WRONG = [  # what is wrong, the command, and how its message begins; @ is a fold
     (
         "an unknown engine",
         "train --engine jax",
-        "--engine jax: train.engine: should be 'auto', 'tensor' or 'autograd', but is 'jax'",
+        "--engine jax: train.engine: should be 'auto', 'kernel', 'tensor' or 'autograd', but is 'jax'",
     ),
     (
         "an unknown device",

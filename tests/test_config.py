@@ -9,7 +9,7 @@ import pytest
 from makemore_cli import config as configuration
 from makemore_cli.config import Config, ScheduleConfig
 from makemore_cli.errors import MakemoreError
-from makemore_cli.optim import learning_rate
+from makemore_cli.optim import learning_rates
 
 SHIPPED = ["lecture", "quickstart", "tiny"]
 
@@ -32,14 +32,14 @@ def test_the_lectures_is_the_lectures() -> None:
     m, t = config.model, config.train
     assert (m.context_length, m.embedding_size, m.hidden_size) == (3, 10, 200)
     assert (t.steps, t.batch_size, t.seed) == (200_000, 32, 2147483647)
-    assert learning_rate(config.optim, 99_999) == 0.1
-    assert learning_rate(config.optim, 100_000) == pytest.approx(0.01)
+    assert learning_rates(config.optim, 99_999, 2) == [0.1, pytest.approx(0.01)]
 
 
 def test_the_schedule_multiplies_at_each_milestone() -> None:
     optim = Config().optim.model_copy(update={"lr": 1.0, "schedule": ScheduleConfig(milestones=[2, 5], gamma=0.5)})
-    assert [learning_rate(optim, step) for step in range(7)] == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
-    assert learning_rate(optim.model_copy(update={"schedule": None}), 10**6) == 1
+    assert learning_rates(optim, 0, 7) == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+    assert learning_rates(optim, 4, 2) == [0.5, 0.25]
+    assert learning_rates(optim.model_copy(update={"schedule": None}), 10**6, 2) == [1, 1]
 
 
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_settings_go_over_the_file_and_options_over_settings(tmp_path: Path) -> 
         ),
         ("train: {batch_size: 1}", "train.batch_size: should be greater than or equal to 2, but is 1"),
         ("train: {device: tpu}", "train.device: should be auto, cpu, cuda or cuda:N, but is 'tpu'"),
-        ("train: {engine: jax}", "train.engine: should be 'auto', 'tensor' or 'autograd', but is 'jax'"),
+        ("train: {engine: jax}", "train.engine: should be 'auto', 'kernel', 'tensor' or 'autograd', but is 'jax'"),
         ("train: {seed: -1}", "train.seed: should be greater than or equal to 0, but is -1"),
         ("train: {steps: 0, batch_size: 0}", "(and 1 more)"),
         ("- 1\n- 2\n", "a configuration has sections (data, model, optim, train), but this is a list"),

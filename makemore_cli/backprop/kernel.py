@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numba import njit, prange, types
-from numba.core import event
+from numba.core import config, event
 from numba.extending import overload
 from numpy.typing import NDArray
 
@@ -29,6 +29,8 @@ NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exact
 BLOCK = 4  # rows that a product takes at a time
 
 Array = NDArray[np.floating]
+Tokens = NDArray[np.int64]
+Lanes = tuple[int, ...]  # as many as there are vectors in a row
 
 # "exact" leaves sums in their order: it only fuses a product with a sum and divides by way of the reciprocal.
 # "any_order" is for sums along a row, which must be split to become vectors.
@@ -69,7 +71,7 @@ class Activations(NamedTuple):
 
 
 @any_order
-def product_rows(out, start, A, W, first, last, lanes):
+def product_rows(out: Array, start: Array, A: Array, W: Array, first: int, last: int, lanes: Lanes) -> None:
     """Some rows of `product`."""
     width = LANE * len(lanes)
     assert width == out.shape[1] == start.shape[0] == W.shape[1]
@@ -90,7 +92,7 @@ def product_rows(out, start, A, W, first, last, lanes):
 
 
 @any_order
-def product_transposed_rows(out, A, W, first, last, lanes):
+def product_transposed_rows(out: Array, A: Array, W: Array, first: int, last: int, lanes: Lanes) -> None:
     """Some rows of `product_transposed`."""
     width = LANE * len(lanes)
     assert width == A.shape[1] == W.shape[1]
@@ -113,19 +115,19 @@ def product_transposed_rows(out, A, W, first, last, lanes):
 
 
 @shared
-def product_shared(out, start, A, W, lanes):
+def product_shared(out: Array, start: Array, A: Array, W: Array, lanes: Lanes) -> None:
     for block in prange(out.shape[0] // BLOCK):
         product_rows(out, start, A, W, BLOCK * block, BLOCK * (block + 1), lanes)
 
 
 @shared
-def product_transposed_shared(out, A, W, lanes):
+def product_transposed_shared(out: Array, A: Array, W: Array, lanes: Lanes) -> None:
     for block in prange(out.shape[0] // BLOCK):
         product_transposed_rows(out, A, W, BLOCK * block, BLOCK * (block + 1), lanes)
 
 
 @inlined
-def product(out, start, A, W, lanes, share):
+def product(out: Array, start: Array, A: Array, W: Array, lanes: Lanes, share: bool | None) -> None:
     """Set out to start + A @ W, for A (rows, k), W (k, H), and the row `start` (H,)."""
     if share is None:
         product_rows(out, start, A, W, 0, out.shape[0], lanes)
@@ -134,7 +136,7 @@ def product(out, start, A, W, lanes, share):
 
 
 @inlined
-def product_transposed(out, A, W, lanes, share):
+def product_transposed(out: Array, A: Array, W: Array, lanes: Lanes, share: bool | None) -> None:
     """Set out to A @ W.T, for A (rows, H) and W (k, H)."""
     if share is None:
         product_transposed_rows(out, A, W, 0, out.shape[0], lanes)
@@ -153,46 +155,47 @@ _EXPONENT_BIAS, _EXPONENT_SHIFT = 127, 23  # a float32's exponent in its bits
 
 
 @exact
-def split_exp(x):
+def split_exp(x: np.float32) -> tuple[np.float32, np.float32]:
     """2^m and e^r − 1, for e^x = 2^m · e^r. NaN stays NaN."""
     x = _LOWEST if x < _LOWEST else _HIGHEST if x > _HIGHEST else x
     m = np.rint(x * _LOG2_E)
     r = x - m * _LOG_2 - m * _LOG_2_REST
-    q = _TAYLOR[5] + r * (_TAYLOR[6] + r * _TAYLOR[7])
-    q = _TAYLOR[2] + r * (_TAYLOR[3] + r * (_TAYLOR[4] + r * q))
+    r2 = r * r
+    high = _TAYLOR[4] + r * _TAYLOR[5] + r2 * (_TAYLOR[6] + r * _TAYLOR[7])
+    expm1 = r + r2 * (_TAYLOR[2] + r * _TAYLOR[3] + r2 * high)
     power = np.int32((np.int32(m) + _EXPONENT_BIAS) << _EXPONENT_SHIFT).view(np.float32)
-    return power, r + r * r * q
+    return power, expm1
 
 
 @exact
-def exp32(x):
+def exp32(x: np.float32) -> np.float32:
     power, expm1 = split_exp(x)
     return _ZERO if x < _LOWEST else power + power * expm1
 
 
 @exact
-def tanh32(x):
+def tanh32(x: np.float32) -> np.float32:
     """Tanh x = u / (u + 2) with u = e^2x − 1, which keeps its digits where x is small too."""
     power, expm1 = split_exp(_TWO * x)
     u = power * expm1 + (power - _ONE)
     return u / (u + _TWO)
 
 
-def exp(x):
+def exp(x: np.floating) -> np.floating:
     raise NotImplementedError
 
 
-def tanh(x):
+def tanh(x: np.floating) -> np.floating:
     raise NotImplementedError
 
 
-@overload(exp)
-def _exp(x):
+@overload(exp, strict=False)  # a lambda has no type hints
+def _exp(x: types.Type) -> Callable[[Any], Any]:
     return (lambda x: exp32(x)) if x == types.float32 else (lambda x: math.exp(x))
 
 
-@overload(tanh)
-def _tanh(x):
+@overload(tanh, strict=False)
+def _tanh(x: types.Type) -> Callable[[Any], Any]:
     return (lambda x: tanh32(x)) if x == types.float32 else (lambda x: math.tanh(x))
 
 
@@ -200,7 +203,7 @@ def _tanh(x):
 
 
 @exact
-def embed(embcat, C, X):
+def embed(embcat: Array, C: Array, X: Tokens) -> None:
     """Embcat = C[X], the embedded letters of an example side by side."""
     size = C.shape[1]
     for i in range(X.shape[0]):
@@ -211,7 +214,7 @@ def embed(embcat, C, X):
 
 
 @exact
-def batch_statistics(hprebn, bnmean, bnvar, n, rows, lanes):
+def batch_statistics(hprebn: Array, bnmean: Array, bnvar: Array, n: np.floating, rows: int, lanes: Lanes) -> None:
     """The batch's mean and unbiased variance. Leaves hprebn − bnmean in place of hprebn."""
     width = LANE * len(lanes)
     assert width == hprebn.shape[1] == bnmean.shape[0] == bnvar.shape[0]
@@ -232,7 +235,7 @@ def batch_statistics(hprebn, bnmean, bnvar, n, rows, lanes):
 
 
 @exact
-def inverse_deviation(bnvar_inv, bnvar, eps):
+def inverse_deviation(bnvar_inv: Array, bnvar: Array, eps: np.floating) -> None:
     """bnvar_inv = (bnvar + eps) ** −½"""
     one = bnvar.dtype.type(1)
     for j in range(bnvar.shape[0]):
@@ -240,7 +243,9 @@ def inverse_deviation(bnvar_inv, bnvar, eps):
 
 
 @exact
-def normalise_and_squash(h, bnraw, bnvar_inv, bngain, bnbias, rows, lanes):
+def normalise_and_squash(
+    h: Array, bnraw: Array, bnvar_inv: Array, bngain: Array, bnbias: Array, rows: int, lanes: Lanes
+) -> None:
     """bnraw, in place of hprebn − bnmean, and h = tanh(bngain · bnraw + bnbias)."""
     width = LANE * len(lanes)
     assert width == h.shape[1] == bnraw.shape[1] == bnvar_inv.shape[0] == bngain.shape[0] == bnbias.shape[0]
@@ -251,7 +256,7 @@ def normalise_and_squash(h, bnraw, bnvar_inv, bngain, bnbias, rows, lanes):
 
 
 @any_order
-def largest(logits, i, width):
+def largest(logits: Array, i: int, width: int) -> np.floating:
     """The largest logit of row i."""
     top = logits[i, 0]
     for v in range(width):
@@ -260,7 +265,7 @@ def largest(logits, i, width):
 
 
 @any_order
-def total(counts, i, width):
+def total(counts: Array, i: int, width: int) -> np.floating:
     """The sum of row i."""
     counts_sum = counts.dtype.type(0)
     for v in range(width):
@@ -269,7 +274,7 @@ def total(counts, i, width):
 
 
 @exact
-def cross_entropy(logits, b2, Y, n):
+def cross_entropy(logits: Array, b2: Array, Y: Tokens, n: np.floating) -> float:
     """Add b2 to the logits. Returns the loss; leaves dlogits = (softmax − onehot) / n in place of the logits."""
     width, rows = logits.shape[1], Y.shape[0]
     one = logits.dtype.type(1)
@@ -295,7 +300,7 @@ def cross_entropy(logits, b2, Y, n):
 
 
 @exact
-def sum_rows(out, x, rows):
+def sum_rows(out: Array, x: Array, rows: int) -> None:
     """Out = x.sum(0)"""
     for j in range(out.shape[0]):
         out[j] = 0
@@ -305,7 +310,7 @@ def sum_rows(out, x, rows):
 
 
 @exact
-def tanh_backward(dh, h, bnraw, dbngain, dbnbias, rows, lanes):
+def tanh_backward(dh: Array, h: Array, bnraw: Array, dbngain: Array, dbnbias: Array, rows: int, lanes: Lanes) -> None:
     """Dhpreact = (1 − h²) · dh, in place of dh, and what gain and bias get of it."""
     width = LANE * len(lanes)
     assert width == dh.shape[1] == h.shape[1] == bnraw.shape[1] == dbngain.shape[0] == dbnbias.shape[0]
@@ -320,18 +325,21 @@ def tanh_backward(dh, h, bnraw, dbngain, dbnbias, rows, lanes):
 
 
 @exact
-def batchnorm_backward(dhpreact, bnraw, bnvar_inv, bngain, dbngain, dbnbias, n, rows, lanes):
+def batchnorm_backward(
+    dhpreact: Array,
+    bnraw: Array,
+    bnvar_inv: Array,
+    bngain: Array,
+    dbngain: Array,
+    dbnbias: Array,
+    n: np.floating,
+    rows: int,
+    lanes: Lanes,
+) -> None:
     """Dhprebn = γσ⁻¹ · (dy − Σdy/n − x̂ · Σ(dy·x̂)/(n−1)), in place of dhpreact."""
     width = LANE * len(lanes)
-    assert (
-        width
-        == dhpreact.shape[1]
-        == bnraw.shape[1]
-        == bnvar_inv.shape[0]
-        == bngain.shape[0]
-        == dbngain.shape[0]
-        == dbnbias.shape[0]
-    )
+    assert width == dhpreact.shape[1] == bnraw.shape[1] == dbngain.shape[0] == dbnbias.shape[0]
+    assert width == bnvar_inv.shape[0] == bngain.shape[0]
     one = bnraw.dtype.type(1)
     mean, mean_unbiased = one / n, one / (n - one)
     for i in range(rows):
@@ -341,7 +349,7 @@ def batchnorm_backward(dhpreact, bnraw, bnvar_inv, bngain, dbngain, dbnbias, n, 
 
 
 @exact
-def embed_backward(dC, dembcat, X):
+def embed_backward(dC: Array, dembcat: Array, X: Tokens) -> None:
     """A letter's row of dC gathers all its uses."""
     size = dC.shape[1]
     for letter in range(dC.shape[0]):
@@ -358,7 +366,18 @@ def embed_backward(dC, dembcat, X):
 
 
 @inlined
-def training_pass(p, d, a, X, Y, n, eps, first_bias, lanes, share):
+def training_pass(
+    p: Weights,
+    d: Weights,
+    a: Activations,
+    X: Tokens,
+    Y: Tokens,
+    n: np.floating,
+    eps: np.floating,
+    first_bias: bool,
+    lanes: Lanes,
+    share: bool | None,
+) -> float:
     """Loss of one batch; its gradients are left in `d`. The lines are those of `fused.training_pass`."""
     rows = X.shape[0]
     # What is changed in place has a name before and one after.
@@ -390,21 +409,38 @@ def training_pass(p, d, a, X, Y, n, eps, first_bias, lanes, share):
 
 
 @exact
-def sgd(flat, gradients, lr):
+def sgd(flat: Array, gradients: Array, lr: np.floating) -> None:
     """Parameters −= lr · gradients"""
     for i in range(flat.shape[0]):
         flat[i] -= lr * gradients[i]
 
 
 @exact
-def lerp(average, new, momentum):
+def lerp(average: Array, new: Array, momentum: np.floating) -> None:
     """Move a running average towards a batch's own value."""
     for j in range(average.shape[0]):
         average[j] += momentum * (new[j] - average[j])
 
 
 @Kept
-def train_steps(p, d, a, flat, dflat, X, Y, lrs, losses, n, eps, first_bias, running, momentum, lanes, share):
+def train_steps(
+    p: Weights,
+    d: Weights,
+    a: Activations,
+    flat: Array,
+    dflat: Array,
+    X: Tokens,
+    Y: Tokens,
+    lrs: Array,
+    losses: Array,
+    n: np.floating,
+    eps: np.floating,
+    first_bias: bool,
+    running: Array,
+    momentum: np.floating,
+    lanes: Lanes,
+    share: bool | None,
+) -> None:
     """A training step for each leading index of X and Y."""
     for step in range(X.shape[0]):
         losses[step] = training_pass(p, d, a, X[step], Y[step], n, eps, first_bias, lanes, share)
@@ -425,12 +461,12 @@ class Kernel:
         n, V4, K4 = _up(batch_size, BLOCK), _up(V, BLOCK), _up(K, BLOCK)
         H16, V16 = _up(H, LANE), _up(V, LANE)
         self.lanes = (0,) * (H16 // LANE)
-        shapes = Weights((V, E), (K4, H16), (H16,), (V4, H16), (V16,), (H16,), (H16,))
-        self.flat, self.weights = _aligned(shapes, dtype)
-        self.dflat, self.gradients = _aligned(shapes, dtype)
-        _, self.activations = _aligned(
-            Activations((n, K4), (n, H16), (H16,), (H16,), (H16,), (n, H16), (n, V16), (n, H16), (n, K4), (H16,)), dtype
-        )
+        shapes = ((V, E), (K4, H16), (H16,), (V4, H16), (V16,), (H16,), (H16,))
+        self.flat, weights = _aligned(shapes, dtype)
+        self.dflat, gradients = _aligned(shapes, dtype)
+        self.weights, self.gradients = Weights(*weights), Weights(*gradients)
+        activations = ((n, K4), (n, H16), (H16,), (H16,), (H16,), (n, H16), (n, V16), (n, H16), (n, K4), (H16,))
+        self.activations = Activations(*_aligned(activations, dtype)[1])
         self.weights.b2[V:] = NO_LETTER
         self.running = np.zeros((2, H16), dtype)
 
@@ -484,7 +520,7 @@ class Kernel:
             self.running[0, :H], self.running[1, :H] = mean, var
         real = self.real
         if threads > 1:
-            numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+            numba.set_num_threads(min(threads, config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
         arguments = (
             self.weights,
             self.gradients,
@@ -528,17 +564,12 @@ def _up(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
-Padded = TypeVar("Padded", Weights, Activations)
-
-
-def _aligned(shapes: Padded, dtype: np.dtype[np.floating]) -> tuple[Array, Padded]:
+def _aligned(shapes: Sequence[tuple[int, ...]], dtype: np.dtype[np.floating]) -> tuple[Array, list[Array]]:
     """Zeros of the given shapes on one flat array, each starting at a multiple of the widest vector's bytes."""
     ends = np.cumsum([_up(math.prod(shape), LANE) for shape in shapes])
-    size, vector = dtype.itemsize, LANE * dtype.itemsize
-    memory = np.zeros(ends[-1] * size + vector, np.uint8)
+    vector = LANE * dtype.itemsize
+    memory = np.zeros(int(ends[-1]) * dtype.itemsize + vector, np.uint8)
     offset = -memory.ctypes.data % vector
-    flat = memory[offset : offset + ends[-1] * size].view(dtype)
-    parts = np.split(flat, ends[:-1])
-    return flat, type(shapes)(
-        *(part[: math.prod(shape)].reshape(shape) for part, shape in zip(parts, shapes, strict=True))
-    )
+    flat = memory[offset : offset + len(memory) - vector].view(dtype)
+    parts = zip(np.split(flat, ends[:-1]), shapes, strict=True)
+    return flat, [part[: math.prod(shape)].reshape(shape) for part, shape in parts]

@@ -233,7 +233,7 @@ def gradcheck(
     for name, about, gradients in (
         ("fused cross-entropy", "exercise 2, in one expression", _cross_entropy),
         ("fused batchnorm", "exercise 3, in one expression", _batchnorm),
-        ("training pass", "exercise 4, what `makemore train` runs", _training_pass),
+        ("training pass", "exercise 4, what trains; compiled: --of kernel", _training_pass),
     ):
         try:
             sections.append(check.section_twice(name, about, gradients))
@@ -244,11 +244,12 @@ def gradcheck(
     return check.report(sections, lines=lines, faults=faults)
 
 
-def _wrong_losses(check: _Check) -> list[str]:
+def _wrong_losses(check: _Check, of: str = "fused") -> list[str]:
     """The chain and the training pass must begin with the same loss as the network in PyTorch's own functions."""
     problem = (check.X, check.Y, check.eps)
     truth = float(engine.forward(check.p.views, *problem)[0])
-    losses = {"the training pass": float(fused.training_pass(check.p, *problem).loss)}
+    training_pass = fused.training_pass if of == "fused" else sources.kernel_pass
+    losses = {"the training pass": float(training_pass(check.p, *problem)[0])}
     if not check.underflows:
         losses["the chain"] = float(check.values["loss"])
     return [
@@ -334,10 +335,10 @@ def check_user(p: Parameters, X: Tensor, Y: Tensor, eps: float, user: UserPass, 
 
 
 @torch.enable_grad()
-def crosscheck(p: Parameters, X: Tensor, Y: Tensor, eps: float, step: int) -> None:
-    """Hold the training pass against autograd on one batch. Raises CheckFailedError, which names the tensor."""
+def crosscheck(p: Parameters, X: Tensor, Y: Tensor, eps: float, step: int, of: str = "fused") -> None:
+    """Hold a training pass against autograd on one batch. Raises CheckFailedError, which names the tensor."""
     check = _Check(p, X, Y, eps)
-    section = check.section_twice("training pass", "", _training_pass)
-    wrong = [str(finding) for finding in section.findings if not finding.ok] + _wrong_losses(check.in_float64)
+    section = check.section_twice(of, "", lambda c: (c.gradients(SOURCES[of]), c.gradients(SOURCES["functions"])))
+    wrong = [str(finding) for finding in section.findings if not finding.ok] + _wrong_losses(check.in_float64, of)
     if wrong:
         raise CheckFailedError(f"step {step}: the hand-written gradient disagrees with autograd's: {wrong[0]}")

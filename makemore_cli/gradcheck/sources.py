@@ -47,14 +47,21 @@ def training_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
 
 def kernel(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
     """The same pass as it is compiled for the CPU, in either precision: the parameters' gradients."""
+    return kernel_pass(p, X, Y, eps)[1]
+
+
+def kernel_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> tuple[float, Gradients]:
+    """The compiled pass: loss and gradients. Raises MakemoreError for a problem that is not on the CPU."""
     from makemore_cli.backprop.kernel import Kernel
 
     if p.flat.device.type != "cpu":
         raise MakemoreError("--of kernel: runs on the CPU only; leave out --device")
     compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, eps)
     compiled.load(p.arrays())
-    compiled.train(X[None].numpy(), Y[None].numpy(), [0.0])
-    return {name: torch.from_numpy(view.copy()) for name, view in compiled.named(compiled.gradients).items()}
+    loss = compiled.train(X[None].numpy(), Y[None].numpy(), [0.0])
+    return float(loss[0]), {
+        name: torch.from_numpy(view.copy()) for name, view in compiled.named(compiled.gradients).items()
+    }
 
 
 def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
