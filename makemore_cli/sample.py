@@ -123,12 +123,12 @@ def sample_run(
             )
         from makemore_cli.lecture import names as lecture_names
 
-        texts: Iterator[Text] = ((1, f"{name}\n") for name in islice(lecture_names(model, vocabulary, seed), n))
+        drawn: Iterator[Text] = ((1, f"{name}\n") for name in islice(lecture_names(model, vocabulary, seed), n))
     elif only_new and dataset is not None:
-        texts = ((1, f"{name}\n") for name in sample_new(model, dataset, n, seed, options))
+        drawn = ((1, f"{name}\n") for name in sample_new(model, dataset, n, seed, options))
     else:
-        texts = _first(n, _texts(model, vocabulary, seed, options))
-    return Sampled(texts, dataset, reason)
+        drawn = _first(n, texts(model, vocabulary, seed, options))
+    return Sampled(drawn, dataset, reason)
 
 
 def sample(model: Model, vocabulary: Vocabulary, n: int, seed: int, options: Options | None = None) -> list[str]:
@@ -160,8 +160,7 @@ def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Optio
 
 def names(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[str]:
     """Names without end."""
-    texts = _texts(model, vocabulary, seed, options)
-    return chain.from_iterable(text.split("\n")[:-1] for _, text in texts)
+    return chain.from_iterable(text.split("\n")[:-1] for _, text in texts(model, vocabulary, seed, options))
 
 
 def _first(n: int, texts: Iterator[Text]) -> Iterator[Text]:
@@ -174,7 +173,7 @@ def _first(n: int, texts: Iterator[Text]) -> Iterator[Text]:
         yield count, text
 
 
-def _texts(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[Text]:
+def texts(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[Text]:
     """Names without end, many at a time; how many, does not depend on how many are wanted."""
     prefix, sizes = vocabulary.encode(options.prefix), model.sizes
     rng = np.random.Generator(np.random.PCG64(seed))

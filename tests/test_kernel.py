@@ -1,13 +1,208 @@
-"""The compiled kernel: its gradients against float64, its steps against the tensor engine's, its arithmetic."""
+"""The compiled kernel: gradients against float64, steps against the tensor engine's, its arithmetic, its cache."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit
+
+from makemore_cli.backprop import kernel
+from makemore_cli.engine import KernelEngine, RunningStatistics, TensorEngine
+from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.check import compare_sources
-from makemore_cli.gradcheck.sources import SOURCES
+from makemore_cli.gradcheck.sources import SOURCES, Source
+from makemore_cli.parameters import Parameters
 
 from .conftest import problem
 
+EPS = 1e-5
 
-def test_one() -> None:
-    p, X, Y = problem(32, 3, 10, 64)
-    assert compare_sources(p, X, Y, 1e-5, SOURCES["kernel"], SOURCES["float64"]).ok
+
+def agree(*sizes: int, dtype: torch.dtype, first_bias: bool = True, seed: int = 0) -> None:
+    p, X, Y = problem(*sizes, dtype=dtype, first_bias=first_bias, seed=seed)
+    report = compare_sources(p, X, Y, EPS, SOURCES["kernel"], SOURCES["float64"])
+    assert report.ok, f"{sizes}: {report.failures()}"
+    for finding in report.sections[0].findings:
+        tolerance = 3e-6 if dtype == torch.float32 else 1e-12
+        assert finding.comparison.relative <= tolerance, f"{sizes}: {finding}"
+
+
+# Every width is compiled once for each precision, some seconds each, so float64 tries fewer.
+@pytest.mark.parametrize("H", [1, 15, 16, 17])
+def test_gradients_in_both_precisions(H: int) -> None:
+    for number, (T, E, V, n) in enumerate(product([1, 3, 8], [1, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
+        if (number + H) % 3 == 0:
+            agree(n, T, E, H, V, dtype=torch.float64, seed=number)
+
+
+@pytest.mark.parametrize("H", [200, 768])
+def test_gradients_of_wide_layers(H: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float32 alone, against autograd in float64."""
+    for number, (T, E, V, n) in enumerate(product([1, 3, 8], [2, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
+        if number % 6 == 0:
+            p, X, Y = problem(n, T, E, H, V, seed=number)
+            ours, truth = (SOURCES[name].gradients(p, X, Y, EPS) for name in ("kernel", "float64"))
+            if n > 2:  # where a batch of two gives ±1/√2 whatever came in, the largest entry is no scale
+                for name in ("C", "W1", "W2", "b2", "bngain", "bnbias"):
+                    if V > 2:
+                        scale = truth[name].abs().max()
+                        assert (ours[name] - truth[name]).abs().max() <= 3e-6 * scale, (T, E, V, n, name)
+
+
+@given(
+    n=st.integers(2, 70),
+    T=st.integers(1, 9),
+    E=st.integers(1, 24),
+    H=st.integers(1, 32),
+    V=st.integers(2, 60),
+    first_bias=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=60)
+def test_gradients_for_any_sizes(n: int, T: int, E: int, H: int, V: int, first_bias: bool, seed: int) -> None:
+    agree(n, T, E, H, V, dtype=torch.float32, first_bias=first_bias, seed=seed)
+
+
+@pytest.mark.parametrize("tensor", ["C", "W1", "b1", "W2", "b2", "bngain", "bnbias"])
+def test_a_wrong_entry_of_any_gradient_is_seen(tensor: str) -> None:
+    def wrong(*arguments) -> dict[str, torch.Tensor]:
+        gradients = SOURCES["kernel"].gradients(*arguments)
+        gradients[tensor].flatten()[3] += 1e-3
+        return gradients
+
+    report = compare_sources(*problem(H=16), EPS, Source("wrong", "", wrong), SOURCES["autograd"])
+    assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == [tensor]
+
+
+def batches(p: Parameters, steps: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    s = p.sizes
+    X = torch.randint(0, s.vocabulary, (steps, n, s.context), generator=generator)
+    return X, torch.randint(0, s.vocabulary, (steps, n), generator=generator)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("first_bias", "running"), [(True, False), (False, True)])
+def test_steps_are_the_tensor_engines(dtype: torch.dtype, first_bias: bool, running: bool) -> None:
+    """Losses, parameters and running statistics after 50 steps whose learning rate changes; n is no multiple of 4."""
+    results = []
+    for engine in (KernelEngine, TensorEngine):
+        p, _, _ = problem(H=17, V=5, E=3, first_bias=first_bias, dtype=dtype)
+        average = None
+        if running:
+            average = RunningStatistics(torch.zeros(1, 17, dtype=dtype), torch.ones(1, 17, dtype=dtype), 0.1)
+        X, Y = batches(p, 50, 7)
+        losses = engine(p, average, EPS).run(X, Y, [0.1] * 25 + [0.03] * 25)
+        results.append((losses.double(), p.flat, average))
+    (losses, flat, average), (theirs, their_flat, their_average) = results
+    tolerance = 2e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(losses, theirs, rtol=0, atol=tolerance)
+    torch.testing.assert_close(flat, their_flat, rtol=0, atol=tolerance)
+    if average is not None and their_average is not None:
+        torch.testing.assert_close(average.mean, their_average.mean, rtol=0, atol=tolerance)
+        torch.testing.assert_close(average.var, their_average.var, rtol=tolerance, atol=tolerance)
+
+
+def test_one_step_is_as_near_to_float64_as_pytorchs() -> None:
+    p, _, _ = problem(H=16)
+    X, Y = batches(p, 1, 32)
+    ends = []
+    for engine, dtype in ((KernelEngine, torch.float32), (TensorEngine, torch.float32), (TensorEngine, torch.float64)):
+        ends.append(p.to(dtype=dtype))
+        engine(ends[-1]).run(X, Y, [0.1])
+    ours, theirs = ((end.flat.double() - ends[2].flat).abs().max() for end in ends[:2])
+    assert ours < 2e-7
+    assert ours < 2 * theirs + 1e-7
+
+
+def test_what_is_padded_stays_zero() -> None:
+    p, _, _ = problem(H=17, V=5, E=3)
+    X, Y = batches(p, 100, 7)
+    engine = KernelEngine(p)
+    engine.run(X, Y, [0.5] * 100)
+    compiled = engine.kernel(7)
+    for weights in (compiled.weights, compiled.gradients):
+        for view in compiled.named(weights).values():
+            view[...] = 0
+    rest = compiled.flat.copy()
+    assert set(np.unique(rest)) == {np.float32(kernel.NO_LETTER), np.float32(0)}
+    assert not compiled.dflat.any()
+
+
+def test_more_threads_change_no_digit() -> None:
+    ends = []
+    for count in (1, 2):
+        p, _, _ = problem(H=16)
+        X, Y = batches(p, 20, 33)
+        compiled = KernelEngine(p).kernel(33)
+        compiled.load(p.arrays())
+        losses = compiled.train(X.numpy(), Y.numpy(), [0.1] * 20, threads=count)
+        ends.append((losses.tolist(), compiled.flat.tolist()))
+    assert ends[0] == ends[1]
+
+
+@njit
+def each(function, x):
+    out = np.empty_like(x)
+    for i in range(x.size):
+        out[i] = function(x[i])
+    return out
+
+
+def test_exp_and_tanh() -> None:
+    """Against NumPy in float64, within three roundings, from the smallest numbers to where they end."""
+    small = np.geomspace(1e-38, 90, 200_000)
+    x = np.concatenate([np.linspace(-100, 100, 400_001), small, -small]).astype(np.float32)
+    true = np.tanh(x.astype(np.float64))
+    np.testing.assert_allclose(each(kernel.tanh32, x), true, rtol=3 * 2.0**-24, atol=0)
+    negative = x[(x <= 0) & (x >= -87)]
+    np.testing.assert_allclose(each(kernel.exp32, negative), np.exp(negative.astype(np.float64)), rtol=3 * 2.0**-24)
+    ends = np.array([-np.inf, np.inf, np.nan, 0, -1e30, 1e30], np.float32)
+    np.testing.assert_array_equal(each(kernel.tanh32, ends), np.tanh(ends))
+    np.testing.assert_array_equal(each(kernel.exp32, ends[[0, 2, 3, 4]]), np.exp(ends[[0, 2, 3, 4]]))
+
+
+@pytest.mark.parametrize("where", ["W1", "W2", "C", "b2", "bngain"])
+@pytest.mark.parametrize("what", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_not_hidden(where: str, what: float) -> None:
+    p, X, Y = problem(H=16)
+    p.views[where].fill_(what)
+    finite, true = (engine(p.to()).run(X[None], Y[None], [0.1]).isfinite() for engine in (KernelEngine, TensorEngine))
+    assert finite == true
+    assert not finite or (where, what) == ("bngain", float("inf"))  # tanh of infinity is 1
+
+
+def test_on_another_device_it_is_refused() -> None:
+    p, X, Y = problem(H=16)
+    with pytest.raises(MakemoreError, match="runs on the CPU only"):
+        SOURCES["kernel"].gradients(p.to(device="meta"), X, Y, EPS)
+
+
+def test_compiled_once_kept_and_mended(tmp_path: Path) -> None:
+    """The first run says that it compiles; the second has nothing to say; one whose kept code is damaged runs too."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+
+    def train(name: str) -> str:
+        command = [sys.executable, "-m", "makemore_cli", "train", "--config", "tiny", "--steps", "20", "--out", name]
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100)
+        assert result.returncode == 0, result.stderr
+        return result.stderr
+
+    assert "compiling the kernel for this hidden size, once" in train("first")
+    assert "compil" not in train("second")
+    kept = list((tmp_path / "cache").rglob("*.nb*"))
+    assert kept
+    for file in kept:
+        file.write_bytes(file.read_bytes()[:100])
+    train("third")
+    ends = [(tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("first", "second", "third")]
+    assert ends[0] == ends[1] == ends[2]

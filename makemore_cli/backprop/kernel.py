@@ -27,6 +27,7 @@ from makemore_cli.model import Sizes
 LANE = 16  # float32 numbers in the widest vector, 64 bytes; every array starts at a multiple of them
 NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exactly zero
 BLOCK = 4  # rows that a product takes at a time
+FEW = 32  # rows that are summed before they are added to the others
 
 Array = NDArray[np.floating]
 Tokens = NDArray[np.int64]
@@ -60,11 +61,13 @@ class Activations(NamedTuple):
     bnmean: Array  # (H,)
     bnvar: Array  # (H,)
     bnvar_inv: Array  # (H,)
+    rest: Array  # (H,), what rounding has left of the mean
     h: Array  # (n, H)
     dlogits: Array  # (n, V), logits before
     dhprebn: Array  # (n, H), dh and dhpreact before
     dembcat: Array  # (n, K)
     zeros: Array  # (H,)
+    sums: Array  # (2, H)
 
 
 # --- What the compiler must be told: products, exp and tanh ---
@@ -214,13 +217,19 @@ def embed(embcat: Array, C: Array, X: Tokens) -> None:
 
 
 @exact
-def batch_statistics(hprebn: Array, bnmean: Array, bnvar: Array, n: np.floating, rows: int, lanes: Lanes) -> None:
-    """The batch's mean and unbiased variance. Leaves hprebn − bnmean in place of hprebn."""
+def batch_statistics(
+    hprebn: Array, bnmean: Array, bnvar: Array, rest: Array, n: np.floating, rows: int, lanes: Lanes
+) -> None:
+    """The batch's mean and unbiased variance. Leaves bndiff in place of hprebn, but for `rest`.
+
+    A sum of many equal rows, rounded ever again, is off the same way for all of them, and batchnorm's gradient is what
+    is left when the mean has been taken out. So what is left of the mean is taken out too.
+    """
     width = LANE * len(lanes)
-    assert width == hprebn.shape[1] == bnmean.shape[0] == bnvar.shape[0]
+    assert width == hprebn.shape[1] == bnmean.shape[0] == bnvar.shape[0] == rest.shape[0]
     one = hprebn.dtype.type(1)
     for j in range(width):
-        bnmean[j] = bnvar[j] = 0
+        bnmean[j] = bnvar[j] = rest[j] = 0
     for i in range(rows):
         for j in range(width):
             bnmean[j] += hprebn[i, j]
@@ -229,9 +238,12 @@ def batch_statistics(hprebn: Array, bnmean: Array, bnvar: Array, n: np.floating,
     for i in range(rows):
         for j in range(width):
             hprebn[i, j] -= bnmean[j]
+            rest[j] += hprebn[i, j]
             bnvar[j] += hprebn[i, j] * hprebn[i, j]
     for j in range(width):
-        bnvar[j] /= n - one
+        rest[j] /= n
+        bnmean[j] += rest[j]
+        bnvar[j] = (bnvar[j] - n * rest[j] * rest[j]) / (n - one)
 
 
 @exact
@@ -244,14 +256,15 @@ def inverse_deviation(bnvar_inv: Array, bnvar: Array, eps: np.floating) -> None:
 
 @exact
 def normalise_and_squash(
-    h: Array, bnraw: Array, bnvar_inv: Array, bngain: Array, bnbias: Array, rows: int, lanes: Lanes
+    h: Array, bnraw: Array, rest: Array, bnvar_inv: Array, bngain: Array, bnbias: Array, rows: int, lanes: Lanes
 ) -> None:
-    """bnraw, in place of hprebn − bnmean, and h = tanh(bngain · bnraw + bnbias)."""
+    """Leaves bnraw in place of bndiff, and h = tanh(bngain · bnraw + bnbias)."""
     width = LANE * len(lanes)
-    assert width == h.shape[1] == bnraw.shape[1] == bnvar_inv.shape[0] == bngain.shape[0] == bnbias.shape[0]
+    assert width == h.shape[1] == bnraw.shape[1] == bngain.shape[0] == bnbias.shape[0]
+    assert width == rest.shape[0] == bnvar_inv.shape[0]
     for i in range(rows):
         for j in range(width):
-            bnraw[i, j] *= bnvar_inv[j]
+            bnraw[i, j] = (bnraw[i, j] - rest[j]) * bnvar_inv[j]
             h[i, j] = tanh(bngain[j] * bnraw[i, j] + bnbias[j])
 
 
@@ -310,18 +323,30 @@ def sum_rows(out: Array, x: Array, rows: int) -> None:
 
 
 @exact
-def tanh_backward(dh: Array, h: Array, bnraw: Array, dbngain: Array, dbnbias: Array, rows: int, lanes: Lanes) -> None:
-    """Dhpreact = (1 − h²) · dh, in place of dh, and what gain and bias get of it."""
+def tanh_backward(
+    dh: Array, h: Array, bnraw: Array, dbngain: Array, dbnbias: Array, sums: Array, rows: int, lanes: Lanes
+) -> None:
+    """Leaves dhpreact = (1 − h²) · dh in place of dh, and what gain and bias get of it.
+
+    These two are sums of sums of a few rows each, since a long sum is rounded once a row.
+    """
     width = LANE * len(lanes)
     assert width == dh.shape[1] == h.shape[1] == bnraw.shape[1] == dbngain.shape[0] == dbnbias.shape[0]
+    assert width == sums.shape[1]
     one = h.dtype.type(1)
     for j in range(width):
         dbngain[j] = dbnbias[j] = 0
-    for i in range(rows):
+    for first in range(0, rows, FEW):
         for j in range(width):
-            dh[i, j] *= one - h[i, j] * h[i, j]
-            dbngain[j] += dh[i, j] * bnraw[i, j]
-            dbnbias[j] += dh[i, j]
+            sums[0, j] = sums[1, j] = 0
+        for i in range(first, min(first + FEW, rows)):
+            for j in range(width):
+                dh[i, j] *= one - h[i, j] * h[i, j]
+                sums[0, j] += dh[i, j] * bnraw[i, j]
+                sums[1, j] += dh[i, j]
+        for j in range(width):
+            dbngain[j] += sums[0, j]
+            dbnbias[j] += sums[1, j]
 
 
 @exact
@@ -388,9 +413,9 @@ def training_pass(
     # Forward.
     embed(a.embcat, p.C, X)
     product(hprebn, p.b1, a.embcat, p.W1, lanes, share)
-    batch_statistics(hprebn, a.bnmean, a.bnvar, n, rows, lanes)
+    batch_statistics(hprebn, a.bnmean, a.bnvar, a.rest, n, rows, lanes)
     inverse_deviation(a.bnvar_inv, a.bnvar, eps)
-    normalise_and_squash(a.h, bnraw, a.bnvar_inv, p.bngain, p.bnbias, rows, lanes)
+    normalise_and_squash(a.h, bnraw, a.rest, a.bnvar_inv, p.bngain, p.bnbias, rows, lanes)
     product_transposed(logits, a.h, p.W2T, lanes, share)
     loss = cross_entropy(logits, p.b2, Y, n)
 
@@ -398,7 +423,7 @@ def training_pass(
     sum_rows(d.b2, dlogits, rows)
     product(d.W2T, a.zeros, dlogits.T, a.h, lanes, share)
     product(dh, a.zeros, dlogits, p.W2T, lanes, share)
-    tanh_backward(dh, a.h, bnraw, d.bngain, d.bnbias, rows, lanes)
+    tanh_backward(dh, a.h, bnraw, d.bngain, d.bnbias, a.sums, rows, lanes)
     batchnorm_backward(dhpreact, bnraw, a.bnvar_inv, p.bngain, d.bngain, d.bnbias, n, rows, lanes)
     if first_bias:
         sum_rows(d.b1, dhprebn, rows)
@@ -465,7 +490,20 @@ class Kernel:
         self.flat, weights = _aligned(shapes, dtype)
         self.dflat, gradients = _aligned(shapes, dtype)
         self.weights, self.gradients = Weights(*weights), Weights(*gradients)
-        activations = ((n, K4), (n, H16), (H16,), (H16,), (H16,), (n, H16), (n, V16), (n, H16), (n, K4), (H16,))
+        activations = (
+            (n, K4),
+            (n, H16),
+            (H16,),
+            (H16,),
+            (H16,),
+            (H16,),
+            (n, H16),
+            (n, V16),
+            (n, H16),
+            (n, K4),
+            (H16,),
+            (2, H16),
+        )
         self.activations = Activations(*_aligned(activations, dtype)[1])
         self.weights.b2[V:] = NO_LETTER
         self.running = np.zeros((2, H16), dtype)
