@@ -109,7 +109,8 @@ def _processor() -> str:
     except OSError:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+    name = names[0] if names else platform.processor() or platform.machine()
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _matrix_rate(count: int) -> float:
@@ -268,8 +269,8 @@ def _others(rounds: int, say: Callable[[str], None]) -> dict[str, float]:
 
     first = _timed(evaluation)
     return {
-        "names a second, 3 letters of context, 200 hidden units": round(names(small, 2_000_000)),
-        "names a second, 8 letters of context, 768 hidden units": round(names(large, 200_000)),
+        "names a second, 3 letters of context, 200 hidden units": float(round(names(small, 2_000_000))),
+        "names a second, 8 letters of context, 768 hidden units": float(round(names(large, 200_000))),
         "milliseconds to calibrate and take the losses of three splits, the first time": round(first * 1e3, 1),
         "milliseconds for the same again": round(min(_timed(evaluation) for _ in range(rounds)) * 1e3, 1),
     }

@@ -14,6 +14,7 @@ from makemore_cli import dataset
 from makemore_cli.config import DataConfig
 from makemore_cli.dataset import Dataset, Split, Vocabulary
 from makemore_cli.errors import MakemoreError
+from makemore_cli.shuffle import shuffled
 
 from .conftest import NAMES
 
@@ -167,3 +168,40 @@ def test_the_bundled_names() -> None:
     assert len(names) == len(set(names)) == 19_797
     assert data.vocabulary.letters == "abcdefghijklmnopqrstuvwxyz"
     assert {len(name) for name in names} == set(range(2, 16))
+
+
+@given(n=st.integers(2, 3000), seed=st.integers(0, 2**64))
+def test_the_compiled_shuffle_is_pythons(n: int, seed: int) -> None:
+    order = list(range(n))
+    random.Random(seed).shuffle(order)
+    assert shuffled(n, seed).tolist() == order
+
+
+def test_a_long_shuffle_is_pythons() -> None:
+    n = 1_500_000  # more random numbers than are drawn at a time
+    order = list(range(n))
+    random.Random(42).shuffle(order)
+    assert shuffled(n, 42).tolist() == order
+
+
+def test_many_names_are_split_as_few_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the compiled shuffle, piece by piece."""
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(f"{word}  " if len(word) == 3 else word for word in map(spell, range(3000))) + "\n\n")
+    few = dataset.load(DataConfig(path=str(path)), 3)
+    monkeypatch.setattr(dataset, "MANY", 100)
+    monkeypatch.setattr(dataset, "PIECE", 160)
+    many = dataset.load(DataConfig(path=str(path)), 3)
+    assert sorted(name for split in many.splits.values() for name in split.names()) == sorted(map(spell, range(3000)))
+    for ours, theirs in zip(few.splits.values(), many.splits.values(), strict=True):
+        assert ours.names() == theirs.names()
+        index = np.arange(len(ours))
+        for a, b in zip(ours.examples(index), theirs.examples(index), strict=True):
+            np.testing.assert_array_equal(a, b)
+        for field in ("X", "weight", "context", "Y", "count"):
+            np.testing.assert_array_equal(getattr(ours.distinct, field), getattr(theirs.distinct, field))
+
+
+def spell(number: int) -> str:
+    """A name for each number from 0 to 25³."""
+    return "".join(chr(97 + number // 25**place % 25) for place in range(1 + number % 7)) + str(number)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from makemore_cli.dataset import Vocabulary
 from makemore_cli.errors import MakemoreError
-from makemore_cli.model import Model, Sizes
+from makemore_cli.lecture import names as lecture_names
+from makemore_cli.model import Folded, Model, Sizes
 from makemore_cli.parameters import initialise
 from makemore_cli.run import load_checkpoint
-from makemore_cli.sample import FEW, Options, names, sample, sample_run
+from makemore_cli.sample import FEW, Options, _probabilities, _shares, names, sample, sample_run
+
+from .conftest import logits_in_float64
 
 VOCABULARY = Vocabulary("abc")
 
@@ -42,6 +49,11 @@ def probability(m: Model, name: str, options: Options) -> float:
     """Of a name, letter by letter, its end included."""
     tokens = [*VOCABULARY.encode(name), 0]
     return math.prod(next_letter(m, tokens[:at], options)[token] for at, token in enumerate(tokens))
+
+
+def probability_of_prefix(m: Model, prefix: str) -> float:
+    tokens = VOCABULARY.encode(prefix)
+    return math.prod(next_letter(m, tokens[:at], Options())[token] for at, token in enumerate(tokens))
 
 
 @pytest.mark.parametrize("options", [Options(), Options(temperature=0.5), Options(temperature=2.0), Options(top_k=2)])
@@ -74,6 +86,98 @@ def test_a_prefix_begins_every_name_and_conditions_the_rest() -> None:
     third = Counter(name[2:3] for name in drawn)
     for letter, expected in zip(["", "a", "b", "c"], next_letter(model(), [1, 2], Options()), strict=True):
         assert third[letter] / len(drawn) == pytest.approx(expected, abs=0.03)
+
+
+def test_a_million_names_by_table_and_by_the_lectures_procedure() -> None:
+    """Two samples of one distribution, by a chi-squared test; and the table's against the true probabilities."""
+    m, n, few = model(T=3, sharpen=0.3), 1_000_000, 10_000
+    table = Counter(islice(names(m, VOCABULARY, 1, Options()), n))
+    lecture = Counter(islice(lecture_names(m, VOCABULARY, 2), few))
+    likely = [name for name, count in lecture.most_common(100) if count >= 20]
+    cells = [(lecture[name], table[name]) for name in likely]
+    cells.append((few - sum(a for a, _ in cells), n - sum(b for _, b in cells)))
+    assert len(cells) > 10
+    a, b = np.array(cells, dtype=float).T
+    statistic = (((n / few) ** 0.5 * a - (few / n) ** 0.5 * b) ** 2 / (a + b)).sum()
+    degrees = len(cells) - 1
+    assert statistic < degrees + 5 * math.sqrt(2 * degrees) + 10
+    true = {name: n * probability(m, name, Options()) for name in likely}
+    statistic = sum((table[name] - expected) ** 2 / expected for name, expected in true.items())
+    assert statistic < len(true) + 5 * math.sqrt(2 * len(true)) + 10
+
+
+def test_the_lectures_procedure_is_the_lectures() -> None:
+    """One `torch.multinomial` a letter from one generator, as the notebook's loop has it."""
+    m = model(T=3)
+    g = torch.Generator().manual_seed(2147483657)
+    expected = []
+    for _ in range(30):
+        context, name = [0] * 3, ""
+        while True:
+            probs = torch.softmax(logits_in_float64(m, torch.tensor([context])), 1).float()
+            token = int(torch.multinomial(probs, num_samples=1, generator=g))
+            context = [*context[1:], token]
+            if token == 0:
+                break
+            name += VOCABULARY.letters[token - 1]
+        expected.append(name)
+    assert list(islice(lecture_names(m, VOCABULARY, 2147483657), 30)) == expected
+
+
+@given(
+    V=st.integers(2, 30),
+    seed=st.integers(0, 2**31),
+    sharpness=st.floats(0, 30),
+    top_k=st.one_of(st.none(), st.integers(1, 30)),
+)
+def test_the_shares_are_the_probabilities(V: int, seed: int, sharpness: float, top_k: int | None) -> None:
+    """What the alias method draws, added up: each letter's own part, and what it gets as another's alias."""
+    logits = np.random.default_rng(seed).normal(size=(20, V)) * sharpness
+    probabilities = _probabilities(logits, Options(top_k=top_k))
+    shares = _shares(probabilities)
+    alias = shares.astype(int)
+    assert alias.max() < V
+    drawn = (shares - alias) / V
+    for letter in range(V):
+        np.add.at(drawn, (np.arange(20), alias[:, letter]), (1 - (shares - alias)[:, letter]) / V)
+    np.testing.assert_allclose(drawn, probabilities, rtol=0, atol=1e-9)
+    assert (drawn[probabilities == 0] == 0).all()
+
+
+@pytest.mark.parametrize("T", [1, 3, 8])
+def test_a_folded_network_is_the_network(T: int) -> None:
+    m = model(T)
+    m = replace(m, bnmean=m.bnmean + 0.3, bnvar=m.bnvar * 2)
+    X = np.random.default_rng(1).integers(0, 4, (500, T))
+    np.testing.assert_allclose(Folded(m).logits(X), m.logits(X), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(m.logits(X), logits_in_float64(m, torch.from_numpy(X)), rtol=0, atol=2e-5)
+
+
+def test_many_names_begin_with_the_few(trained: Path) -> None:
+    """Where the first are drawn otherwise than the rest, and also for a prefix and a context too long for a table."""
+    for m, options in ((model(T=2), Options(prefix="ab")), (model(T=12), Options(max_length=6))):
+        many = list(islice(names(m, VOCABULARY, 3, options), FEW + 3000))
+        assert many[: FEW + 10] == sample(m, VOCABULARY, FEW + 10, 3, options)
+        assert all(name.startswith(options.prefix) and len(name) <= options.max_length for name in many)
+        counted = Counter(many[FEW:])
+        name, count = counted.most_common(1)[0]
+        if len(name) < options.max_length:
+            expected = probability(m, name, Options()) / (probability_of_prefix(m, options.prefix))
+            assert count / 3000 == pytest.approx(expected, abs=0.05)
+
+
+def test_only_the_first_100_000_are_looked_up(trained: Path) -> None:
+    sampled = sample_run(load_checkpoint(trained), 150_000, None, Options())
+    assert sum(text.count("\n") for text in sampled.texts()) == sampled.drawn == 150_000
+    assert sampled.counted == 100_000 == sum((sampled.kinds or {}).values())
+
+
+def test_the_lectures_procedure_has_no_options(trained: Path) -> None:
+    checkpoint = load_checkpoint(trained)
+    assert len(sample_run(checkpoint, 3, None, Options(), lecture=True).names()) == 3
+    for options, only_new in ((Options(temperature=2.0), False), (Options(prefix="a"), False), (Options(), True)):
+        with pytest.raises(MakemoreError, match="--lecture: draws as the lecture does; leave out"):
+            sample_run(checkpoint, 3, None, options, only_new=only_new, lecture=True)
 
 
 def test_max_length_cuts() -> None:

@@ -1,0 +1,37 @@
+"""The benchmark: what it times does the same work. How fast it is, no test asks."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+
+from makemore_cli.bench import LR, lecture_loop
+from makemore_cli.engine import AutogradEngine
+
+from .conftest import Cli, problem
+
+
+def test_the_lectures_loop_trains_as_the_engines_do() -> None:
+    """The same batches, drawn by the same generator, end at the same parameters."""
+    p, X, Y = problem(n=100, H=16)
+    theirs = p.to()
+    lecture_loop(theirs, X, Y, 8)(5)
+    index = torch.randint(0, 100, (5, 8), generator=torch.Generator().manual_seed(0))
+    ours = p.to()
+    AutogradEngine(ours).run(X[index], Y[index], [LR] * 5)
+    assert not torch.equal(theirs.flat, p.flat)
+    torch.testing.assert_close(theirs.flat, ours.flat, rtol=0, atol=1e-6)
+
+
+def test_what_it_reports(cli: Cli) -> None:
+    result = cli("bench", "--batch-size", 8, "--hidden-size", 16, "--rounds", 1, "--json")
+    assert result.code == 0, result.err
+    report = json.loads(result.out)
+    contenders = {timing["contender"]: timing for timing in report["steps"]}
+    assert set(contenders) - {"jax"} == {"kernel", "tensor", "lecture"}
+    assert contenders["lecture"]["speedup"] == 1
+    for timing in contenders.values():
+        assert 0 < timing["microseconds"] <= timing["median"]
+    assert len(report["others"]) == 4
+    assert all(value > 0 for value in report["others"].values())
