@@ -141,7 +141,7 @@ def test_the_documentation_of_gradcheck(tmp_path: Path, cli: Cli) -> None:
     assert "All agree: 3 of 3 gradients" in result.out
     assert f"{len(MUTATIONS)} in all" in text
     for name, source in SOURCES.items():
-        assert f"`{name}`" in text or name in ("atomic", "fused")
+        assert f"`{name}`" in text or name in ("atomic", "fused", "kernel")
         if source.accuracy:
             assert "counted as 10⁻⁷" in text
             assert source.accuracy == 1e-7
