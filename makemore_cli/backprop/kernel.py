@@ -3,7 +3,8 @@
 Three things make it fast. The hidden unit is the inner, contiguous axis of every matrix (so W2 is kept transposed, as
 W2T), and every width is padded with zeros to whole vectors, so no loop has a remainder; padded entries stay zero. All
 six matrix products are one of two small kernels, unrolled 4 × 4. And the padded width is known to the compiler: it is
-16 · len(lanes), and the length of a tuple is part of its type, so each width is compiled once, and then kept on disk.
+written in the lengths of two tuples, and a tuple's length is part of its type. So each width is compiled once, and then
+kept on disk.
 
 Only this file's functions are compiled together, so that a change to any of them makes all of it anew.
 """
@@ -27,14 +28,16 @@ from makemore_cli.model import Sizes
 LANE = 16  # float32 numbers in the widest vector, 64 bytes; every array starts at a multiple of them
 NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exactly zero
 BLOCK = 4  # rows that a product takes at a time
+DIGITS = 64  # base of the number of vectors in a row, as `padded` reads it
 FEW = 32  # rows that are summed before they are added to the others
 
 Array = NDArray[np.floating]
 Tokens = NDArray[np.int64]
-Lanes = tuple[int, ...]  # as many as there are vectors in a row
+# How many vectors make a row: two digits, each the length of a tuple.
+Lanes = tuple[tuple[int, ...], tuple[int, ...]]
 
-# "exact" leaves sums in their order: it only fuses a product with a sum and divides by way of the reciprocal.
-# "any_order" is for sums along a row, which must be split to become vectors.
+# "exact" leaves sums in their order: it only fuses a product with the sum that takes it. "any_order" is for sums along
+# a row, which must be split to become vectors.
 exact = njit(fastmath={"contract"}, error_model="numpy")
 inlined = njit(fastmath={"contract"}, error_model="numpy", inline="always")  # compiles faster
 any_order = njit(fastmath=True, error_model="numpy")
@@ -70,13 +73,19 @@ class Activations(NamedTuple):
     sums: Array  # (2, H)
 
 
-# --- What the compiler must be told: products, exp and tanh ---
+# --- What the compiler must be told: the width, products, exp and tanh ---
+
+
+@exact
+def padded(lanes: Lanes) -> int:
+    """The padded width, a constant to the compiler. An assertion ties it to the arrays."""
+    return LANE * (DIGITS * len(lanes[0]) + len(lanes[1]))
 
 
 @any_order
 def product_rows(out: Array, start: Array, A: Array, W: Array, first: int, last: int, lanes: Lanes) -> None:
     """Some rows of `product`."""
-    width = LANE * len(lanes)
+    width = padded(lanes)
     assert width == out.shape[1] == start.shape[0] == W.shape[1]
     for i in range(first, last, BLOCK):
         for j in range(width):
@@ -97,7 +106,7 @@ def product_rows(out: Array, start: Array, A: Array, W: Array, first: int, last:
 @any_order
 def product_transposed_rows(out: Array, A: Array, W: Array, first: int, last: int, lanes: Lanes) -> None:
     """Some rows of `product_transposed`."""
-    width = LANE * len(lanes)
+    width = padded(lanes)
     assert width == A.shape[1] == W.shape[1]
     zero = out.dtype.type(0)
     for i in range(first, last, BLOCK):
@@ -178,7 +187,7 @@ def exp32(x: np.float32) -> np.float32:
 
 @exact
 def tanh32(x: np.float32) -> np.float32:
-    """Tanh x = u / (u + 2) with u = e^2x − 1, which keeps its digits where x is small too."""
+    """As u / (u + 2) with u = e^2x − 1, which keeps its digits where x is small too."""
     power, expm1 = split_exp(_TWO * x)
     u = power * expm1 + (power - _ONE)
     return u / (u + _TWO)
@@ -207,7 +216,7 @@ def _tanh(x: types.Type) -> Callable[[Any], Any]:
 
 @exact
 def embed(embcat: Array, C: Array, X: Tokens) -> None:
-    """Embcat = C[X], the embedded letters of an example side by side."""
+    """Leaves embcat = C[X], the embedded letters of an example side by side."""
     size = C.shape[1]
     for i in range(X.shape[0]):
         for t in range(X.shape[1]):
@@ -225,7 +234,7 @@ def batch_statistics(
     A sum of many equal rows, rounded ever again, is off the same way for all of them, and batchnorm's gradient is what
     is left when the mean has been taken out. So what is left of the mean is taken out too.
     """
-    width = LANE * len(lanes)
+    width = padded(lanes)
     assert width == hprebn.shape[1] == bnmean.shape[0] == bnvar.shape[0] == rest.shape[0]
     one = hprebn.dtype.type(1)
     for j in range(width):
@@ -259,7 +268,7 @@ def normalise_and_squash(
     h: Array, bnraw: Array, rest: Array, bnvar_inv: Array, bngain: Array, bnbias: Array, rows: int, lanes: Lanes
 ) -> None:
     """Leaves bnraw in place of bndiff, and h = tanh(bngain · bnraw + bnbias)."""
-    width = LANE * len(lanes)
+    width = padded(lanes)
     assert width == h.shape[1] == bnraw.shape[1] == bngain.shape[0] == bnbias.shape[0]
     assert width == rest.shape[0] == bnvar_inv.shape[0]
     for i in range(rows):
@@ -314,7 +323,7 @@ def cross_entropy(logits: Array, b2: Array, Y: Tokens, n: np.floating) -> float:
 
 @exact
 def sum_rows(out: Array, x: Array, rows: int) -> None:
-    """Out = x.sum(0)"""
+    """Leaves x.sum(0) in `out`."""
     for j in range(out.shape[0]):
         out[j] = 0
     for i in range(rows):
@@ -330,7 +339,7 @@ def tanh_backward(
 
     These two are sums of sums of a few rows each, since a long sum is rounded once a row.
     """
-    width = LANE * len(lanes)
+    width = padded(lanes)
     assert width == dh.shape[1] == h.shape[1] == bnraw.shape[1] == dbngain.shape[0] == dbnbias.shape[0]
     assert width == sums.shape[1]
     one = h.dtype.type(1)
@@ -361,8 +370,8 @@ def batchnorm_backward(
     rows: int,
     lanes: Lanes,
 ) -> None:
-    """Dhprebn = γσ⁻¹ · (dy − Σdy/n − x̂ · Σ(dy·x̂)/(n−1)), in place of dhpreact."""
-    width = LANE * len(lanes)
+    """Leaves dhprebn = γσ⁻¹ · (dy − Σdy/n − x̂ · Σ(dy·x̂)/(n−1)) in place of dhpreact."""
+    width = padded(lanes)
     assert width == dhpreact.shape[1] == bnraw.shape[1] == dbngain.shape[0] == dbnbias.shape[0]
     assert width == bnvar_inv.shape[0] == bngain.shape[0]
     one = bnraw.dtype.type(1)
@@ -435,7 +444,7 @@ def training_pass(
 
 @exact
 def sgd(flat: Array, gradients: Array, lr: np.floating) -> None:
-    """Parameters −= lr · gradients"""
+    """Plain stochastic gradient descent: parameters −= lr · gradients."""
     for i in range(flat.shape[0]):
         flat[i] -= lr * gradients[i]
 
@@ -485,7 +494,8 @@ class Kernel:
         V, E, K, H = sizes.vocabulary, sizes.embedding, sizes.context * sizes.embedding, sizes.hidden
         n, V4, K4 = _up(batch_size, BLOCK), _up(V, BLOCK), _up(K, BLOCK)
         H16, V16 = _up(H, LANE), _up(V, LANE)
-        self.lanes = (0,) * (H16 // LANE)
+        high, low = divmod(H16 // LANE, DIGITS)
+        self.lanes = (0,) * high, (0,) * low
         shapes = ((V, E), (K4, H16), (H16,), (V4, H16), (V16,), (H16,), (H16,))
         self.flat, weights = _aligned(shapes, dtype)
         self.dflat, gradients = _aligned(shapes, dtype)
