@@ -133,7 +133,7 @@ def _timed(action: Callable[[], Any]) -> float:
 def _steps(n: int, H: int, rounds: int, rate: dict[int, float], say: Callable[[str], None]) -> list[Timing]:
     sizes = Sizes(VOCABULARY, CONTEXT, EMBEDDING, H)
     parameters, generator = initialise(sizes, 0)
-    most = 4096
+    most = max(16, min(4096, (1 << 22) // n))
     X = torch.randint(0, VOCABULARY, (most, n, CONTEXT), generator=generator)
     Y = torch.randint(0, VOCABULARY, (most, n), generator=generator)
     with threads(parameters, n):

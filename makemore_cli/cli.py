@@ -213,7 +213,9 @@ def gradcheck(
     against: Annotated[
         str | None,
         typer.Option(
-            "--against", metavar="SOURCE", help="The witness: autograd (default), functions, float64, finite, complex."
+            "--against",
+            metavar="SOURCE",
+            help="The witness: autograd (default), functions, float64, finite, complex, or another source.",
         ),
     ] = None,
     user: Annotated[
@@ -254,7 +256,7 @@ def gradcheck(
         from makemore_cli.run import load_checkpoint
 
         checkpoint = load_checkpoint(run)
-        resolved = configuration.override(checkpoint.config, train__device=device)
+        resolved = configuration.override(checkpoint.config, train__device=device, train__engine="auto")
     from makemore_cli.gradcheck.first_batch import check_first_batch
 
     report = check_first_batch(resolved, checkpoint, of=of, against=against, user=user)

@@ -40,7 +40,7 @@ class BatchnormConfig(Section):
         "calibrated", description="over the whole training split afterwards, or averages kept while training"
     )
     momentum: float = Field(0.001, gt=0, le=1, description="the new batch's share in the running averages")
-    epsilon: float = Field(1e-5, gt=0, description="added to the variance")
+    epsilon: float = Field(1e-5, ge=1e-30, description="added to the variance")
 
 
 class ModelConfig(Section):

@@ -67,6 +67,9 @@ class Engine(ABC):
         """Do what must be done once before the first step, and say so if it takes long."""
 
 
+WIDEST = 8192  # hidden units that the kernel is compiled for
+
+
 class KernelEngine(Engine):
     """The hand-written pass, compiled for the CPU: PyTorch is not called within a chunk."""
 

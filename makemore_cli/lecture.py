@@ -7,12 +7,15 @@ from collections.abc import Iterator
 import torch
 
 from makemore_cli.dataset import Vocabulary
+from makemore_cli.errors import MakemoreError
 from makemore_cli.model import Model
 from makemore_cli.parameters import Parameters
 
+LONGEST = 10_000  # letters
+
 
 def names(model: Model, vocabulary: Vocabulary, seed: int) -> Iterator[str]:
-    """Names without end, of any length."""
+    """Names without end, cut after LONGEST letters. Raises MakemoreError for a model whose numbers have overflowed."""
     p = Parameters.from_arrays(model.sizes, model.parameters)
     bnmean, bnvar = torch.from_numpy(model.bnmean), torch.from_numpy(model.bnvar)
     g = torch.Generator().manual_seed(seed)
@@ -20,12 +23,17 @@ def names(model: Model, vocabulary: Vocabulary, seed: int) -> Iterator[str]:
     while True:
         tokens: list[int] = []
         context = (0,) * model.sizes.context
-        while True:
+        while len(tokens) < LONGEST:
             if context not in probabilities:
                 embcat = p.C[torch.tensor([context])].flatten(1)
                 hpreact = embcat @ p.W1 if p.b1 is None else embcat @ p.W1 + p.b1
                 hpreact = p.bngain * (hpreact - bnmean) * (bnvar + model.epsilon) ** -0.5 + p.bnbias
-                probabilities[context] = torch.softmax(torch.tanh(hpreact) @ p.W2 + p.b2, 1)
+                logits = torch.tanh(hpreact) @ p.W2 + p.b2
+                if not logits.isfinite().all():
+                    raise MakemoreError(
+                        "the model's scores are not finite: its parameters are far too large to sample from"
+                    )
+                probabilities[context] = torch.softmax(logits, 1)
             token = int(torch.multinomial(probabilities[context], 1, replacement=True, generator=g))
             if token == 0:
                 break

@@ -20,5 +20,5 @@ def learning_rates(optim: OptimConfig, first: int, count: int) -> list[float]:
     """
     milestones, gamma = ([], 1.0) if optim.schedule is None else (optim.schedule.milestones, optim.schedule.gamma)
     passed = np.searchsorted(milestones, np.arange(first, first + count), side="right")
-    rates = [optim.lr * gamma**power for power in range(len(milestones) + 1)]
+    rates = [optim.lr * gamma**power for power in range(int(passed[-1]) + 1)]
     return [rates[power] for power in passed.tolist()]

@@ -24,8 +24,8 @@ from makemore_cli.run import Checkpoint
 SEEDS = 2**63
 SEED_OFFSET = 10  # added to the run's seed, as in the lecture
 FEW, MANY = 1024, 1 << 16  # names drawn side by side, at first and then
-LETTERS = 1 << 24  # in memory at a time
-TABLE = 1 << 21  # probabilities in the largest table of all contexts
+LETTERS = 1 << 24  # of names, or probabilities of letters, in memory at a time
+TABLE = 1 << 24  # V^(T + 2), the work to make the largest table of all contexts
 FOLDED = 1 << 24  # numbers in the largest tables of a folded network
 COUNTED = 100_000  # names that are looked up in the data
 PATIENCE = 20_000  # draws without a new name, after which `only_new` gives up
@@ -179,11 +179,11 @@ def texts(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> 
     rng = np.random.Generator(np.random.PCG64(seed))
     letters: _Letters = _Asked(model, sizes, options)
     yield FEW, vocabulary.text(_draw(letters, FEW, prefix, rng, options, vocabulary))
-    if sizes.vocabulary ** (sizes.context + 1) <= TABLE:
+    if sizes.vocabulary ** (sizes.context + 2) <= TABLE:
         letters = _Table(model, options)
     elif sizes.context * sizes.vocabulary * sizes.hidden <= FOLDED:
         letters = _Asked(Folded(model), sizes, options)
-    many = max(FEW, min(MANY, LETTERS // options.max_length))
+    many = max(FEW, min(MANY, LETTERS // max(options.max_length, sizes.vocabulary)))
     while True:
         yield many, vocabulary.text(_draw(letters, many, prefix, rng, options, vocabulary))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from makemore_cli import dataset as data
 from makemore_cli.config import Config
 from makemore_cli.dataset import Dataset, Vocabulary
+from makemore_cli.engine import WIDEST
 from makemore_cli.errors import MakemoreError
 from makemore_cli.parameters import Parameters, initialise
 from makemore_cli.run import sizes_of
@@ -51,7 +52,9 @@ def resolve(config: Config) -> Config:
         path = os.path.abspath(data.resolve(path))  # noqa: PTH100 (without .. and without following links)
     device, engine = resolve_device(config.train.device), config.train.engine
     if engine == "auto":
-        engine = "kernel" if device == "cpu" else "tensor"
+        engine = "kernel" if device == "cpu" and config.model.hidden_size <= WIDEST else "tensor"
+    elif engine == "kernel" and config.model.hidden_size > WIDEST:
+        raise MakemoreError(f"engine kernel: takes at most {WIDEST:,} hidden units; use --engine tensor")
     elif engine == "kernel" and device != "cpu":
         raise MakemoreError(f"engine kernel: runs on the CPU only; for --device {device} use --engine tensor")
     train = {"device": device, "engine": engine}

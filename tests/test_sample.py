@@ -196,6 +196,25 @@ def test_a_model_that_has_overflowed() -> None:
     hot.parameters["W2"].fill(3e38)
     with pytest.raises(MakemoreError, match="the model's scores are not finite"):
         sample(hot, VOCABULARY, 5, 1)
+    with pytest.raises(MakemoreError, match="the model's scores are not finite"):
+        next(lecture_names(hot, VOCABULARY, 1))
+
+
+def test_a_name_that_never_ends_is_cut() -> None:
+    endless = model()
+    endless.parameters["b2"][0] = -1e6
+    assert len(next(lecture_names(endless, VOCABULARY, 1))) == 10_000
+    assert {len(name) for name in sample(endless, VOCABULARY, 3, 1)} == {100}
+
+
+def test_a_large_alphabet(tmp_path: Path) -> None:
+    """Thousands of letters are no reason to need gigabytes."""
+    p, _ = initialise(Sizes(3000, 2, 3, 16), 1)
+    large = Model(p.sizes, p.arrays(), np.zeros((1, 16), np.float32), np.ones((1, 16), np.float32))
+    vocabulary = Vocabulary("".join(map(chr, range(0x4E00, 0x4E00 + 2999))))
+    drawn = sample(large, vocabulary, FEW + 100, 1, Options(max_length=5))
+    assert {len(name) for name in drawn} == {5}
+    assert len(set("".join(drawn))) > 1000
 
 
 def test_temperature_zero_takes_the_likeliest_letter() -> None:

@@ -3,8 +3,7 @@
 Three things make it fast. The hidden unit is the inner, contiguous axis of every matrix (so W2 is kept transposed, as
 W2T), and every width is padded with zeros to whole vectors, so no loop has a remainder; padded entries stay zero. All
 six matrix products are one of two small kernels, unrolled 4 × 4. And the padded width is known to the compiler: it is
-written in the lengths of two tuples, and a tuple's length is part of its type. So each width is compiled once, and then
-kept on disk.
+16 · len(lanes), and the length of a tuple is part of its type. So each width is compiled once, and then kept on disk.
 
 Only this file's functions are compiled together, so that a change to any of them makes all of it anew.
 """
@@ -12,6 +11,8 @@ Only this file's functions are compiled together, so that a change to any of the
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,13 +29,11 @@ from makemore_cli.model import Sizes
 LANE = 16  # float32 numbers in the widest vector, 64 bytes; every array starts at a multiple of them
 NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exactly zero
 BLOCK = 4  # rows that a product takes at a time
-DIGITS = 64  # base of the number of vectors in a row, as `padded` reads it
 FEW = 32  # rows that are summed before they are added to the others
 
 Array = NDArray[np.floating]
 Tokens = NDArray[np.int64]
-# How many vectors make a row: two digits, each the length of a tuple.
-Lanes = tuple[tuple[int, ...], tuple[int, ...]]
+Lanes = tuple[int, ...]  # as many as there are vectors in a row
 
 # "exact" leaves sums in their order: it only fuses a product with the sum that takes it. "any_order" is for sums along
 # a row, which must be split to become vectors.
@@ -79,7 +78,7 @@ class Activations(NamedTuple):
 @exact
 def padded(lanes: Lanes) -> int:
     """The padded width, a constant to the compiler. An assertion ties it to the arrays."""
-    return LANE * (DIGITS * len(lanes[0]) + len(lanes[1]))
+    return LANE * len(lanes)
 
 
 @any_order
@@ -494,8 +493,7 @@ class Kernel:
         V, E, K, H = sizes.vocabulary, sizes.embedding, sizes.context * sizes.embedding, sizes.hidden
         n, V4, K4 = _up(batch_size, BLOCK), _up(V, BLOCK), _up(K, BLOCK)
         H16, V16 = _up(H, LANE), _up(V, LANE)
-        high, low = divmod(H16 // LANE, DIGITS)
-        self.lanes = (0,) * high, (0,) * low
+        self.lanes = (0,) * (H16 // LANE)
         shapes = ((V, E), (K4, H16), (H16,), (V4, H16), (V16,), (H16,), (H16,))
         self.flat, weights = _aligned(shapes, dtype)
         self.dflat, gradients = _aligned(shapes, dtype)
@@ -543,10 +541,24 @@ class Kernel:
             parameters[name][...] = view
 
     def prepare(self, started: Callable[[], None], threads: int = 1) -> None:
-        """Have the machine code for this width: from the disk, or compiled, before which `started` is called."""
+        """Have the machine code for this width: from the disk, or compiled, before which `started` is called.
+
+        It is compiled by a process of its own, and then taken from the disk like ever after: a process that compiles
+        keeps other copies of the functions at hand, optimised otherwise, and the last digits would be others.
+        """
+        try:
+            with event.install_listener("numba:compile", _NotHere()):
+                self._load(threads)
+        except _NotKeptError:
+            started()
+            arguments = f"{self.sizes.hidden}, {self.real.__name__!r}, {threads}"
+            code = f"from makemore_cli.backprop.kernel import compile_for; compile_for({arguments})"
+            subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+            self._load(threads)
+
+    def _load(self, threads: int) -> None:
         nothing = np.zeros((0, self.batch_size, self.sizes.context), np.int64)
-        with event.install_listener("numba:compile", _Listener(started)):
-            self.train(nothing, nothing[:, :, 0], [], threads=threads)
+        self.train(nothing, nothing[:, :, 0], [], threads=threads)
 
     def train(
         self,
@@ -593,16 +605,20 @@ class Kernel:
         return losses
 
 
-class _Listener(event.Listener):
-    """Calls a function at the first event."""
+def compile_for(hidden: int, real: str, threads: int) -> None:
+    """Compile for a width, which leaves the machine code on disk."""
+    Kernel(Sizes(2, 1, 1, hidden), 2, np.dtype(real), 1.0)._load(threads)
 
-    def __init__(self, started: Callable[[], None]) -> None:
-        self.started = [started]
+
+class _NotKeptError(Exception):
+    """The machine code is not on the disk."""
+
+
+class _NotHere(event.Listener):
+    """Keeps this process from compiling."""
 
     def on_start(self, event: event.Event) -> None:
-        for started in self.started:
-            started()
-        self.started = []
+        raise _NotKeptError
 
     def on_end(self, event: event.Event) -> None:
         pass

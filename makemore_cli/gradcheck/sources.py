@@ -55,8 +55,9 @@ def kernel_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> tuple[float,
     from makemore_cli.backprop.kernel import Kernel
 
     if p.flat.device.type != "cpu":
-        raise MakemoreError("--of kernel: runs on the CPU only; leave out --device")
+        raise MakemoreError("the source kernel: runs on the CPU only; leave out --device")
     compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, eps)
+    compiled.prepare(lambda: None)
     compiled.load(p.arrays())
     loss = compiled.train(X[None].numpy(), Y[None].numpy(), [0.0])
     return float(loss[0]), {
