@@ -367,8 +367,9 @@ def data_get(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
     output.prepare()
-    # Imports leave some hundred thousand objects, and to look through them for garbage ever again takes half a second.
-    gc.set_threshold(100_000)
+    if arguments is None:  # a process of its own
+        # Imports leave some hundred thousand objects; to look through them ever again for garbage takes half a second.
+        gc.set_threshold(100_000)
     # Typer's usage errors, whichever parser is under it.
     usage_error: Any = typer.BadParameter.__base__
     try:

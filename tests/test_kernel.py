@@ -146,6 +146,7 @@ def test_more_threads_change_no_digit() -> None:
         p, _, _ = problem(H=16)
         X, Y = batches(p, 20, 33)
         compiled = KernelEngine(p).kernel(33)
+        compiled.prepare(lambda: None, count)
         compiled.load(p.arrays())
         losses = compiled.train(X.numpy(), Y.numpy(), [0.1] * 20, threads=count)
         ends.append((losses.tolist(), compiled.flat.tolist()))
@@ -215,8 +216,8 @@ def test_compiled_once_kept_and_mended(tmp_path: Path) -> None:
 
 def test_who_trains() -> None:
     wide = ["model.hidden_size=10000"]
-    for settings, engine in (([], "kernel"), (wide, "tensor"), (["train.engine=tensor"], "tensor")):
-        config = configuration.load(configuration.find("tiny"), [*settings, "train.device=cpu"])
+    for changes, engine in (([], "kernel"), (wide, "tensor"), (["train.engine=tensor"], "tensor")):
+        config = configuration.load(configuration.find("tiny"), [*changes, "train.device=cpu"])
         assert resolve(config).train.engine == engine
     with pytest.raises(MakemoreError, match="engine kernel: takes at most 8,192 hidden units; use --engine tensor"):
         resolve(configuration.load(configuration.find("tiny"), [*wide, "train.engine=kernel"]))

@@ -213,7 +213,7 @@ def test_a_large_alphabet(tmp_path: Path) -> None:
     large = Model(p.sizes, p.arrays(), np.zeros((1, 16), np.float32), np.ones((1, 16), np.float32))
     vocabulary = Vocabulary("".join(map(chr, range(0x4E00, 0x4E00 + 2999))))
     drawn = sample(large, vocabulary, FEW + 100, 1, Options(max_length=5))
-    assert {len(name) for name in drawn} == {5}
+    assert max(len(name) for name in drawn) == 5
     assert len(set("".join(drawn))) > 1000
 
 
