@@ -46,7 +46,7 @@ def test_gradients_in_both_precisions(H: int) -> None:
             agree(n, T, E, H, V, dtype=torch.float64, seed=number)
 
 
-@pytest.mark.parametrize("H", [200, 768, 1040])
+@pytest.mark.parametrize("H", [200, 768])
 def test_gradients_of_wide_layers(H: int) -> None:
     """In float32 alone, against autograd in float64."""
     for number, (T, E, V, n) in enumerate(product([1, 3, 8], [2, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
