@@ -193,10 +193,12 @@ def tanh32(x: np.float32) -> np.float32:
 
 
 def exp(x: np.floating) -> np.floating:
+    """In compiled code `exp32`, or the C library's for float64; elsewhere it is not called."""
     raise NotImplementedError
 
 
 def tanh(x: np.floating) -> np.floating:
+    """In compiled code `tanh32`, or the C library's for float64; elsewhere it is not called."""
     raise NotImplementedError
 
 
@@ -482,7 +484,7 @@ def train_steps(
         lerp(running[1], a.bnvar, momentum)
 
 
-# --- From and to PyTorch's tensors ---
+# --- Its memory, and how it is called ---
 
 
 class Kernel:
