@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from numba import njit
+
+compiled = partial(njit, error_model="numpy", nogil=True)
 
 
 class Kept:
     """A function whose machine code is kept beside its file or in the user's cache, where one of them can be written.
 
-    Where neither can, or what is kept there is damaged, it is compiled for this process alone.
+    Where neither can, or what is kept there is damaged, it is compiled for this process alone. It runs without Python's
+    global lock, so another thread can go on.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         try:
-            self.compiled = njit(cache=True, error_model="numpy")(function)
+            self.compiled = compiled(cache=True)(function)
         except RuntimeError:  # there is no folder for it
-            self.compiled = njit(error_model="numpy")(function)
+            self.compiled = compiled()(function)
 
     def __call__(self, *arguments: Any) -> Any:
         """Call it, after compiling it for the types of these arguments if need be."""
         try:
             return self.compiled(*arguments)
         except (OSError, EOFError, pickle.PickleError):  # the machine code could not be written, or not be read
-            self.compiled = njit(error_model="numpy")(self.compiled.py_func)
+            self.compiled = compiled()(self.compiled.py_func)
             return self.compiled(*arguments)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from makemore_cli import evaluate
 from makemore_cli.config import Config
@@ -112,6 +113,29 @@ def _running(config: Config, like: torch.Tensor) -> RunningStatistics | None:
     return RunningStatistics(like.new_zeros((1, hidden)), like.new_ones((1, hidden)), config.model.batchnorm.momentum)
 
 
+@dataclass(frozen=True)
+class _Chunk:
+    """Steps that are trained in one go."""
+
+    first: int  # step, counted from 1
+    X: Tensor
+    Y: Tensor
+    lrs: list[float]
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.lrs) - 1
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What came of a chunk."""
+
+    chunk: _Chunk
+    losses: NDArray[np.float64]
+    seconds: float
+
+
 class _Loop:
     """One run in progress."""
 
@@ -128,72 +152,90 @@ class _Loop:
         self.crosscheck_every = crosscheck_every
         self.step = 0
         self.seconds = 0.0
+        self.length = 10  # of the next chunk, where nothing is due within it
         self.crosschecks = 0
         self.recent: NDArray[np.float64] = np.empty(0)
 
     def run_to_end(self) -> None:
-        """Train all steps."""
-        for length in self._chunks():
-            X, Y = self.batches(length)
-            lrs = learning_rates(self.config.optim, self.step, length)
-            if self.crosscheck_every and self.step % self.crosscheck_every == 0:
-                self.crosschecks += 1
-                eps = self.config.model.batchnorm.epsilon
-                crosscheck(self.engine.parameters, X[0], Y[0], eps, self.step + 1, self.engine.source)
+        """Train all steps: each chunk in a second thread, while this one logs the one before and draws the next."""
+        with ThreadPoolExecutor(1) as thread:
+            chunk, unlogged = self._draw(), None
+            while chunk:
+                self._crosscheck(chunk)
+                training = thread.submit(self._train, chunk)
+                if unlogged:
+                    self._log(unlogged)
+                self.step = chunk.last
+                chunk, unlogged = self._draw(), training.result()
+                self._pace(unlogged)
+                due = self._due()
+                if due or not chunk or not np.isfinite(unlogged.losses).all():
+                    self._log(unlogged)
+                    unlogged = None
+                self._do(due)
 
-            start = time.perf_counter()
-            losses = self.engine.run(X, Y, lrs).double().cpu().numpy()
-            elapsed = time.perf_counter() - start
-
-            self.seconds += elapsed
-            self._log(losses, lrs, length / elapsed)
-            self._due()
-
-    def _chunks(self) -> Iterator[int]:
-        """Lengths of chunks: about SECONDS each, and ending where something is due. They change no result."""
+    def _draw(self) -> _Chunk | None:
+        """The steps to come, about SECONDS long, ending where something is due. How many they are changes no result."""
         train = self.config.train
-        length = 10
-        while self.step < train.steps:
-            ends = [train.steps]
-            for every in (self.crosscheck_every, train.checkpoint_every, train.eval_every, train.sample_every):
-                if every:
-                    ends.append((self.step // every + 1) * every)
-            started, seconds = self.step, self.seconds
-            yield min(length, min(ends) - self.step)
-            rate = (self.step - started) / (self.seconds - seconds)
-            length = min(LONGEST, 4 * length, max(1, int(SECONDS * rate)))
+        ends = [train.steps]
+        for every in (self.crosscheck_every, train.checkpoint_every, train.eval_every, train.sample_every):
+            if every:
+                ends.append((self.step // every + 1) * every)
+        length = min(self.length, min(ends) - self.step)
+        if length == 0:
+            return None
+        return _Chunk(self.step + 1, *self.batches(length), learning_rates(self.config.optim, self.step, length))
 
-    def _log(self, losses: NDArray[np.float64], lrs: list[float], rate: float) -> None:
-        first, finite = self.step + 1, np.isfinite(losses)
+    def _crosscheck(self, chunk: _Chunk) -> None:
+        """Check the gradients of the first step, where that is due."""
+        if self.crosscheck_every and (chunk.first - 1) % self.crosscheck_every == 0:
+            self.crosschecks += 1
+            eps = self.config.model.batchnorm.epsilon
+            crosscheck(self.engine.parameters, chunk.X[0], chunk.Y[0], eps, chunk.first, self.engine.source)
+
+    def _train(self, chunk: _Chunk) -> _Trained:
+        started = time.perf_counter()
+        losses = self.engine.run(chunk.X, chunk.Y, chunk.lrs).double().cpu().numpy()
+        return _Trained(chunk, losses, time.perf_counter() - started)
+
+    def _pace(self, trained: _Trained) -> None:
+        """Take the time, and choose the length of the chunks to come."""
+        self.seconds += trained.seconds
+        steps = len(trained.losses)
+        self.length = min(LONGEST, 4 * steps, max(1, int(SECONDS * steps / trained.seconds)))
+
+    def _log(self, trained: _Trained) -> None:
+        first, lrs, losses = trained.chunk.first, trained.chunk.lrs, trained.losses
+        finite = np.isfinite(losses)
         good = len(losses) if finite.all() else int(np.argmin(finite))
         self.run.append_steps(first, losses[:good].tolist(), lrs[:good])
         if good < len(losses):
             raise MakemoreError(
                 f"step {first + good}: the loss is {losses[good]}; try a smaller learning rate (it is {lrs[good]:g})"
             )
-        self.step += len(losses)
         self.recent = np.concatenate([self.recent, losses])[-SMOOTH:]
-        self.display.update(Status(self.step, self.config.train.steps, float(self.recent.mean()), lrs[-1], rate))
+        rate = len(losses) / trained.seconds
+        status = Status(trained.chunk.last, self.config.train.steps, float(self.recent.mean()), lrs[-1], rate)
+        self.display.update(status)
 
-    def _due(self) -> None:
+    def _due(self) -> list[str]:
         """What is to be done at this step; the end has its own."""
         train = self.config.train
-        if self.step == train.steps:
+        every = {"eval": train.eval_every, "sample": train.sample_every, "checkpoint": train.checkpoint_every}
+        return [what for what, steps in every.items() if steps and self.step % steps == 0 and self.step < train.steps]
+
+    def _do(self, due: list[str]) -> None:
+        if not due:
             return
-
-        def due(every: int) -> bool:
-            return every > 0 and self.step % every == 0
-
-        if due(train.eval_every) or due(train.sample_every) or due(train.checkpoint_every):
-            model = self.model()
-        if due(train.eval_every):
+        model = self.model()
+        if "eval" in due:
             loss = {name: evaluate.loss(model, self.dataset.splits[name]) for name in ("train", "val")}
             self.run.append_metrics({"step": self.step, "eval": loss})
             self.display.say(f"step {self.step:,}: loss {loss['train']:.4f} train, {loss['val']:.4f} val")
-        if due(train.sample_every):
+        if "sample" in due:
             names = sample(model, self.dataset.vocabulary, SAMPLES, default_seed(self.config))
             self.display.say(f"step {self.step:,}: {' '.join(names)}")
-        if due(train.checkpoint_every):
+        if "checkpoint" in due:
             self.save(model)
 
     def model(self) -> Model:

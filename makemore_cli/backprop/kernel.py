@@ -476,7 +476,7 @@ def train_steps(
     lanes: Lanes,
     share: bool | None,
 ) -> None:
-    """A training step for each leading index of X and Y."""
+    """A training step for each leading index of X and Y. Other threads of Python go on meanwhile."""
     for step in range(X.shape[0]):
         losses[step] = training_pass(p, d, a, X[step], Y[step], n, eps, first_bias, lanes, share)
         sgd(flat, dflat, lrs[step])
