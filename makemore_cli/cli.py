@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import shutil
 import sys
@@ -368,8 +369,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
     output.prepare()
     if arguments is None:  # a process of its own
-        # Imports leave some hundred thousand objects; to look through them ever again for garbage takes half a second.
+        # Imports leave some hundred thousand objects. To look through them for garbage takes half a second while they
+        # are made, and as much again at the end.
         gc.set_threshold(100_000)
+        atexit.register(gc.freeze)
     # Typer's usage errors, whichever parser is under it.
     usage_error: Any = typer.BadParameter.__base__
     try:
