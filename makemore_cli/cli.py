@@ -79,6 +79,9 @@ def root(
 
 @app.command(epilog="Example: makemore train --config tiny --set optim.lr=0.05 --seed 7 --out runs/slow")
 def train(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="With --resume: the run folder.", show_default=False)
+    ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
     out: Annotated[
@@ -107,13 +110,32 @@ def train(
         ),
     ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on where RUN, or the configuration's run folder, was left; --steps may set a further goal. "
+            "Where there is no such folder yet, begin.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Train on names, evaluate, sample, and leave a run folder."""
     from makemore_cli import config as configuration
+    from makemore_cli.run import CONFIG, holds_run
 
-    file = configuration.find(config)
+    if run is not None and not (resume and config is None and out is None):
+        raise MakemoreError(
+            f"{run}: a run folder is given with --resume, and without --config and --out; else give --out {run}"
+        )
+    if resume and overwrite:
+        raise MakemoreError("--overwrite: replaces a run, and --resume goes on with it; give one of them")
+    if run is not None and not holds_run(run):
+        raise MakemoreError(f"{run}: holds no run to go on with; give a run folder that `makemore train` left")
+    file = configuration.find(config) if run is None else run / CONFIG
+    folder = run or out or Path("runs") / configuration.name(file)
+    resume = resume and (run is not None or holds_run(folder))
     resolved = configuration.load(
         file,
         settings or (),
@@ -127,11 +149,7 @@ def train(
     from makemore_cli.train import train as run_training
 
     summary = run_training(
-        resolved,
-        out or Path("runs") / configuration.name(file),
-        progress.display(quiet),
-        crosscheck_every=crosscheck,
-        overwrite=overwrite,
+        resolved, folder, progress.display(quiet), crosscheck_every=crosscheck, overwrite=overwrite, resume=resume
     )
     if as_json:
         output.print_json(vars(summary))

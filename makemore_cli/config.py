@@ -13,9 +13,11 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from makemore_cli.errors import MakemoreError
+from makemore_cli.files import read
 from makemore_cli.resources import bundled
 
 LECTURE_SEED = 2147483647
+LARGEST = 1 << 20  # bytes of a configuration
 
 
 class Section(BaseModel):
@@ -104,17 +106,26 @@ class Config(Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2's decimal numbers, and without keys that are given twice.
+    """PyYAML's safe loader with YAML 1.2's decimal numbers, and without aliases and keys that are given twice.
 
-    YAML 1.1 takes 1e-3 for a text, 010 for 8 and 1:30 for 90.
+    YAML 1.1 takes 1e-3 for a text, 010 for 8 and 1:30 for 90. A few lines of aliases of aliases stand for more than
+    any memory holds.
     """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next node. Raises a YAML error for an alias."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, f"the alias *{event.anchor} is not taken", event.start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping. Raises a YAML error for a key that is there already."""
-        keys = [key.value for key, _ in node.value]
+        keys = set()
         for key, _ in node.value:
-            if keys.count(key.value) > 1:
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
+            keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
 
 
@@ -174,7 +185,7 @@ def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
     Overrides that are None are left out. Raises MakemoreError, which names the file or setting and the key.
     """
     try:
-        text = path.read_bytes()
+        text = read(path, LARGEST)
     except OSError as error:
         raise MakemoreError(f"{path}: the configuration can't be read: {error.strerror}") from None
     raw = parse_yaml(text, str(path))

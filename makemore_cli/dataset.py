@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from makemore_cli.config import DataConfig
 from makemore_cli.errors import MakemoreError
+from makemore_cli.files import read
 from makemore_cli.resources import bundled
 
 END = "."  # starts and ends every name; token 0
@@ -30,6 +31,9 @@ SPACES = [chr(c) for c in range(0x3001) if chr(c).isspace() and c != NEWLINE]  #
 PIECE = 1 << 20  # letters to work on at a time, where there are many
 MANY = 200_000  # names, from which on Python's own shuffle would take more than a tenth of a second
 FEWEST = 6  # names: with fewer, a split would be empty
+LONGEST = 1000  # letters in a name
+LARGEST_VOCABULARY = 8192  # letters: more than any language's names are written with
+LARGEST_FILE = 1 << 31  # bytes: some hundred million names
 SPLITS = ("train", "val", "test")
 
 Tokens = NDArray[np.unsignedinteger]
@@ -71,7 +75,7 @@ class Vocabulary:
     @property
     def dtype(self) -> type[np.unsignedinteger]:
         """The smallest type that holds every token."""
-        return next(t for t in (np.uint8, np.uint16, np.uint32) if len(self.letters) <= np.iinfo(t).max)
+        return np.uint8 if len(self.letters) <= np.iinfo(np.uint8).max else np.uint16
 
 
 @dataclass(frozen=True)
@@ -223,9 +227,7 @@ def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None 
 
     starts, lengths = _find_names(tokens)
     n = len(starts)
-    if n < FEWEST:
-        names = {0: "no name", 1: "only 1 name"}.get(n, f"only {n} names")
-        raise MakemoreError(f"{path}: holds {names}; at least {FEWEST} are needed, so that each split gets one")
+    _check_names(tokens, starts, lengths, path)
 
     cuts = [0, int(0.8 * n), int(0.9 * n), n]
     stream = np.zeros(context_length + int(lengths.sum()) + n, dtype=tokens.dtype)
@@ -244,6 +246,24 @@ def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None 
         Split(vocabulary, windows, stream[start:stop], start - context_length) for start, stop in pairwise(bounds)
     )
     return Dataset(path, digest, vocabulary, train, val, test)
+
+
+def _check_names(tokens: Tokens, starts: Integers, lengths: Integers, path: Path) -> None:
+    """Refuse what can't be split into names to learn from. Raises MakemoreError, which names the file and the line."""
+    n = len(starts)
+    if n and lengths.max() > LONGEST:
+        first = int(np.argmax(lengths > LONGEST))
+        line = np.count_nonzero(tokens[: starts[first]] == 0) + 1
+        raise MakemoreError(
+            f"{path}, line {line}: a name of {lengths[first]:,} letters; write one name a line, of at most {LONGEST:,}"
+        )
+    if n < FEWEST:
+        names = {0: "no name", 1: "only 1 name"}.get(n, f"only {n} names")
+        raise MakemoreError(f"{path}: holds {names}; at least {FEWEST} are needed, so that each split gets one")
+    if (lengths == lengths[0]).all():
+        name = tokens[starts[0] : starts[0] + lengths[0]]
+        if all((tokens[starts + at] == token).all() for at, token in enumerate(name)):
+            raise MakemoreError(f"{path}: holds {n:,} times the same name; give different ones to learn from")
 
 
 def _find_names(tokens: Tokens) -> tuple[Integers, Integers]:
@@ -274,7 +294,7 @@ def _shuffled(n: int, seed: int) -> Integers:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read(path, LARGEST_FILE)
     except FileNotFoundError:
         raise MakemoreError(f"{path}: no such file; give a text file with one name a line") from None
     except IsADirectoryError:
@@ -311,10 +331,15 @@ def _encode(
     for piece in pieces:
         used[code_points[piece]] = True
     letters = [chr(code_point) for code_point in np.flatnonzero(used) if code_point != NEWLINE]
-    faults = {letter: fault for letter in letters if (fault := _fault(letter, vocabulary))}
+    faults = {letter: reason for letter in letters if (reason := fault(letter, vocabulary))}
     if faults:
-        first, fault = min((int(np.argmax(code_points == ord(letter))), fault) for letter, fault in faults.items())
-        raise MakemoreError(f"{path}, line {np.count_nonzero(code_points[:first] == NEWLINE) + 1}: {fault}")
+        first, reason = min((int(np.argmax(code_points == ord(letter))), reason) for letter, reason in faults.items())
+        raise MakemoreError(f"{path}, line {np.count_nonzero(code_points[:first] == NEWLINE) + 1}: {reason}")
+    if len(letters) > LARGEST_VOCABULARY:
+        raise MakemoreError(
+            f"{path}: holds {len(letters):,} different letters, and at most {LARGEST_VOCABULARY:,} are taken; is it a "
+            f"list of names?"
+        )
     vocabulary = vocabulary or Vocabulary("".join(letters))
     table = np.zeros(len(used), dtype=vocabulary.dtype)
     for token, letter in enumerate(vocabulary.letters, start=1):
@@ -326,11 +351,11 @@ def _encode(
     return vocabulary, tokens
 
 
-def _fault(letter: str, vocabulary: Vocabulary | None) -> str | None:
+def fault(letter: str, vocabulary: Vocabulary | None = None) -> str | None:
     """What speaks against a letter in a name, if anything does."""
     if letter == END:
         return f"a name may not hold {END!r}, which is the end-of-word sign; take it out"
-    if unicodedata.category(letter) in ("Cc", "Zl", "Zp"):
+    if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp"):
         return f"a name may not hold the control character U+{ord(letter):04X}; take it out"
     if vocabulary is not None and letter not in vocabulary.letters:
         return f"the model knows no {letter!r}; its letters are {vocabulary.letters}"

@@ -63,6 +63,19 @@ class Engine(ABC):
     ) -> Float[Tensor, " steps"]:
         """Train one step for each leading index. Returns the losses before each update, in nats a letter."""
 
+    def state(self) -> list[Tensor]:
+        """A copy of all that training changes."""
+        return [tensor.clone() for tensor in self._changing()]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Go back to a state that was copied."""
+        for tensor, copy in zip(self._changing(), state, strict=True):
+            tensor.copy_(copy)
+
+    def _changing(self) -> list[Tensor]:
+        running = [] if self.running is None else [self.running.mean, self.running.var]
+        return [self.parameters.flat, *running]
+
     def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:  # noqa: B027 (most have nothing to do)
         """Do what must be done once before the first step, and say so if it takes long."""
 
@@ -84,6 +97,11 @@ class KernelEngine(Engine):
             p = self.parameters
             self._kernel = Kernel(p.sizes, batch_size, p.flat.numpy().dtype, self.eps)
         return self._kernel
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """See `Engine.restore`."""
+        super().restore(state)
+        self._kernel = None  # its padding may hold what is not finite
 
     def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:
         """Have the pass compiled for this hidden size, which is done once for all runs."""

@@ -47,6 +47,10 @@ class Display:
     def say(self, text: str) -> None:
         """Show a line that stays."""
 
+    def warn(self, text: str) -> None:
+        """Show a line that stays, whether or not progress is to be shown."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
 
 class Plain(Display):
     """Lines on stderr, the first at once, the last at the end, and one every few seconds between."""
@@ -113,6 +117,10 @@ class Bar(Display):
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         self.progress.console.print(text, markup=False, highlight=False)
+
+    def warn(self, text: str) -> None:
+        """Print a warning above the bar."""
+        self.say(f"warning: {text}")
 
 
 def display(quiet: bool) -> Display:

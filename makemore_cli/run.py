@@ -1,32 +1,38 @@
-"""The run folder: `config.yaml`, `metrics.jsonl`, `checkpoint.safetensors` and `summary.json`.
+"""The run folder: `config.yaml`, `metrics.jsonl`, two checkpoints and `summary.json`.
 
-Every file but the metrics, to which lines are added, is written whole or not at all.
+Every file but the metrics, to which lines are added, is written whole or not at all, and what a run needs to go on
+stands in `checkpoint.safetensors`. So a process may end at any moment, and another one goes on from there.
 
-A checkpoint is one safetensors file that holds all that sampling needs: the parameters by name, the batchnorm
-statistics, and, as JSON in its metadata, the vocabulary, the configuration and the number of steps. Nothing in it
-depends on when or under which name it was made, so equal runs give equal bytes. Nothing is ever unpickled.
+A checkpoint is one safetensors file: the parameters by name, the batchnorm statistics, the random numbers' state, and,
+as JSON in its metadata, the vocabulary, the configuration and the number of steps. Nothing in it depends on when or
+under which name it was made, so equal runs give equal bytes. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import mmap
 import os
-import tempfile
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from makemore_cli import config as configuration
 from makemore_cli.config import Config
-from makemore_cli.dataset import Vocabulary
-from makemore_cli.errors import MakemoreError
+from makemore_cli.dataset import LARGEST_VOCABULARY, Vocabulary, fault
+from makemore_cli.errors import MakemoreError, WriteError
+from makemore_cli.files import check_plain, lock, partial, write_atomically
 from makemore_cli.model import Model, Sizes
 
-CONFIG, METRICS, CHECKPOINT, SUMMARY = "config.yaml", "metrics.jsonl", "checkpoint.safetensors", "summary.json"
-FILES = (CONFIG, METRICS, CHECKPOINT, SUMMARY)
+CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
+CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"  # the last one, and the one of least validation loss
+FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY)
 FORMAT = "makemore/1"
 
 
@@ -39,45 +45,143 @@ class Checkpoint:
     config: Config
     step: int
     data_sha256: str  # of the file of names that it was trained on
+    training: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # what is needed to go on, by name
+    loss: float | None = None  # of the validation split, where it was the least so far
 
 
 class Run:
-    """A folder that one training run owns."""
+    """A folder that one training run owns, and one process at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._metrics: IO[bytes] | None = None
 
     @classmethod
     def create(cls, folder: Path, *, overwrite: bool = False) -> Run:
-        """Take a new folder, or with `overwrite` one that holds a run, whose files are removed.
+        """Take a new folder, or with `overwrite` one that holds a run, which stays until `begin`.
 
-        Raises MakemoreError where anything else would be lost.
+        Raises MakemoreError where anything else would be lost, or another process has the folder.
         """
+        run = cls(folder)
         try:
             if folder.exists() and not folder.is_dir():
                 raise MakemoreError(f"{folder}: is a file; give the run another folder with --out")
-            if folder.is_dir() and any(folder.iterdir()):
-                if not any((folder / name).is_file() for name in FILES):
-                    raise MakemoreError(f"{folder}: holds other things than a run; give another folder with --out")
-                if not overwrite:
-                    kind = "a run" if (folder / SUMMARY).is_file() else "an unfinished run"
-                    raise MakemoreError(
-                        f"{folder}: holds {kind} already; give another folder with --out, or --overwrite it"
-                    )
+            run._lock()
+            found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+            if found and not found & {*FILES, *(partial(Path(name)).name for name in FILES)}:
+                raise MakemoreError(f"{folder}: holds other things than a run; give another folder with --out")
+            if found & set(FILES) and not overwrite and not run._is_blank(found):
+                kind = "a run" if SUMMARY in found else "an unfinished run"
+                raise MakemoreError(
+                    f"{folder}: holds {kind} already; go on with it by --resume, give another folder with --out, or "
+                    f"--overwrite it"
+                )
             folder.mkdir(parents=True, exist_ok=True)
-            for name in FILES:  # all of them, lest old and new ones be taken for one run
-                (folder / name).unlink(missing_ok=True)
+            run._lock(create=True)
+        except BaseException as error:
+            run.close()
+            if isinstance(error, OSError):
+                raise MakemoreError(f"{folder}: can't make the run folder: {error.strerror}") from None
+            raise
+        return run
+
+    @classmethod
+    def reopen(cls, folder: Path) -> Run:
+        """Take a folder that holds a run, to go on with it.
+
+        Raises MakemoreError where there is none, or another process has it.
+        """
+        run = cls(folder)
+        try:
+            if not holds_run(folder):
+                raise MakemoreError(
+                    f"{folder}: holds no run to go on with; give a run folder that `makemore train` left"
+                )
+            run._lock()
         except OSError as error:
-            raise MakemoreError(f"{folder}: can't make the run folder: {error.strerror}") from None
-        return cls(folder)
+            raise MakemoreError(f"{folder}: can't be opened: {error.strerror}") from None
+        return run
+
+    def __enter__(self) -> Run:
+        """Have it closed in the end."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let the folder go."""
+        self.close()
+
+    def close(self) -> None:
+        """Let the folder go."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    def _lock(self, *, create: bool = False) -> None:
+        """Open the metrics, where there are some, and lock them: as long as they are open, the folder is ours."""
+        path = self.folder / METRICS
+        if self._metrics is None and (create or path.is_file()):
+            # Unbuffered: what could not be written must not be tried again when the file is closed.
+            self._metrics = path.open("ab", buffering=0)
+            if not lock(self._metrics):
+                self.close()
+                raise MakemoreError(
+                    f"{self.folder}: another `makemore train` is at work there; wait for it, or give another folder"
+                )
+
+    def _is_blank(self, found: set[str]) -> bool:
+        """Whether the run has ended before it began."""
+        return not found & (set(FILES) - {METRICS}) and (self.folder / METRICS).stat().st_size == 0
+
+    def begin(self, config: Config) -> None:
+        """Start anew: remove what an earlier run has left, and write the resolved configuration."""
+        try:
+            self._lock(create=True)
+            for name in (CHECKPOINT, BEST, SUMMARY):  # all of them, lest old and new ones be taken for one run
+                (self.folder / name).unlink(missing_ok=True)
+            self._clean()
+            self._log.truncate(0)
+        except OSError as error:
+            raise WriteError(f"{self.folder}: can't begin a run: {error.strerror}") from None
+        self.save_config(config)
+
+    def end_of_step(self, step: int) -> int:
+        """Where in the metrics a step's record ends, in bytes. Raises MakemoreError where they do not reach as far."""
+        path = self.folder / METRICS
+        try:
+            end = _end_of_step(path, step)
+        except OSError as error:
+            raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
+        if end is None:
+            raise MakemoreError(
+                f"{path}: lacks step {step:,}, where the checkpoint stands; restore the file, or train another run"
+            )
+        return end
+
+    def go_on(self, config: Config, step: int) -> None:
+        """Take up after a step: remove what was written since, and write the resolved configuration."""
+        end = self.end_of_step(step)
+        try:
+            self._lock(create=True)
+            self._clean()
+            (self.folder / SUMMARY).unlink(missing_ok=True)  # it is of a run that was to end earlier
+            self._log.truncate(end)
+        except OSError as error:
+            raise WriteError(f"{self.folder}: can't go on: {error.strerror}") from None
+        self.save_config(config)
+
+    def _clean(self) -> None:
+        """Remove what a process that was killed has left half written."""
+        for name in FILES:
+            partial(self.folder / name).unlink(missing_ok=True)
+
+    @property
+    def _log(self) -> IO[bytes]:
+        assert self._metrics is not None
+        return self._metrics
 
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
         write_atomically(self.folder / CONFIG, configuration.dump(config).encode())
-
-    def start_metrics(self) -> None:
-        """Begin the metrics anew."""
-        write_atomically(self.folder / METRICS, b"")
 
     def append_steps(self, first: int, losses: Sequence[float], learning_rates: Sequence[float]) -> None:
         """Add a record for each step from `first` on. All numbers must be finite."""
@@ -91,11 +195,15 @@ class Run:
         self._append(json.dumps(record) + "\n")
 
     def _append(self, lines: str) -> None:
+        path, rest = self.folder / METRICS, memoryview(lines.encode())
         try:
-            with (self.folder / METRICS).open("a") as file:
-                file.write(lines)
+            while rest:
+                rest = rest[self._log.write(rest) :]
+            gone = os.fstat(self._log.fileno()).st_nlink == 0
         except OSError as error:
-            raise MakemoreError(f"{self.folder / METRICS}: can't write: {error.strerror}") from None
+            raise WriteError(f"{path}: can't write: {error.strerror}") from None
+        if gone:
+            raise WriteError(f"{path}: is gone; somebody has removed it or its folder")
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         """Write what the run came to."""
@@ -103,32 +211,48 @@ class Run:
         write_atomically(self.folder / SUMMARY, text.encode(errors="backslashreplace"))
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint; the one before stays until this one is whole."""
+        """Write the last checkpoint; the one before stays until this one is whole."""
+        try:
+            os.fsync(self._log.fileno())  # the metrics are to reach at least as far
+        except OSError as error:
+            raise WriteError(f"{self.folder / METRICS}: can't write: {error.strerror}") from None
         write_atomically(self.folder / CHECKPOINT, to_bytes(checkpoint))
 
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint of least validation loss."""
+        write_atomically(self.folder / BEST, to_bytes(checkpoint))
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at no moment is there half of it under its name. Raises MakemoreError."""
+    def has(self, name: str) -> bool:
+        """Whether one of its files is there."""
+        return (self.folder / name).is_file()
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds a run to go on with: one that was at least begun."""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o666 & ~_umask())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
+        return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (METRICS, CHECKPOINT))
+    except (OSError, ValueError):
+        return False
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _end_of_step(metrics: Path, step: int) -> int | None:
+    """Where in the metrics the record of a step ends, or None where there is no such."""
+    if metrics.stat().st_size == 0:
+        return None
+    with metrics.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        record = b'{"step": %d, "loss": ' % step
+        at = 0 if text[: len(record)] == record else text.rfind(b"\n" + record) + 1
+        if at == 0 and text[: len(record)] != record:
+            return None
+        return text.find(b"\n", at) + 1 or None
+
+
+# --- The checkpoint ---
+
+LARGEST_HEADER = 1 << 24  # bytes: a large vocabulary and a long configuration have less than a hundredth of it
+LARGEST_STATE = 1 << 16  # bytes of a random number generator
+TRAINING = "training."  # begins the names of tensors that only training needs
+DTYPES = {"float32": "F32", "float64": "F64"}  # as safetensors calls them
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
@@ -137,6 +261,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
 
     model = checkpoint.model
     tensors = {**model.parameters, "bnmean": model.bnmean, "bnvar": model.bnvar}
+    tensors |= {f"{TRAINING}{name}": tensor for name, tensor in checkpoint.training.items()}
     about = {
         "format": FORMAT,
         "letters": checkpoint.vocabulary.letters,
@@ -144,83 +269,106 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         "data_sha256": checkpoint.data_sha256,
         "config": checkpoint.config.model_dump(),
     }
+    if checkpoint.loss is not None:
+        about["loss"] = checkpoint.loss
     # One entry, since safetensors writes several in an order that changes.
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     return save(contiguous, {"makemore": json.dumps(about, ensure_ascii=False)})
 
 
 def load_checkpoint(run: str | Path) -> Checkpoint:
-    """Read a checkpoint, given its file or its run folder. Raises MakemoreError, which names the file."""
+    """Read a checkpoint, given its file or its run folder. Raises MakemoreError, which names the file.
+
+    Nothing is read into memory before its size is known to be what the configuration says.
+    """
+    from safetensors import SafetensorError, safe_open
+
     path = Path(run)
     try:
         if path.is_dir():
             path = path / CHECKPOINT
-        content = path.read_bytes()
+        check_plain(path, sys.maxsize)
+        with path.open("rb") as file:
+            start = file.read(8)
+        if len(start) == 8 and int.from_bytes(start, "little") > LARGEST_HEADER:
+            raise MakemoreError(f"{path}: not a whole safetensors checkpoint (its header is too long){_hint(start)}")
+        with safe_open(path, framework="numpy") as tensors:
+            return _read(tensors, path)
     except FileNotFoundError:
         if path == Path(run):
             reason = "no such run; give a run folder that `makemore train` left, or a checkpoint"
         elif (path.parent / CONFIG).is_file():
-            reason = f"holds no {CHECKPOINT}, since the run was not finished; train it again"
+            reason = f"holds no {CHECKPOINT}, since the run was not finished; `makemore train --resume {run}` goes on"
         else:
             reason = f"holds no {CHECKPOINT}; give a run folder that `makemore train` left"
         raise MakemoreError(f"{run}: {reason}") from None
     except OSError as error:
-        raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
-    return from_bytes(content, path)
+        raise MakemoreError(f"{path}: can't be read: {error.strerror or error}") from None
+    except (SafetensorError, ValueError) as error:
+        raise MakemoreError(f"{path}: not a whole safetensors checkpoint ({error}){_hint(start)}") from None
 
 
-def from_bytes(content: bytes, path: Path) -> Checkpoint:
-    """The checkpoint in a file's bytes. Raises MakemoreError, which names `path`."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+def _in_order(letters: str) -> bool:
+    sane = list(letters) == sorted(set(letters)) and not any(fault(letter) for letter in letters)
+    return sane and 0 < len(letters) <= LARGEST_VOCABULARY
 
-    try:
-        tensors = load(content)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise MakemoreError(f"{path}: not a whole safetensors checkpoint ({error}){_hint(content)}") from None
-    about = _about(content, path)
+
+def _is_loss(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isfinite(value))
+
+
+def _read(tensors: Any, path: Path) -> Checkpoint:
+    about = _about(tensors.metadata(), path)
     config = configuration.validate(about.get("config"), f"{path}: its configuration")
     letters = about.get("letters")
-    if not (isinstance(letters, str) and letters and list(letters) == sorted(set(letters))):
+    if not (isinstance(letters, str) and _in_order(letters)):
         raise MakemoreError(f"{path}: its vocabulary is missing or not in order; the checkpoint is damaged")
-    step, digest = about.get("step"), about.get("data_sha256")
-    if not (isinstance(step, int) and isinstance(digest, str)):
-        raise MakemoreError(f"{path}: its step or its data's checksum is missing; the checkpoint is damaged")
+    step, digest, loss = about.get("step"), about.get("data_sha256"), about.get("loss")
+    if not (type(step) is int and step >= 0 and isinstance(digest, str) and _is_loss(loss)):
+        raise MakemoreError(f"{path}: its step, its data's checksum or its loss is missing; the checkpoint is damaged")
 
     sizes = sizes_of(config, len(letters) + 1)
     expected = {**sizes.shapes(), "bnmean": (1, sizes.hidden), "bnvar": (1, sizes.hidden)}
+    names = set(tensors.keys())
     for name, shape in expected.items():
-        tensor = tensors.get(name)
-        if tensor is None:
+        if name not in names:
             raise MakemoreError(f"{path}: has no tensor {name}; the checkpoint is damaged")
-        if tensor.shape != shape or tensor.dtype != config.train.dtype:
-            found = f"{tensor.shape} {tensor.dtype}"
+        found = tensors.get_slice(name)
+        if tuple(found.get_shape()) != shape or found.get_dtype() != DTYPES[config.train.dtype]:
             raise MakemoreError(
-                f"{path}: tensor {name} is {found}, but its configuration says {shape} {config.train.dtype}"
+                f"{path}: tensor {name} is {tuple(found.get_shape())} {found.get_dtype()}, but its configuration says "
+                f"{shape} {DTYPES[config.train.dtype]}"
             )
+    loaded = {name: tensors.get_tensor(name) for name in expected}
+    for name, tensor in loaded.items():
         if not np.isfinite(tensor).all():
             raise MakemoreError(f"{path}: tensor {name} holds numbers that are not finite; take an earlier checkpoint")
-    if (tensors["bnvar"] < 0).any():
+    if (loaded["bnvar"] < 0).any():
         raise MakemoreError(f"{path}: tensor bnvar holds negative variances; the checkpoint is damaged")
-    parameters = {name: tensors[name] for name in sizes.shapes()}
-    model = Model(sizes, parameters, tensors["bnmean"], tensors["bnvar"], config.model.batchnorm.epsilon)
-    return Checkpoint(model, Vocabulary(letters), config, step, digest)
+    training = {}
+    if f"{TRAINING}generator" in names:
+        state = tensors.get_slice(f"{TRAINING}generator")
+        if state.get_dtype() != "U8" or math.prod(state.get_shape()) > LARGEST_STATE:
+            raise MakemoreError(f"{path}: its random numbers' state is damaged; take an earlier checkpoint")
+        training["generator"] = tensors.get_tensor(f"{TRAINING}generator")
+    parameters = {name: loaded[name] for name in sizes.shapes()}
+    model = Model(sizes, parameters, loaded["bnmean"], loaded["bnvar"], config.model.batchnorm.epsilon)
+    return Checkpoint(model, Vocabulary(letters), config, step, digest, training, loss)
 
 
-def _about(content: bytes, path: Path) -> dict[str, Any]:
-    """The JSON that `to_bytes` put into the metadata of a safetensors file, whose header is known to be sound."""
-    length = int.from_bytes(content[:8], "little")
+def _about(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any]:
+    """The JSON that `to_bytes` put into the metadata of a safetensors file."""
     try:
-        about = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["makemore"])
+        about = json.loads((metadata or {})["makemore"])
         if about["format"] == FORMAT:
             return dict(about)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         pass
     raise MakemoreError(f"{path}: a safetensors file, but not a checkpoint of makemore ({FORMAT})")
 
 
 def _hint(content: bytes) -> str:
-    """What a file that is no safetensors file looks like."""
+    """What a file that is no safetensors file looks like, from its first bytes."""
     if content[:2] == b"PK" or content[:1] == b"\x80":
         return "; it looks like a pickle, which is never loaded"
     return ""

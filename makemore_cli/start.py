@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from makemore_cli.dataset import Dataset, Vocabulary
 from makemore_cli.engine import WIDEST
 from makemore_cli.errors import MakemoreError
 from makemore_cli.parameters import Parameters, initialise
-from makemore_cli.run import sizes_of
+from makemore_cli.run import Checkpoint, sizes_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,40 @@ def start(config: Config, vocabulary: Vocabulary | None = None) -> Start:
     parameters, generator = initialise(sizes_of(config, len(dataset.vocabulary)), config.train.seed)
     parameters = parameters.to(dtype=getattr(torch, config.train.dtype), device=config.train.device)
     return Start(config, dataset, parameters, generator)
+
+
+# What may be other when a run goes on: none of it changes what is trained, but for the engine's last digits.
+MAY_CHANGE = {"data.path", "train.steps", "train.engine", "train.device"} | {
+    f"train.{what}_every" for what in ("checkpoint", "eval", "sample")
+}
+
+
+def check_same(begun: Start, saved: Checkpoint, folder: Path) -> None:
+    """Make sure that a run goes on as it began. Raises MakemoreError, which names the setting that is other."""
+    before, now = _settings(saved.config.model_dump()), _settings(begun.config.model_dump())
+    for key in before.keys() | now.keys():
+        if key not in MAY_CHANGE and before.get(key) != now.get(key):
+            raise MakemoreError(
+                f"{folder}: {key} is {before.get(key)} in this run, and can't become {now.get(key)} when it goes on; "
+                f"train another run with --out"
+            )
+    if begun.dataset.sha256 != saved.data_sha256:
+        raise MakemoreError(
+            f"{begun.dataset.path}: is not the file that {folder} was trained on, or has changed; give that one by "
+            f"--data, or train another run with --out"
+        )
+    if begun.config.train.steps < saved.step:
+        raise MakemoreError(f"{folder}: stands at step {saved.step:,} already; give as many --steps or more")
+    if "generator" not in saved.training:
+        raise MakemoreError(f"{folder}: its checkpoint can be sampled from, but not gone on with; train another run")
+
+
+def _settings(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every setting by its dotted key."""
+    settings: dict[str, Any] = {}
+    for key, value in section.items():
+        settings |= _settings(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return settings
 
 
 def resolve(config: Config) -> Config:

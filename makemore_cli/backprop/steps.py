@@ -298,13 +298,16 @@ def forward(
     return values
 
 
-def backward(values: Values, *, table: Sequence[Step] | None = None) -> dict[str, Tensor]:
+def backward(
+    values: Values, *, table: Sequence[Step] | None = None, above: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Run the backward lines from the loss up. Returns each tensor's gradient by the tensor's name.
 
-    Where a tensor is used twice, what comes back through both uses is added. Changes nothing in `values`.
+    Where a tensor is used twice, what comes back through both uses is added. Changes nothing in `values`. A table that
+    ends before the loss needs the gradient from `above`: {"dlogits": …}.
     """
     table = table or steps("b1" in values)
-    gradients = {"dloss": torch.ones_like(values["loss"])}
+    gradients = dict(above or {"dloss": torch.ones_like(values["loss"])})
     for s in reversed(table):
         for target, line in s.backward.items():
             contribution = run(line, {**values, **gradients})

@@ -1,0 +1,89 @@
+"""What goes wrong in training, tensor by tensor: where numbers cease to be finite, and whether tanh is saturated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from makemore_cli.backprop import fused, steps
+from makemore_cli.dataset import END, Vocabulary
+from makemore_cli.engine import Engine
+from makemore_cli.parameters import Parameters
+
+SATURATED = 0.97  # of tanh, in size: beyond it hardly any gradient comes through
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The first training step after which not every number was finite."""
+
+    index: int  # of the step within its chunk
+    loss: float  # before the step's update, in nats a letter
+    tensor: str  # the first of the chain that holds such numbers, forward or backward
+    text: str  # what is wrong with it
+
+
+def find_failure(
+    engine: Engine, before: Sequence[Tensor], X: Tensor, Y: Tensor, lrs: list[float], vocabulary: Vocabulary
+) -> Failure:
+    """Train a chunk once more, from its beginning and step by step, and look into the step that fails.
+
+    `before` is the engine's state at the beginning of the chunk, X (steps, n, T) and Y (steps, n) its batches.
+    """
+    engine.restore(before)
+    for index in range(len(lrs)):
+        here = slice(index, index + 1)
+        p = engine.parameters.to(device="cpu")
+        loss = float(engine.run(X[here], Y[here], lrs[here])[0])
+        if not (torch.tensor(loss).isfinite() and engine.parameters.flat.isfinite().all()):
+            break
+    x, y = X[index].cpu(), Y[index].cpu()
+    tensor, text = _first_of_the_chain(p, x, y, engine.eps, lrs[index], vocabulary)
+    return Failure(index, loss, tensor, text)
+
+
+def _first_of_the_chain(
+    p: Parameters, x: Tensor, y: Tensor, eps: float, lr: float, vocabulary: Vocabulary
+) -> tuple[str, str]:
+    """The first tensor of the atomic chain that is not finite, given parameters that are, and what is wrong with it.
+
+    From the logits to the loss and back, cross-entropy's one expression takes the place of the atomic steps, which
+    overflow where it does not.
+    """
+    table = _up_to("logits", p)
+    values = steps.forward(p, x, y, eps=eps, table=table)
+    dlogits = fused.cross_entropy(values["logits"], y)[1]
+    gradients = steps.backward(values, table=table, above={"dlogits": dlogits})
+    chain = {s.name: values[s.name] for s in table} | {"dlogits": dlogits}
+    chain |= {f"d{name}": gradient for name, gradient in gradients.items()}
+    for name, tensor in chain.items():
+        wrong = ~tensor.isfinite()
+        if wrong.any():
+            text = f"{name} {tuple(tensor.shape)} is the first tensor with numbers that are not finite"
+            text += f" ({int(wrong.sum()):,} of {wrong.numel():,}"
+            if len(tensor) == len(x) and tensor.dim() > 1:
+                row = int(wrong.flatten(1).any(1).nonzero()[0])
+                context = "".join(vocabulary.decode([token]) or END for token in x[row].tolist())
+                letter = vocabulary.decode([int(y[row])]) or END
+                text += f", first in row {row} of the batch: {letter!r} after {context!r}"
+            return name, text + ")"
+    largest = max(p.views, key=lambda name: float(gradients[name].abs().max()))
+    return largest, (
+        f"{largest} is not finite after the update: its gradient reaches {float(gradients[largest].abs().max()):.3g}, "
+        f"times a learning rate of {lr:g}"
+    )
+
+
+def _up_to(name: str, p: Parameters) -> tuple[steps.Step, ...]:
+    """The atomic chain as far as a tensor."""
+    table = steps.steps(p.sizes.first_bias)
+    return table[: [s.name for s in table].index(name) + 1]
+
+
+def saturated(p: Parameters, X: Tensor, eps: float) -> float:
+    """The share of tanh's outputs for a batch of contexts X (n, T) that are beyond 0.97 in size."""
+    h = steps.forward(p, X, X[:, 0], eps=eps, table=_up_to("h", p))["h"]
+    return float((h.abs() > SATURATED).float().mean())

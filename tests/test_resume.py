@@ -1,0 +1,421 @@
+"""Nothing lost: runs that are killed, stopped, raised to a further goal, or out of disk, and what becomes of them."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from makemore_cli import config as configuration
+from makemore_cli import train as training
+from makemore_cli.cli import main
+from makemore_cli.config import Config
+from makemore_cli.engine import ENGINES
+from makemore_cli.errors import MakemoreError, StoppedError, WriteError
+from makemore_cli.progress import Display
+from makemore_cli.run import BEST, CHECKPOINT, METRICS, SUMMARY, Run, load_checkpoint
+from makemore_cli.train import train
+
+from .conftest import Cli
+
+KILLS = 20
+
+
+def tiny(*settings: str) -> Config:
+    return configuration.load(configuration.find("tiny"), settings)
+
+
+def records(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+
+
+def equal(one: Path, other: Path) -> None:
+    """Both runs have come to the same, to the last bit, with each step in the metrics once and in order."""
+    for name in (CHECKPOINT, BEST, METRICS):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    steps = [record["step"] for record in records(one) if "loss" in record]
+    assert steps == list(range(1, len(steps) + 1))
+    assert [path.name for path in one.iterdir() if path.name.startswith(".")] == []
+
+
+class Killed(BaseException):
+    """Ends a run wherever it is, as SIGKILL would: no handler of errors takes it."""
+
+
+def process(*arguments: object, **options) -> subprocess.Popen[str]:
+    """A real one, whose SIGINT is not ignored, as it would be in a background job."""
+    command = [sys.executable, "-m", "makemore_cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+# --- Killed ---
+
+BUSY = ["train.checkpoint_every=150", "train.eval_every=100", "train.sample_every=250"]
+VARIANTS = [[], ["model.batchnorm.statistics=running", "model.first_bias=false", "train.dtype=float64"]]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("more", VARIANTS, ids=["plain", "running"])
+def test_killed_20_times_between_any_two_of_its_acts(
+    engine: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every write, rename, removal and chunk is a moment to be killed at; each time another process goes on."""
+    config = tiny("train.steps=1000", f"train.engine={engine}", *BUSY, *more)
+    train(config, tmp_path / "whole", Display())
+    monkeypatch.setattr(training, "LONGEST", 40)  # more chunks, more moments
+    monkeypatch.setattr(training, "SAVED", 0.02)  # and unasked checkpoints
+
+    rng, left = random.Random(f"{engine}{more}"), [0]
+
+    def live() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+
+    def mortal(function: Callable) -> Callable:
+        def wrapped(*arguments, **options):
+            live()
+            result = function(*arguments, **options)
+            live()
+            return result
+
+        return wrapped
+
+    for owner, name in [
+        (os, "fsync"),
+        (os, "replace"),
+        (Path, "unlink"),
+        (Path, "replace"),
+        (Run, "append_steps"),
+        (Run, "append_metrics"),
+        (Run, "save_summary"),
+        (training._Loop, "_train"),
+        (training._Loop, "_draw"),
+    ]:
+        monkeypatch.setattr(owner, name, mortal(getattr(owner, name)))
+    kills = 0
+    while True:
+        left[0] = rng.randint(1, 30) if kills < KILLS else 10**9
+        resume = (tmp_path / "run" / "config.yaml").exists()
+        try:
+            train(config, tmp_path / "run", Display(), resume=resume, overwrite=not resume)
+        except Killed:
+            kills += 1
+        else:
+            if kills >= KILLS:
+                break
+            shutil.rmtree(tmp_path / "run")  # it got to its end before it was killed often enough
+            kills = 0
+    monkeypatch.undo()
+    equal(tmp_path / "run", tmp_path / "whole")
+    assert (tmp_path / "run" / SUMMARY).exists()
+
+
+LENGTHS = {"kernel": (40_000, 700), "tensor": (6000, 100), "autograd": (3000, 50)}  # half a second, and a chunk of it
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
+    """SIGKILL at random moments, from its very start on; the same command goes on each time."""
+    steps, every = LENGTHS[engine]
+    settings = [f"train.steps={steps}", f"train.checkpoint_every={every}", f"train.eval_every={3 * every}"]
+    options = ["--config", "tiny", "--engine", engine, *(f"--set={setting}" for setting in settings)]
+
+    def start(folder: Path) -> BaseProcess:
+        """A process of its own; PyTorch is there already."""
+        started = context.Process(target=main, args=(["train", *options, "-q", "--resume", "--out", str(folder)],))
+        started.start()
+        return started
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["makemore_cli.cli", "makemore_cli.train", "makemore_cli.backprop.kernel"])
+    start(tmp_path / "whole").join()
+    rng, kills, reached = random.Random(engine), 0, set()
+    metrics = tmp_path / "run" / METRICS
+    while kills < KILLS:
+        size = metrics.stat().st_size if metrics.exists() else 0
+        victim = start(tmp_path / "run")
+        while victim.is_alive() and rng.random() > 0.001 and (not metrics.exists() or metrics.stat().st_size == size):
+            time.sleep(0.002)  # mostly until there is something to lose
+        time.sleep(rng.uniform(0, 0.1))
+        victim.kill()
+        victim.join()
+        kills += victim.exitcode == -signal.SIGKILL
+        if (tmp_path / "run" / SUMMARY).exists():  # at its end before it was killed often enough
+            shutil.rmtree(tmp_path / "run")
+        elif (tmp_path / "run" / CHECKPOINT).exists():
+            reached.add(load_checkpoint(tmp_path / "run").step)
+    start(tmp_path / "run").join()
+    equal(tmp_path / "run", tmp_path / "whole")
+    assert json.loads((tmp_path / "run" / SUMMARY).read_text())["steps"] == steps
+    assert len(reached) >= 3, "it was killed too late or too early to show anything"
+
+
+# --- Stopped, raised, refused ---
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_the_chunk_and_saves(number: int, code: int, tmp_path: Path) -> None:
+    folder = tmp_path / "a run"
+    with process("train", "--config", "tiny", "--steps", 10**9, "--out", folder) as stopped:
+        while "steps/s" not in stopped.stderr.readline():
+            pass
+        stopped.send_signal(number)
+        out, err = stopped.communicate(timeout=60)
+    assert (stopped.returncode, out) == (code, "")
+    told = err.splitlines()[-1]
+    command = f"makemore train --resume '{folder}'"
+    match = re.fullmatch(rf"makemore: stopped after step ([\d,]+) of 1,000,000,000, and saved; .* {command}", told)
+    assert match, told
+    step = int(match[1].replace(",", ""))
+    assert load_checkpoint(folder).step == step == records(folder)[-1]["step"]
+
+
+def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with process("train", "--config", "tiny", "--steps", 10**9, "--out", folder) as busy:
+        while "steps/s" not in busy.stderr.readline():
+            pass
+        for options in (["--overwrite"], ["--resume"], []):
+            with process("train", "--config", "tiny", "--out", folder, *options) as other:
+                out, err = other.communicate()
+            assert (other.returncode, out, err.count("\n")) == (2, "", 1)
+            assert err.startswith(f"makemore: {folder}: another `makemore train` is at work there")
+        busy.kill()  # the lock dies with it
+    with process("train", "--config", "tiny", "--out", folder, "--overwrite", "-q") as other:
+        assert other.wait() == 0
+
+
+def test_nohup_is_heeded(tmp_path: Path) -> None:
+    """A signal that the parent has told to ignore stays ignored."""
+    options = [sys.executable, "-m", "makemore_cli", "train", "--config", "tiny", "--steps", "100000", "--out"]
+    with subprocess.Popen(
+        [*options, str(tmp_path / "run")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    ) as going:
+        while "steps/s" not in going.stderr.readline():
+            pass
+        going.send_signal(signal.SIGHUP)
+        assert "stopped" not in going.stderr.read()
+        assert going.wait() == 0
+
+
+def test_a_further_goal_is_reached_as_if_it_had_been_the_goal_from_the_first(cli: Cli, tmp_path: Path) -> None:
+    for steps in (300, 301, 700):
+        result = cli("train", "--config", "tiny", "--steps", steps, "--resume", "--out", tmp_path / "run")
+        assert result.code == 0, result.err
+    assert "going on after step 301" in result.err
+    assert re.search(r"^steps +700, the last 399 in 0 s", result.out, re.MULTILINE)
+    assert cli("train", "--config", "tiny", "--steps", 700, "--out", tmp_path / "whole").code == 0
+    for name in (CHECKPOINT, METRICS):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    # Once it is reached there is nothing to do, and nothing changes.
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
+    again = cli("train", "--resume", tmp_path / "run")
+    assert (again.code, again.out) == (0, result.out)
+    assert "all of its 700 steps are trained; more with --steps N" in again.err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_run_goes_on_by_another_engine_and_with_moved_data(cli: Cli, tmp_path: Path, names_file: Path) -> None:
+    run = ["train", "--resume", tmp_path / "run"]
+    first = ["train", "--config", "tiny", "--data", names_file, "--steps", 50, "--out", tmp_path / "run"]
+    assert cli(*first, "--engine", "tensor").code == 0
+    names_file.rename(tmp_path / "moved.txt")
+    gone = cli(*run, "--steps", 60)
+    assert gone.code == 2
+    assert "names.txt: no such file" in gone.err
+    moved = cli(*run, "--steps", 60, "--engine", "autograd", "--data", tmp_path / "moved.txt")
+    assert moved.code == 0, moved.err
+    assert [record["step"] for record in records(tmp_path / "run")] == [*range(1, 61), 60]
+
+
+def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
+    """With a learning rate that ruins it in the end; also when the run was interrupted after its best."""
+    config = tiny(
+        "train.steps=600", "train.eval_every=100", "optim.schedule.milestones=[300]", "optim.schedule.gamma=50"
+    )
+    train(config, tmp_path / "run", Display())
+    evaluated = {record["step"]: record["eval"]["val"] for record in records(tmp_path / "run") if "eval" in record}
+    best = load_checkpoint(tmp_path / "run" / BEST)
+    assert list(evaluated) == [100, 200, 300, 400, 500, 600]
+    assert best.step == min(evaluated, key=evaluated.__getitem__) == 300
+    assert best.loss == evaluated[300]
+    assert load_checkpoint(tmp_path / "run").step == 600
+
+    class Stop(Display):
+        told = False
+
+        def update(self, status) -> None:
+            if status.step > 400 and not self.told:
+                self.told = True
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(StoppedError, match="stopped after step"):
+        train(config, tmp_path / "stopped", Stop())
+    assert 400 < load_checkpoint(tmp_path / "stopped").step <= 600
+    train(config, tmp_path / "stopped", Display(), resume=True)
+    equal(tmp_path / "stopped", tmp_path / "run")
+
+
+def test_a_damaged_best_is_told_and_replaced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = tiny("train.steps=100")
+    train(config, tmp_path / "run", Display())
+    (tmp_path / "run" / BEST).write_bytes(b"damaged")
+    train(configuration.override(config, train__steps=200), tmp_path / "run", Display(), resume=True)
+    assert "best.safetensors: not a whole safetensors checkpoint" in capfd.readouterr().err
+    assert load_checkpoint(tmp_path / "run" / BEST).step == 200
+
+
+# --- No room, no folder ---
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A real one, of two megabytes, where this may be mounted; the checkpoint is whole, and the run goes on later."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("may not mount a disk")
+    try:
+        options = ["--config", "tiny", "--set", "train.checkpoint_every=5000", "--out", disk / "run"]
+        with process("train", *options, "--steps", 10**6, "-q") as full:
+            out, err = full.communicate(timeout=120)
+        assert (full.returncode, out, err.count("\n")) == (2, "", 1)
+        match = re.fullmatch(
+            rf"makemore: {disk}/run/\S+: can't write: No space left on device; "
+            rf"go on after step ([\d,]+) with: makemore train --resume {disk}/run\n",
+            err,
+        )
+        assert match, err
+        step = int(match[1].replace(",", ""))
+        assert load_checkpoint(disk / "run").step == step > 0
+        subprocess.run(["mount", "-o", "remount,size=64m", disk], check=True)
+        with process("train", "--resume", disk / "run", "--steps", step + 10_000, "-q") as later:
+            assert later.wait() == 0
+        shutil.copytree(disk / "run", tmp_path / "run")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    with process("train", *options[:-1], tmp_path / "whole", "--steps", step + 10_000, "-q") as whole:
+        assert whole.wait() == 0
+    equal(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_disk_that_became_read_only(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], capture_output=True, check=False)
+    if mount.returncode:
+        pytest.skip("may not mount a disk")
+    try:
+        first = ["train", "--config", "tiny", "--steps", 100, "-q", "--out", disk / "run"]
+        with process(*first) as run:
+            assert run.wait() == 0
+        before = (disk / "run" / CHECKPOINT).read_bytes()
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        for command in (["--resume", disk / "run", "--steps", 200], ["--config", "tiny", "--out", disk / "other"]):
+            with process("train", *command, "-q") as refused:
+                out, err = refused.communicate()
+            assert (refused.returncode, out, err.count("\n")) == (2, "", 1)
+            assert "Read-only file system" in err
+        assert (disk / "run" / CHECKPOINT).read_bytes() == before
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_files_may_not_grow(tmp_path: Path) -> None:
+    """A limit on the size of files, which needs no disk of one's own."""
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    command = [sys.executable, "-m", "makemore_cli", "train", "--config", "tiny", "--steps", "100000", "-q", "--out"]
+    result = subprocess.run(
+        [*command, str(tmp_path / "run"), "--set", "train.checkpoint_every=2000"],
+        capture_output=True,
+        text=True,
+        preexec_fn=limited,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert "metrics.jsonl: can't write: File too large; go on after step" in result.stderr
+    assert load_checkpoint(tmp_path / "run").step >= 2000
+
+
+def test_a_folder_that_vanishes(tmp_path: Path) -> None:
+    class Remove(Display):
+        def update(self, status) -> None:
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+    with pytest.raises(WriteError, match=r"metrics.jsonl: is gone; .*; there is no checkpoint yet$"):
+        train(tiny(), tmp_path / "run", Remove())
+
+
+# --- Numbers that cease to be finite, and networks that do not learn ---
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_first_tensor_that_went_wrong_is_named(engine: str, tmp_path: Path) -> None:
+    """The last good checkpoint is left as it was, and the metrics end before the step that failed."""
+    settings = ["optim.schedule.milestones=[40]", "optim.schedule.gamma=1e30", "train.checkpoint_every=30"]
+    with pytest.raises(MakemoreError) as error:
+        train(tiny(f"train.engine={engine}", *settings), tmp_path / "run", Display())
+    assert re.fullmatch(
+        r"step 42: the loss is nan: hprebn \(32, 32\) is the first tensor with numbers that are not finite "
+        r"\(1,024 of 1,024, first in row 0 of the batch: '\S' after '...'\); try a smaller learning rate "
+        r"\(it is 2e\+29\); the last good checkpoint is that of step 30",
+        str(error.value),
+    ), error.value
+    assert load_checkpoint(tmp_path / "run").step == 30
+    assert [record["step"] for record in records(tmp_path / "run") if "loss" in record] == list(range(1, 42))
+
+
+def test_a_large_learning_rate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """At 10,000 nothing overflows, since batchnorm holds everything together, but tanh is saturated for good."""
+    train(tiny("optim.lr=1e4", "train.steps=10_500"), tmp_path / "run", Display())
+    warning = "warning: step 1,000: 100% of tanh's outputs are saturated, so hardly any gradient comes through; "
+    assert capfd.readouterr().err == warning + "try a smaller learning rate (it is 10000)\n"
+
+
+@pytest.mark.parametrize(
+    ("lr", "advice"), [("0", "another learning rate (it is 0)"), ("1e-9", "another learning rate")]
+)
+def test_a_network_that_does_not_learn(lr: str, advice: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train(tiny(f"optim.lr={lr}", "train.steps=10_500"), tmp_path / "run", Display())
+    told = capfd.readouterr().err
+    assert re.match(
+        r"warning: step 1,000: the loss is 3\.\d+, and it began at 3\.\d+: the network does not learn; ", told
+    )
+    assert advice in told
+    assert told.count("\n") == 1
+
+
+def test_a_network_that_learns_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("tiny", "quickstart"):
+        config = configuration.load(configuration.find(name), ["train.steps=1500"])
+        train(config, tmp_path / name, Display())
+    assert capfd.readouterr().err == ""
