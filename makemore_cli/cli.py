@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ def root(
 @app.command(epilog="Example: makemore train --config tiny --set optim.lr=0.05 --seed 7 --out runs/slow")
 def train(
     run: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="With --resume: the run folder.", show_default=False)
+        Path | None, typer.Argument(metavar="RUN", help="With --resume: the run folder.", show_default=False)
     ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
@@ -114,8 +115,8 @@ def train(
         bool,
         typer.Option(
             "--resume",
-            help="Go on where RUN, or the configuration's run folder, was left; --steps may set a further goal. "
-            "Where there is no such folder yet, begin.",
+            help="Go on where RUN was left; without RUN, where the configuration's run folder was left, or begin if "
+            "there is none. --steps sets a further goal.",
         ),
     ] = False,
     as_json: JsonOption = False,
@@ -125,10 +126,12 @@ def train(
     from makemore_cli import config as configuration
     from makemore_cli.run import CONFIG, holds_run
 
-    if run is not None and not (resume and config is None and out is None):
-        raise MakemoreError(
-            f"{run}: a run folder is given with --resume, and without --config and --out; else give --out {run}"
-        )
+    if run is not None and not resume:
+        raise MakemoreError(f"{run}: to go on with it, add --resume; to begin there, give it by --out")
+    if run is not None and out is not None:
+        raise MakemoreError("--out: a run goes on in its own folder; leave it away")
+    if run is not None and config is not None:
+        raise MakemoreError("--config: a run goes on with its own configuration; leave it away")
     if resume and overwrite:
         raise MakemoreError("--overwrite: replaces a run, and --resume goes on with it; give one of them")
     if run is not None and not holds_run(run):
@@ -145,6 +148,9 @@ def train(
         train__seed=seed,
         train__steps=steps,
     )
+    if resume and steps is None and not any(setting.startswith("train.steps") for setting in settings or ()):
+        goal = configuration.load(folder / CONFIG).train.steps  # which may have been set by --steps
+        resolved = configuration.override(resolved, train__steps=max(goal, resolved.train.steps))
     from makemore_cli import progress
     from makemore_cli.train import train as run_training
 
@@ -395,11 +401,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     usage_error: Any = typer.BadParameter.__base__
     try:
         given = list(sys.argv[1:] if arguments is None else arguments)
+        # As most people would write it first; the option takes no value, since it may stand alone.
+        given = [part for argument in given for part in re.split(r"(?<=^--resume)=", argument)]
         code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
         sys.stdout.flush()
     except MakemoreError as error:
         output.remark(f"makemore: {error}")
         return error.exit_code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except usage_error as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "makemore"

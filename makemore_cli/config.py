@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from makemore_cli.errors import MakemoreError
 from makemore_cli.files import read
@@ -78,6 +78,15 @@ class OptimConfig(Section):
     name: Literal["sgd"] = "sgd"
     lr: float = Field(0.1, ge=0, le=1e30, description="learning rate at the start")
     schedule: ScheduleConfig | None = ScheduleConfig()
+
+    @model_validator(mode="after")
+    def _bounded(self) -> OptimConfig:
+        """Refuse a learning rate that grows out of this world."""
+        if self.schedule is not None and self.lr > 0:
+            powers = len(self.schedule.milestones) * math.log10(self.schedule.gamma)
+            if math.log10(self.lr) + powers > 30:
+                raise ValueError("the learning rate would grow beyond 1e30; give a smaller gamma or fewer milestones")
+        return self
 
 
 class TrainConfig(Section):
@@ -159,6 +168,8 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
         raise MakemoreError(f"{where}: not valid YAML: {error.problem}") from None
     except RecursionError:
         raise MakemoreError(f"{source}: not valid YAML: nested too deeply") from None
+    except (LookupError, AttributeError, TypeError, ArithmeticError):  # what PyYAML makes of `!!int ""` and the like
+        raise MakemoreError(f"{source}: not valid YAML: a tag does not fit its value") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise MakemoreError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -199,9 +210,10 @@ def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
-            raise MakemoreError(f"--set {setting}: write key=value, for example --set optim.lr=0.05")
-        _assign(raw, key.strip(), parse_yaml(value, f"--set {setting}"), f"--set {setting}")
-        validate(raw, f"--set {setting}")
+            raise MakemoreError(f"--set {_cut(setting)}: write key=value, for example --set optim.lr=0.05")
+        source = f"--set {_cut(setting)}"
+        _assign(raw, key.strip(), parse_yaml(value, source), source)
+        validate(raw, source)
     return override(validate(raw, str(path)), **overrides)
 
 
@@ -251,13 +263,15 @@ def _describe(mistake: Any) -> str:
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
+    if mistake["type"] == "value_error" and isinstance(mistake["input"], dict):
+        return f"{key}: {mistake['ctx']['error']}"
     given = mistake["input"]
     message = re.sub(r"^(Input|Value error,) ?", "", mistake["msg"])
     if mistake["type"] == "string_pattern_mismatch":
         message = "should be auto, cpu, cuda or cuda:N"
     if mistake["type"] == "model_type":
         message = "should be a section"
-    return f"{key}: {message}, but is {_kind(given)}"
+    return f"{key}: {message}, but is {_cut(repr(given)) if isinstance(given, list) else _kind(given)}"
 
 
 def _keys(path: list[str]) -> list[str]:
@@ -280,8 +294,11 @@ def _kind(value: Any) -> str:
         return "a list"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}…"
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def dump(config: Config) -> str:

@@ -72,6 +72,10 @@ class Engine(ABC):
         for tensor, copy in zip(self._changing(), state, strict=True):
             tensor.copy_(copy)
 
+    def is_finite(self) -> bool:
+        """Whether all that training changes is still made of finite numbers."""
+        return all(bool(tensor.isfinite().all()) for tensor in self._changing())
+
     def _changing(self) -> list[Tensor]:
         running = [] if self.running is None else [self.running.mean, self.running.var]
         return [self.parameters.flat, *running]

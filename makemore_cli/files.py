@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -57,20 +58,42 @@ def write_atomically(path: Path, content: bytes) -> None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
     except OSError as error:
         raise WriteError(f"{path}: can't write: {error.strerror}") from None
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new name reach the disk, where the system can."""
+    """Have a new name reach the disk, where the system can. The file is whole in any case."""
     if sys.platform != "win32":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            with suppress(OSError):  # not every file system can
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
                 os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def open_log(path: Path) -> IO[bytes]:
+    """Open a file to add to, made where there is none, unbuffered: what could not be written is not tried again later.
+
+    Raises OSError for a link and for what is no file: nobody may lead us to write elsewhere, or let us wait for ever.
+    """
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(os.open(path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115, PTH123 (closed by who asked for it)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "Not a file", str(path))
+    return file
+
+
+def is_open_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file still has that name: neither it nor its folder was moved or removed."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def lock(file: IO[bytes]) -> bool:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ def print_rich(show: Callable[[Console], None]) -> None:
 
 
 def remark(text: str) -> None:
-    """Print what is no result."""
-    print(text, file=sys.stderr)
+    """Print what is no result. Where nobody can read it any more, that is no reason to fail."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from makemore_cli import output
 
 EVERY = 5.0  # seconds between two plain lines
 
@@ -49,7 +52,7 @@ class Display:
 
     def warn(self, text: str) -> None:
         """Show a line that stays, whether or not progress is to be shown."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        output.remark(f"warning: {text}")
 
 
 class Plain(Display):
@@ -70,7 +73,7 @@ class Plain(Display):
 
     def say(self, text: str) -> None:
         """Print a line."""
-        print(text, file=sys.stderr, flush=True)
+        output.remark(text)
 
 
 class Bar(Display):
@@ -90,33 +93,32 @@ class Bar(Display):
             "", total=None, steps=0, loss=float("nan"), lr=float("nan"), rate=0.0, left="?"
         )
 
-    def __enter__(self) -> Bar:
-        """Draw the bar."""
-        self.progress.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the bar as it last was, and give the terminal back."""
-        self.progress.stop()
+        with suppress(OSError):
+            self.progress.stop()
 
     def update(self, status: Status) -> None:
         """Move the bar."""
-        self.progress.update(
-            self.task,
-            completed=status.step,
-            total=status.steps,
-            steps=status.steps,
-            loss=status.loss,
-            lr=status.lr,
-            rate=status.rate,
-            left=duration(status.seconds_left),
-        )
+        with suppress(OSError):  # the terminal is closed
+            self.progress.start()  # if it has not
+            self.progress.update(
+                self.task,
+                completed=status.step,
+                total=status.steps,
+                steps=status.steps,
+                loss=status.loss,
+                lr=status.lr,
+                rate=status.rate,
+                left=duration(status.seconds_left),
+            )
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        self.progress.console.print(text, markup=False, highlight=False)
+        with suppress(OSError):
+            self.progress.console.print(text, markup=False, highlight=False)
 
     def warn(self, text: str) -> None:
         """Print a warning above the bar."""

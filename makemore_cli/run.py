@@ -27,12 +27,13 @@ from makemore_cli import config as configuration
 from makemore_cli.config import Config
 from makemore_cli.dataset import LARGEST_VOCABULARY, Vocabulary, fault
 from makemore_cli.errors import MakemoreError, WriteError
-from makemore_cli.files import check_plain, lock, partial, write_atomically
+from makemore_cli.files import check_plain, is_open_at, lock, open_log, partial, write_atomically
 from makemore_cli.model import Model, Sizes
 
 CONFIG, METRICS, SUMMARY = "config.yaml", "metrics.jsonl", "summary.json"
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"  # the last one, and the one of least validation loss
 FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY)
+OURS = {METRICS, CHECKPOINT, BEST, SUMMARY, *(partial(Path(name)).name for name in FILES)}  # and nobody else's
 FORMAT = "makemore/1"
 
 
@@ -64,17 +65,17 @@ class Run:
         """
         run = cls(folder)
         try:
-            if folder.exists() and not folder.is_dir():
-                raise MakemoreError(f"{folder}: is a file; give the run another folder with --out")
+            if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+                raise MakemoreError(f"{folder}: is no folder; give the run another one with --out")
             run._lock()
             found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-            if found and not found & {*FILES, *(partial(Path(name)).name for name in FILES)}:
+            if found and not found & OURS:
                 raise MakemoreError(f"{folder}: holds other things than a run; give another folder with --out")
             if found & set(FILES) and not overwrite and not run._is_blank(found):
                 kind = "a run" if SUMMARY in found else "an unfinished run"
+                go_on = "go on with it by --resume, " if CONFIG in found else ""
                 raise MakemoreError(
-                    f"{folder}: holds {kind} already; go on with it by --resume, give another folder with --out, or "
-                    f"--overwrite it"
+                    f"{folder}: holds {kind} already; {go_on}give another folder with --out, or --overwrite it"
                 )
             folder.mkdir(parents=True, exist_ok=True)
             run._lock(create=True)
@@ -98,8 +99,13 @@ class Run:
                     f"{folder}: holds no run to go on with; give a run folder that `makemore train` left"
                 )
             run._lock()
-        except OSError as error:
-            raise MakemoreError(f"{folder}: can't be opened: {error.strerror}") from None
+            if run.has(SUMMARY) and not run.has(CHECKPOINT):
+                raise MakemoreError(f"{folder}: has lost its {CHECKPOINT}; restore it, or train anew with --overwrite")
+        except BaseException as error:
+            run.close()
+            if isinstance(error, OSError):
+                raise MakemoreError(f"{folder}: can't be opened: {error.strerror}") from None
+            raise
         return run
 
     def __enter__(self) -> Run:
@@ -119,9 +125,8 @@ class Run:
     def _lock(self, *, create: bool = False) -> None:
         """Open the metrics, where there are some, and lock them: as long as they are open, the folder is ours."""
         path = self.folder / METRICS
-        if self._metrics is None and (create or path.is_file()):
-            # Unbuffered: what could not be written must not be tried again when the file is closed.
-            self._metrics = path.open("ab", buffering=0)
+        if self._metrics is None and (create or path.exists() or path.is_symlink()):
+            self._metrics = open_log(path)
             if not lock(self._metrics):
                 self.close()
                 raise MakemoreError(
@@ -135,8 +140,8 @@ class Run:
     def begin(self, config: Config) -> None:
         """Start anew: remove what an earlier run has left, and write the resolved configuration."""
         try:
-            self._lock(create=True)
-            for name in (CHECKPOINT, BEST, SUMMARY):  # all of them, lest old and new ones be taken for one run
+            # All of them, lest old and new ones be taken for one run; the configuration first, lest it be gone on with.
+            for name in (CONFIG, SUMMARY, CHECKPOINT, BEST):
                 (self.folder / name).unlink(missing_ok=True)
             self._clean()
             self._log.truncate(0)
@@ -161,7 +166,6 @@ class Run:
         """Take up after a step: remove what was written since, and write the resolved configuration."""
         end = self.end_of_step(step)
         try:
-            self._lock(create=True)
             self._clean()
             (self.folder / SUMMARY).unlink(missing_ok=True)  # it is of a run that was to end earlier
             self._log.truncate(end)
@@ -181,7 +185,7 @@ class Run:
 
     def save_config(self, config: Config) -> None:
         """Write the resolved configuration."""
-        write_atomically(self.folder / CONFIG, configuration.dump(config).encode())
+        self._write(CONFIG, configuration.dump(config).encode())
 
     def append_steps(self, first: int, losses: Sequence[float], learning_rates: Sequence[float]) -> None:
         """Add a record for each step from `first` on. All numbers must be finite."""
@@ -197,18 +201,29 @@ class Run:
     def _append(self, lines: str) -> None:
         path, rest = self.folder / METRICS, memoryview(lines.encode())
         try:
+            self._check_place()
             while rest:
                 rest = rest[self._log.write(rest) :]
-            gone = os.fstat(self._log.fileno()).st_nlink == 0
         except OSError as error:
             raise WriteError(f"{path}: can't write: {error.strerror}") from None
-        if gone:
-            raise WriteError(f"{path}: is gone; somebody has removed it or its folder")
+
+    def _check_place(self) -> None:
+        """Make sure that the folder is still the one that was taken. Raises WriteError, and OSError."""
+        if not is_open_at(self._log, self.folder / METRICS):
+            raise WriteError(f"{self.folder / METRICS}: is gone; somebody has moved or removed it or its folder")
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self.folder / name
+        try:
+            self._check_place()
+        except OSError as error:
+            raise WriteError(f"{path}: can't write: {error.strerror}") from None
+        write_atomically(path, content)
 
     def save_summary(self, summary: Mapping[str, Any]) -> None:
         """Write what the run came to."""
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-        write_atomically(self.folder / SUMMARY, text.encode(errors="backslashreplace"))
+        self._write(SUMMARY, text.encode(errors="backslashreplace"))
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write the last checkpoint; the one before stays until this one is whole."""
@@ -216,11 +231,11 @@ class Run:
             os.fsync(self._log.fileno())  # the metrics are to reach at least as far
         except OSError as error:
             raise WriteError(f"{self.folder / METRICS}: can't write: {error.strerror}") from None
-        write_atomically(self.folder / CHECKPOINT, to_bytes(checkpoint))
+        self._write(CHECKPOINT, to_bytes(checkpoint))
 
     def save_best(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint of least validation loss."""
-        write_atomically(self.folder / BEST, to_bytes(checkpoint))
+        self._write(BEST, to_bytes(checkpoint))
 
     def has(self, name: str) -> bool:
         """Whether one of its files is there."""

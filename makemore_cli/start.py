@@ -18,6 +18,7 @@ from makemore_cli.config import Config
 from makemore_cli.dataset import Dataset, Vocabulary
 from makemore_cli.engine import WIDEST
 from makemore_cli.errors import MakemoreError
+from makemore_cli.model import Sizes
 from makemore_cli.parameters import Parameters, initialise
 from makemore_cli.run import Checkpoint, sizes_of
 
@@ -43,9 +44,29 @@ def start(config: Config, vocabulary: Vocabulary | None = None) -> Start:
     """Load the data and draw the parameters. Raises MakemoreError for what the user can mend."""
     config = resolve(config)
     dataset = data.load(config.data, config.model.context_length, vocabulary)
-    parameters, generator = initialise(sizes_of(config, len(dataset.vocabulary)), config.train.seed)
+    sizes = sizes_of(config, len(dataset.vocabulary))
+    check_room(sizes, config)
+    parameters, generator = initialise(sizes, config.train.seed)
     parameters = parameters.to(dtype=getattr(torch, config.train.dtype), device=config.train.device)
     return Start(config, dataset, parameters, generator)
+
+
+def check_room(sizes: Sizes, config: Config) -> None:
+    """Refuse a network that this machine's memory can't hold. Raises MakemoreError.
+
+    A system that promises more memory than it has would end the process without a word, when it takes it.
+    """
+    rows = config.train.batch_size * (2 * sizes.context * sizes.embedding + 4 * sizes.hidden + 2 * sizes.vocabulary)
+    needed = (3 * sizes.parameters + rows) * np.dtype(config.train.dtype).itemsize
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # a system that doesn't say
+        return
+    if needed > memory:
+        raise MakemoreError(
+            f"this network takes about {needed / 1e9:,.0f} GB of memory, and the machine has {memory / 1e9:,.0f}; try "
+            f"a smaller batch_size, hidden_size, embedding_size or context_length"
+        )
 
 
 # What may be other when a run goes on: none of it changes what is trained, but for the engine's last digits.
@@ -54,24 +75,28 @@ MAY_CHANGE = {"data.path", "train.steps", "train.engine", "train.device"} | {
 }
 
 
-def check_same(begun: Start, saved: Checkpoint, folder: Path) -> None:
+def check_settings(config: Config, saved: Checkpoint, folder: Path) -> None:
     """Make sure that a run goes on as it began. Raises MakemoreError, which names the setting that is other."""
-    before, now = _settings(saved.config.model_dump()), _settings(begun.config.model_dump())
+    before, now = _settings(saved.config.model_dump()), _settings(config.model_dump())
     for key in before.keys() | now.keys():
         if key not in MAY_CHANGE and before.get(key) != now.get(key):
             raise MakemoreError(
                 f"{folder}: {key} is {before.get(key)} in this run, and can't become {now.get(key)} when it goes on; "
                 f"train another run with --out"
             )
-    if begun.dataset.sha256 != saved.data_sha256:
+    if config.train.steps < saved.step:
+        raise MakemoreError(f"{folder}: stands at step {saved.step:,} already; give as many --steps or more")
+    if "generator" not in saved.training:
+        raise MakemoreError(f"{folder}: its checkpoint can be sampled from, but not gone on with; train another run")
+
+
+def check_data(begun: Start, saved: Checkpoint, folder: Path) -> None:
+    """Make sure that a run goes on with the data that it began with. Raises MakemoreError."""
+    if begun.dataset.sha256 != saved.data_sha256 or begun.dataset.vocabulary != saved.vocabulary:
         raise MakemoreError(
             f"{begun.dataset.path}: is not the file that {folder} was trained on, or has changed; give that one by "
             f"--data, or train another run with --out"
         )
-    if begun.config.train.steps < saved.step:
-        raise MakemoreError(f"{folder}: stands at step {saved.step:,} already; give as many --steps or more")
-    if "generator" not in saved.training:
-        raise MakemoreError(f"{folder}: its checkpoint can be sampled from, but not gone on with; train another run")
 
 
 def _settings(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from makemore_cli import evaluate
-from makemore_cli.config import Config
+from makemore_cli.config import LARGEST, Config
 from makemore_cli.dataset import SPLITS
 from makemore_cli.engine import ENGINES, Engine, RunningStatistics, threads
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
+from makemore_cli.files import read
 from makemore_cli.gradcheck.check import crosscheck
 from makemore_cli.model import Model
 from makemore_cli.optim import learning_rates
@@ -27,7 +28,7 @@ from makemore_cli.progress import Display, Status, duration
 from makemore_cli.run import BEST, CHECKPOINT, SUMMARY, Checkpoint, Run, load_checkpoint
 from makemore_cli.sample import default_seed, sample
 from makemore_cli.signals import Held
-from makemore_cli.start import Start, check_same, start
+from makemore_cli.start import Start, check_data, check_settings, resolve, start
 from makemore_cli.trouble import find_failure, saturated
 
 SECONDS = 0.1  # what a chunk is to take: long enough to cost nothing, short enough for a lively display
@@ -35,6 +36,7 @@ LONGEST = 2000  # steps in a chunk
 SMOOTH = 1000  # steps that the smoothed loss is the mean of
 SAMPLES = 10  # names in the summary
 SAVED = 60.0  # seconds after which a run is saved, whatever is due
+SOON = 5.0  # seconds after which it is saved for the first time
 LOOK = 1000  # steps after which, and ten times as many and so on, a network is looked at for signs of death
 
 
@@ -56,7 +58,7 @@ class Summary:
     def lines(self) -> list[str]:
         """The summary to read."""
         rows = [(f"{split} loss", f"{loss:.4f}") for split, loss in self.loss.items()]
-        last = f", the last {self.steps - self.resumed_at:,}" if self.resumed_at else ""
+        last = f", the last {self.steps - self.resumed_at:,}" if 0 < self.resumed_at < self.steps else ""
         rows += [
             ("steps", f"{self.steps:,}{last} in {duration(self.seconds)} ({self.steps_per_second:,.0f} a second)"),
             ("parameters", f"{self.parameters:,}"),
@@ -82,16 +84,23 @@ def train(
     Raises MakemoreError for what the user can mend, CheckFailedError where `crosscheck_every` finds a wrong gradient,
     StoppedError where a signal ended it.
     """
-    begun = start(config)
-    with Run.reopen(folder) if resume else Run.create(folder, overwrite=overwrite) as run:
-        saved = load_checkpoint(folder) if resume and run.has(CHECKPOINT) else None
-        if saved is not None:
-            check_same(begun, saved, folder)
-            run.end_of_step(saved.step)
-            finished = _finished(run, begun.config)
-            if finished is not None:
-                display.say(f"all of its {finished.steps:,} steps are trained; more with --steps N")
-                return finished
+    if not resume:
+        begun = start(config)
+        with Run.create(folder, overwrite=overwrite) as run:
+            return _train(begun, None, run, display, crosscheck_every)
+    with Run.reopen(folder) as run:
+        if not run.has(CHECKPOINT):
+            display.say(f"{folder}: there is no checkpoint yet; beginning again")
+            return _train(start(config), None, run, display, crosscheck_every)
+        saved = load_checkpoint(folder)
+        check_settings(resolve(config), saved, folder)
+        begun = start(config)
+        check_data(begun, saved, folder)
+        run.end_of_step(saved.step)
+        finished = _finished(run, begun.config)
+        if finished is not None:
+            display.say(f"all of its {finished.steps:,} steps are trained; more with --steps N")
+            return finished
         return _train(begun, saved, run, display, crosscheck_every)
 
 
@@ -115,24 +124,31 @@ def _train(begun: Start, saved: Checkpoint | None, run: Run, display: Display, c
             run.begin(config)
         else:
             run.go_on(config, saved.step)
-            display.say(f"going on after step {saved.step:,}")
+            before, now = saved.config.train.steps, config.train.steps
+            goal = f"; its goal was {before:,}, and is now {now:,}" if before != now else ""
+            display.say(f"going on after step {saved.step:,}{goal}")
         loop = _Loop(begun, engine, run, display, crosscheck_every, 0 if saved is None else saved.step)
         try:
-            loop.run_to_end()
-            if crosscheck_every:
-                display.say(f"{loop.crosschecks:,} crosschecks, all agree")
-            return loop.finish()
+            with Held() as signals:
+                loop.run_to_end(signals)
+                summary = loop.finish()
+            if signals.caught:
+                raise StoppedError(f"stopped after the last of its steps; {run.folder} holds all of it", signals.caught)
         except WriteError as error:
             raise WriteError(f"{error}; {loop.advice()}") from None
+    if crosscheck_every:
+        display.say(f"{loop.crosschecks:,} crosschecks, all agree")
+    return summary
 
 
 def _finished(run: Run, config: Config) -> Summary | None:
     """What a run came to, if it has nothing left to do."""
     try:
-        summary = Summary(**json.loads((run.folder / SUMMARY).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        summary = Summary(**json.loads(read(run.folder / SUMMARY, LARGEST)))
+        summary.lines()  # what is not of its type can't be shown
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, MakemoreError):
         return None
-    return summary if summary.steps == config.train.steps else None
+    return replace(summary, run=str(run.folder)) if summary.steps == config.train.steps else None
 
 
 def _running(config: Config, like: torch.Tensor) -> RunningStatistics | None:
@@ -191,7 +207,7 @@ class _Loop:
         self.crosscheck_every = crosscheck_every
         self.step = self.begun_at = step
         self.saved_at: int | None = step or None  # the step of the last checkpoint
-        self.saved_time = time.monotonic()
+        self.saved_time = time.monotonic() - SAVED + SOON
         self.best = _best_loss(run, display) if step else None
         self.generator = begun.generator.get_state()  # before batches were drawn that are not trained yet
         self.seconds = 0.0
@@ -201,15 +217,17 @@ class _Loop:
         self.recent: NDArray[np.float64] = np.empty(0)
         self.warned = False
 
-    def run_to_end(self) -> None:
+    def run_to_end(self, signals: Held) -> None:
         """Train all steps: each chunk in a second thread, while this one logs the one before and draws the next.
 
         Raises StoppedError where a signal ends it; then all that was trained is saved.
         """
-        with Held() as signals, ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(1) as thread:
             # What was due when the checkpoint was saved may not have been done, and was taken out of the metrics.
             self._do(self._due())
             chunk, unlogged = self._draw(), None
+            if not chunk:  # the goal is where the checkpoint stands, which may have had another
+                self._save(self.model())
             while chunk:
                 self._crosscheck(chunk)
                 training = thread.submit(self._train, chunk)
@@ -251,9 +269,10 @@ class _Loop:
 
     def advice(self) -> str:
         """How to go on after the training has ended early."""
-        if not self.run.has(CHECKPOINT):
+        if self.saved_at is None:
             return "there is no checkpoint yet"
-        return f"go on after step {self.saved_at:,} with: makemore train --resume {shlex.quote(str(self.run.folder))}"
+        after = "" if self.saved_at == self.step else f"after step {self.saved_at:,} "
+        return f"go on {after}with: makemore train --resume {shlex.quote(str(self.run.folder))}"
 
     def _draw(self) -> _Chunk | None:
         """The steps to come, about SECONDS long, ending where something is due. How many they are changes no result."""
@@ -280,7 +299,7 @@ class _Loop:
         before, started = self.engine.state(), time.perf_counter()
         losses = self.engine.run(chunk.X, chunk.Y, chunk.lrs).double().cpu().numpy()
         seconds = time.perf_counter() - started
-        finite = bool(np.isfinite(losses).all() and self.engine.parameters.flat.isfinite().all())
+        finite = bool(np.isfinite(losses).all()) and self.engine.is_finite()
         return _Trained(chunk, before, losses, finite, seconds)
 
     def _pace(self, trained: _Trained) -> None:
@@ -306,35 +325,43 @@ class _Loop:
         chunk = trained.chunk
         failure = find_failure(self.engine, trained.before, chunk.X, chunk.Y, chunk.lrs, self.dataset.vocabulary)
         self.run.append_steps(chunk.first, trained.losses[: failure.index].tolist(), chunk.lrs[: failure.index])
+        return self._too_far(
+            f"step {chunk.first + failure.index:,}: the loss is {failure.loss:.4g}: {failure.text}",
+            chunk.lrs[failure.index],
+        )
+
+    def _too_far(self, what: str, lr: float) -> MakemoreError:
+        """What to say of numbers that are no longer finite."""
         last = "there is no checkpoint yet"
-        if self.run.has(CHECKPOINT):
+        if self.saved_at is not None:
             last = f"the last good checkpoint is that of step {self.saved_at:,}"
         return MakemoreError(
-            f"step {chunk.first + failure.index:,}: the loss is {failure.loss:.4g}: {failure.text}; try a smaller "
-            f"learning rate (it is {chunk.lrs[failure.index]:g}); {last}"
+            f"{what}; try a smaller learning rate (it is {lr:g}) with --overwrite or another --out; {last}"
         )
 
     def _due(self) -> set[str]:
-        """What is to be done at this step; the end has its own."""
+        """What is to be done at this step; the end has an evaluation of its own."""
         train = self.config.train
         every = {"eval": train.eval_every, "sample": train.sample_every, "checkpoint": train.checkpoint_every}
+        every["crosscheck"] = self.crosscheck_every
         due = {
             what for what, steps in every.items() if steps and 0 < self.step < train.steps and self.step % steps == 0
         }
         # A checkpoint that was asked for is evaluated too: the best of them is kept.
         due |= {"eval"} if "checkpoint" in due else set()
-        return due | ({"look"} if self.step > 0 and self.step == _next_look(self.step - 1) else set())
+        if self.step in (_next_look(self.step - 1), train.steps) and self.step >= LOOK:
+            due.add("look")
+        return due
 
     def _do(self, due: set[str], chunk: _Chunk | None = None) -> None:
         """Do what is due after a chunk, or again what was due before the first one, which is saved already."""
         if "look" in due and chunk:
             self._look(chunk)
-        if not due - {"look"}:
+        if not due - {"look", "crosscheck"}:
             return
         model = self.model()
         if "checkpoint" in due and chunk:
-            self.run.save_checkpoint(self._checkpoint(model))
-            self.saved_at, self.saved_time = self.step, time.monotonic()
+            self._save(model)
         if "eval" in due:
             loss = {name: evaluate.loss(model, self.dataset.splits[name]) for name in ("train", "val")}
             self.run.append_metrics({"step": self.step, "eval": loss})
@@ -376,14 +403,19 @@ class _Loop:
         else:
             model = Model(p.sizes, p.arrays(), running.mean.cpu().numpy(), running.var.cpu().numpy(), eps)
         if not (np.isfinite(model.bnmean).all() and np.isfinite(model.bnvar).all()):
-            raise MakemoreError(
-                f"step {self.step:,}: batchnorm's statistics are not finite; try a smaller learning rate"
+            raise self._too_far(
+                f"step {self.step:,}: the mean or the variance of hprebn over the training split is not finite",
+                learning_rates(self.config.optim, self.step - 1, 1)[0],
             )
         return model
 
     def _checkpoint(self, model: Model, loss: float | None = None) -> Checkpoint:
         state = {"generator": self.generator.numpy()}
         return Checkpoint(model, self.dataset.vocabulary, self.config, self.step, self.dataset.sha256, state, loss)
+
+    def _save(self, model: Model) -> None:
+        self.run.save_checkpoint(self._checkpoint(model))
+        self.saved_at, self.saved_time = self.step, time.monotonic()
 
     def _keep_if_best(self, model: Model, loss: float) -> None:
         if self.best is None or loss < self.best:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from makemore_cli.backprop import fused, steps
@@ -38,7 +38,7 @@ def find_failure(
         here = slice(index, index + 1)
         p = engine.parameters.to(device="cpu")
         loss = float(engine.run(X[here], Y[here], lrs[here])[0])
-        if not (torch.tensor(loss).isfinite() and engine.parameters.flat.isfinite().all()):
+        if not (math.isfinite(loss) and engine.is_finite()):
             break
     x, y = X[index].cpu(), Y[index].cpu()
     tensor, text = _first_of_the_chain(p, x, y, engine.eps, lrs[index], vocabulary)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from makemore_cli import config as configuration
 from makemore_cli import dataset
+from makemore_cli.cli import main
 from makemore_cli.config import Config, DataConfig
 from makemore_cli.errors import MakemoreError
 from makemore_cli.run import load_checkpoint
@@ -82,6 +83,7 @@ def files(folder: Path, trained: Path) -> None:
     text("digits.yaml", f"train: {{steps: {'9' * 10_000}}}")
     text("nuldata.yaml", 'data: {path: "a\\0b"}')
     text("halfdata.yaml", 'data: {path: "a\\uD800b"}')
+    text("date.yaml", "train: {seed: !!timestamp foo}")
     text("large.yaml", "# " + "x" * 2_000_000)
 
     # Checkpoints.
@@ -149,6 +151,25 @@ def files(folder: Path, trained: Path) -> None:
         safetensors.numpy.save(odd, metadata=header["__metadata__"])
     )
     (folder / "dir-checkpoint" / "checkpoint.safetensors").mkdir(parents=True)
+    for name in ("linked", "piped", "lost"):
+        shutil.copytree(trained, folder / name)
+    (folder / "linked" / "metrics.jsonl").unlink()
+    (folder / "linked" / "metrics.jsonl").symlink_to("../names.txt")
+    (folder / "piped" / "metrics.jsonl").unlink()
+    os.mkfifo(folder / "piped" / "metrics.jsonl")
+    (folder / "lost" / "checkpoint.safetensors").unlink()
+    (folder / "dangling").symlink_to("nothing")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "config.yaml").write_text("{}")
+    # A checkpoint of the very data, with other letters.
+    text("data.txt", "\n".join(NAMES))
+    assert main(["train", "--config", "tiny", f"--data={folder}/data.txt", f"--out={folder}/letters", "-q"]) == 0
+    path = folder / "letters" / "checkpoint.safetensors"
+    content = path.read_bytes()
+    known = "".join(sorted(set("".join(NAMES))))
+    assert content.count(known.encode()) == 1
+    path.write_bytes(content.replace(known.encode(), (known[:-1] + chr(ord(known[-1]) + 1)).encode()))
+    (folder / "letters" / "summary.json").unlink()
 
 
 # What is wrong, the command, and how its message begins; @ is the folder.
@@ -200,7 +221,7 @@ WRONG = [
         "@/run: holds a run already; go on with it by --resume, give another folder",
     ),
     ("a folder of other things", "train --config tiny --out @ --overwrite", "@: holds other things than a run"),
-    ("a file as a folder", "train --config tiny --out @/one.txt", "@/one.txt: is a file"),
+    ("a file as a folder", "train --config tiny --out @/one.txt", "@/one.txt: is no folder"),
     ("no run", "sample @/none", "@/none: no such run"),
     ("a folder that is no run", "sample @/folder", "@/folder: holds no checkpoint.safetensors"),
     ("cut short", "sample @/cut.safetensors", "@/cut.safetensors: not a whole safetensors checkpoint"),
@@ -340,9 +361,13 @@ WRONG = [
         "@/unfinished: holds no checkpoint.safetensors, since the run",
     ),
     # Run folders.
-    ("a pipe as folder", "train --config tiny --out @/fifo", "@/fifo: is a file; give the run another folder"),
+    ("a pipe as folder", "train --config tiny --out @/fifo", "@/fifo: is no folder; give the run another one"),
     ("a folder in a file", "train --config tiny --out @/one.txt/run", "@/one.txt/run: can't make the run folder"),
-    ("a link to itself as folder", "train --config tiny --out @/loop", "@/loop: can't make the run folder"),
+    (
+        "a link to itself as folder",
+        "train --config tiny --out @/loop",
+        "@/loop: is no folder; give the run another one",
+    ),
     (
         "an unfinished run",
         "train --config tiny --out @/unfinished",
@@ -379,9 +404,34 @@ WRONG = [
     (
         "going on elsewhere",
         "train --resume @/run --out @/other",
-        "@/run: a run folder is given with --resume, and without",
+        "--out: a run goes on in its own folder; leave it away",
     ),
-    ("a folder without --resume", "train @/run", "@/run: a run folder is given with --resume"),
+    (
+        "going on by another configuration",
+        "train --resume @/run --config tiny",
+        "--config: a run goes on with its own configuration; leave it away",
+    ),
+    (
+        "a folder without --resume",
+        "train @/run",
+        "@/run: to go on with it, add --resume; to begin there, give it by --out",
+    ),
+    ("going on with =", "train --resume=@/none", "@/none: holds no run to go on with; give a run folder"),
+    (
+        "metrics that lead elsewhere",
+        "train --resume @/linked --steps 2100",
+        "@/linked: can't be opened: Too many levels",
+    ),
+    ("metrics in a pipe", "train --resume @/piped --steps 2100", "@/piped: can't be opened: Not a file"),
+    (
+        "over metrics in a pipe",
+        "train --config tiny --out @/piped --overwrite",
+        "@/piped: can't make the run folder: Not",
+    ),
+    ("no checkpoint any more", "train --resume @/lost", "@/lost: has lost its checkpoint.safetensors; restore it, or"),
+    ("other letters", "train --resume @/letters", "@/data.txt: is not the file that @/letters was trained on"),
+    ("a link to nothing as folder", "train --config tiny --out @/dangling", "@/dangling: is no folder; give the run"),
+    ("one's own folder", "train --config tiny --out @/mine --overwrite", "@/mine: holds other things than a run"),
     # Sampling and devices.
     ("not a temperature", "sample @/run --temperature nan", "--temperature nan: give 0"),
     ("an infinite temperature", "sample @/run --temperature inf", "--temperature inf: give"),

@@ -84,7 +84,7 @@ def test_settings_go_over_the_file_and_options_over_settings(tmp_path: Path) -> 
         ("optim: {name: adam}", "optim.name: should be 'sgd', but is 'adam'"),
         (
             "optim: {schedule: {milestones: [5, 2]}}",
-            "optim.schedule.milestones: must ascend, each step once, but is a list",
+            "optim.schedule.milestones: must ascend, each step once, but is [5, 2]",
         ),
         ("train: {batch_size: 1}", "train.batch_size: should be greater than or equal to 2, but is 1"),
         ("train: {device: tpu}", "train.device: should be auto, cpu, cuda or cuda:N, but is 'tpu'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pty
 import random
 import re
 import resource
@@ -85,6 +86,7 @@ def test_killed_20_times_between_any_two_of_its_acts(
     train(config, tmp_path / "whole", Display())
     monkeypatch.setattr(training, "LONGEST", 40)  # more chunks, more moments
     monkeypatch.setattr(training, "SAVED", 0.02)  # and unasked checkpoints
+    monkeypatch.setattr(training, "SOON", 0.02)
 
     rng, left = random.Random(f"{engine}{more}"), [0]
 
@@ -186,7 +188,9 @@ def test_a_signal_ends_the_chunk_and_saves(number: int, code: int, tmp_path: Pat
     assert (stopped.returncode, out) == (code, "")
     told = err.splitlines()[-1]
     command = f"makemore train --resume '{folder}'"
-    match = re.fullmatch(rf"makemore: stopped after step ([\d,]+) of 1,000,000,000, and saved; .* {command}", told)
+    match = re.fullmatch(
+        rf"makemore: stopped after step ([\d,]+) of 1,000,000,000, and saved; go on with: {command}", told
+    )
     assert match, told
     step = int(match[1].replace(",", ""))
     assert load_checkpoint(folder).step == step == records(folder)[-1]["step"]
@@ -205,6 +209,76 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
         busy.kill()  # the lock dies with it
     with process("train", "--config", "tiny", "--out", folder, "--overwrite", "-q") as other:
         assert other.wait() == 0
+
+
+def test_two_signals_are_as_good_as_one(tmp_path: Path) -> None:
+    """A terminal and its shell both send theirs, and people press Ctrl-C more than once."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        folder = tmp_path / str(number)
+        with process("train", "--config", "tiny", "--steps", 10**9, "--out", folder) as stopped:
+            while "steps/s" not in stopped.stderr.readline():
+                pass
+            for _ in range(3):
+                stopped.send_signal(number)
+                time.sleep(0.001)
+            assert "and saved; go on" in stopped.communicate(timeout=60)[1]
+        assert load_checkpoint(folder).step == records(folder)[-1]["step"]
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
+def test_a_terminal_that_is_closed(term: str, tmp_path: Path) -> None:
+    """It sends SIGHUP, and from then on nothing can be shown any more; all is saved none the less."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        command = [sys.executable, "-m", "makemore_cli", "train", "--config", "tiny", "--steps", str(10**9), "--out"]
+        os.execvpe(command[0], [*command, str(tmp_path / "run")], os.environ | {"TERM": term})
+    shown = b""
+    while b"steps/s" not in shown:
+        shown += os.read(terminal, 1000)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
+    assert load_checkpoint(tmp_path / "run").step == records(tmp_path / "run")[-1]["step"]
+
+
+def test_a_goal_is_kept_unless_another_is_given(cli: Cli, tmp_path: Path) -> None:
+    config = tiny("train.steps=1000", "train.checkpoint_every=100")
+    with pytest.raises(StoppedError):
+        train(configuration.override(config, train__steps=10**9), tmp_path / "run", Once())
+    reached = load_checkpoint(tmp_path / "run").step
+    command = [
+        "train",
+        "--config",
+        "tiny",
+        "--set",
+        "train.checkpoint_every=100",
+        "--resume",
+        "--out",
+        tmp_path / "run",
+    ]
+    lower = cli(*command, "--steps", reached + 10)
+    assert lower.code == 0, lower.err
+    assert f"going on after step {reached:,}; its goal was 1,000,000,000, and is now {reached + 10:,}" in lower.err
+    assert cli(*command, "--steps", reached + 500).code == 0
+    kept = cli(*command)
+    assert f"all of its {max(2000, reached + 500):,} steps are trained" in kept.err or "going on" in kept.err
+    assert load_checkpoint(tmp_path / "run").step == max(2000, reached + 500)
+
+
+class Once(Display):
+    """Asks for the end, as a user would, once something is shown."""
+
+    def update(self, status) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_lower_goal_is_a_run_of_its_own(tmp_path: Path) -> None:
+    """Where the checkpoint stands at the new goal already, it is that of a run that was to go so far."""
+    with pytest.raises(StoppedError):
+        train(tiny("train.steps=1000000"), tmp_path / "run", Once())
+    steps = load_checkpoint(tmp_path / "run").step
+    train(tiny(f"train.steps={steps}"), tmp_path / "run", Display(), resume=True)
+    train(tiny(f"train.steps={steps}"), tmp_path / "whole", Display())
+    equal(tmp_path / "run", tmp_path / "whole")
 
 
 def test_nohup_is_heeded(tmp_path: Path) -> None:
@@ -366,6 +440,33 @@ def test_files_may_not_grow(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "run").step >= 2000
 
 
+def test_a_folder_that_is_moved_while_another_takes_its_name(tmp_path: Path) -> None:
+    """The one does not write into the other."""
+
+    class Move(Display):
+        def update(self, status) -> None:
+            if not (tmp_path / "moved").exists():
+                (tmp_path / "run").rename(tmp_path / "moved")
+                train(tiny("train.steps=20", "train.seed=5"), tmp_path / "run", Display())
+
+    with pytest.raises(WriteError, match=r"metrics.jsonl: is gone; somebody has moved or removed it"):
+        train(tiny(), tmp_path / "run", Move())
+    assert load_checkpoint(tmp_path / "run").step == 20
+    assert json.loads((tmp_path / "run" / SUMMARY).read_text())["steps"] == 20
+
+
+@pytest.mark.parametrize("damage", ["", "[" * 10**5, "{}", '{"steps": 100}', None])
+def test_a_damaged_summary_is_made_anew(damage: str | None, cli: Cli, tmp_path: Path) -> None:
+    train(tiny("train.steps=100"), tmp_path / "run", Display())
+    good = json.loads((tmp_path / "run" / SUMMARY).read_text())
+    damage = json.dumps(good | {"loss": {"val": None}}) if damage is None else damage
+    (tmp_path / "run" / SUMMARY).write_text(damage)
+    result = cli("train", "--resume", tmp_path / "run")
+    assert result.code == 0, result.err
+    made = json.loads((tmp_path / "run" / SUMMARY).read_text())
+    assert (made["loss"], made["samples"]) == (good["loss"], good["samples"])
+
+
 def test_a_folder_that_vanishes(tmp_path: Path) -> None:
     class Remove(Display):
         def update(self, status) -> None:
@@ -387,7 +488,7 @@ def test_the_first_tensor_that_went_wrong_is_named(engine: str, tmp_path: Path) 
     assert re.fullmatch(
         r"step 42: the loss is nan: hprebn \(32, 32\) is the first tensor with numbers that are not finite "
         r"\(1,024 of 1,024, first in row 0 of the batch: '\S' after '...'\); try a smaller learning rate "
-        r"\(it is 2e\+29\); the last good checkpoint is that of step 30",
+        r"\(it is 2e\+29\) with --overwrite or another --out; the last good checkpoint is that of step 30",
         str(error.value),
     ), error.value
     assert load_checkpoint(tmp_path / "run").step == 30

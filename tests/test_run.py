@@ -169,9 +169,13 @@ def test_numbers_that_are_not_finite_are_refused(content: bytes, scratch: Path) 
 def test_a_folder_is_never_lost(tmp_path: Path) -> None:
     with pytest.raises(MakemoreError, match="holds other things than a run"):
         Run.create(_with(tmp_path / "thesis", "thesis.tex"), overwrite=True)
-    with pytest.raises(MakemoreError, match="holds an unfinished run already; go on with it by --resume, give another"):
-        Run.create(_with(tmp_path / "run", runs.CONFIG))
-    with pytest.raises(MakemoreError, match="is a file"):
+    with pytest.raises(MakemoreError, match="holds other things than a run"):
+        Run.create(_with(tmp_path / "settings", runs.CONFIG), overwrite=True)
+    with pytest.raises(
+        MakemoreError, match="holds an unfinished run already; give another folder with --out, or --over"
+    ):
+        Run.create(_with(tmp_path / "run", runs.METRICS))
+    with pytest.raises(MakemoreError, match="is no folder"):
         Run.create(_with(tmp_path / "folder", "file") / "file", overwrite=True)
     with pytest.raises(MakemoreError, match="can't make the run folder"):
         Run.create(tmp_path / "folder" / "file" / "run")
@@ -180,7 +184,7 @@ def test_a_folder_is_never_lost(tmp_path: Path) -> None:
         with Run.create(folder, overwrite=True):
             pass
     assert (tmp_path / "thesis" / "thesis.tex").read_text() == "mine"
-    assert (tmp_path / "run" / runs.CONFIG).read_text() == "mine"  # until another run begins there
+    assert (tmp_path / "run" / runs.METRICS).read_text() == "mine"  # until another run begins there
 
 
 def _with(folder: Path, name: str) -> Path:
@@ -265,5 +269,5 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
         run.begin(Config())
         run.append_steps(1, [3.0], [0.1])
         shutil.rmtree(tmp_path / "run")
-        with pytest.raises(MakemoreError, match=r"metrics.jsonl: is gone; somebody has removed it"):
+        with pytest.raises(MakemoreError, match=r"metrics.jsonl: is gone; somebody has moved or removed it"):
             run.append_steps(2, [3.0], [0.1])
