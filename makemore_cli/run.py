@@ -53,8 +53,8 @@ class Checkpoint:
 class Run:
     """A folder that one training run owns, and one process at a time."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, reopened: bool = False) -> None:
+        self.folder, self._reopened = folder, reopened
         self._metrics: IO[bytes] | None = None
 
     @classmethod
@@ -92,7 +92,7 @@ class Run:
 
         Raises MakemoreError where there is none, or another process has it.
         """
-        run = cls(folder)
+        run = cls(folder, reopened=True)
         try:
             if not holds_run(folder):
                 raise MakemoreError(
@@ -140,8 +140,9 @@ class Run:
     def begin(self, config: Config) -> None:
         """Start anew: remove what an earlier run has left, and write the resolved configuration."""
         try:
-            # All of them, lest old and new ones be taken for one run; the configuration first, lest it be gone on with.
-            for name in (CONFIG, SUMMARY, CHECKPOINT, BEST):
+            # All of them, lest old and new be taken for one run; first another run's configuration, lest it be gone on
+            # with. The run's own, which was killed before it had a checkpoint, stays until it is written again.
+            for name in (SUMMARY, CHECKPOINT, BEST) if self._reopened else (CONFIG, SUMMARY, CHECKPOINT, BEST):
                 (self.folder / name).unlink(missing_ok=True)
             self._clean()
             self._log.truncate(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -27,7 +28,7 @@ from makemore_cli.config import Config
 from makemore_cli.engine import ENGINES
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.progress import Display
-from makemore_cli.run import BEST, CHECKPOINT, METRICS, SUMMARY, Run, load_checkpoint
+from makemore_cli.run import BEST, CHECKPOINT, METRICS, SUMMARY, Run, holds_run, load_checkpoint
 from makemore_cli.train import train
 
 from .conftest import Cli
@@ -54,6 +55,39 @@ def equal(one: Path, other: Path) -> None:
 
 class Killed(BaseException):
     """Ends a run wherever it is, as SIGKILL would: no handler of errors takes it."""
+
+
+class Mortal:
+    """Makes every act of training a moment to be killed at, before and after it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = 10**9  # moments to live
+        for owner, name in [
+            (os, "fsync"),
+            (os, "replace"),
+            (Path, "unlink"),
+            (Path, "replace"),
+            (Run, "append_steps"),
+            (Run, "append_metrics"),
+            (Run, "save_summary"),
+            (training._Loop, "_train"),
+            (training._Loop, "_draw"),
+        ]:
+            monkeypatch.setattr(owner, name, self._watched(getattr(owner, name)))
+
+    def _watched(self, function: Callable) -> Callable:
+        def watched(*arguments, **options):
+            self._live()
+            result = function(*arguments, **options)
+            self._live()
+            return result
+
+        return watched
+
+    def _live(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
 
 
 def process(*arguments: object, **options) -> subprocess.Popen[str]:
@@ -88,40 +122,12 @@ def test_killed_20_times_between_any_two_of_its_acts(
     monkeypatch.setattr(training, "SAVED", 0.02)  # and unasked checkpoints
     monkeypatch.setattr(training, "SOON", 0.02)
 
-    rng, left = random.Random(f"{engine}{more}"), [0]
-
-    def live() -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise Killed
-
-    def mortal(function: Callable) -> Callable:
-        def wrapped(*arguments, **options):
-            live()
-            result = function(*arguments, **options)
-            live()
-            return result
-
-        return wrapped
-
-    for owner, name in [
-        (os, "fsync"),
-        (os, "replace"),
-        (Path, "unlink"),
-        (Path, "replace"),
-        (Run, "append_steps"),
-        (Run, "append_metrics"),
-        (Run, "save_summary"),
-        (training._Loop, "_train"),
-        (training._Loop, "_draw"),
-    ]:
-        monkeypatch.setattr(owner, name, mortal(getattr(owner, name)))
-    kills = 0
+    rng, kills = random.Random(f"{engine}{more}"), 0
+    mortal = Mortal(monkeypatch)
     while True:
-        left[0] = rng.randint(1, 30) if kills < KILLS else 10**9
-        resume = (tmp_path / "run" / "config.yaml").exists()
+        mortal.left = rng.randint(1, 30) if kills < KILLS else 10**9
         try:
-            train(config, tmp_path / "run", Display(), resume=resume, overwrite=not resume)
+            train(config, tmp_path / "run", Display(), resume=holds_run(tmp_path / "run"))
         except Killed:
             kills += 1
         else:
@@ -132,6 +138,38 @@ def test_killed_20_times_between_any_two_of_its_acts(
     monkeypatch.undo()
     equal(tmp_path / "run", tmp_path / "whole")
     assert (tmp_path / "run" / SUMMARY).exists()
+
+
+def test_killed_at_each_of_its_acts_in_turn(tmp_path: Path, names_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until there is a checkpoint; and killed again at each act of beginning again."""
+    config = tiny("train.steps=60", "train.checkpoint_every=40", "train.engine=tensor", f"data.path={names_file}")
+    train(config, tmp_path / "whole", Display())
+    mortal = Mortal(monkeypatch)
+
+    def lives(moments: int, folder: Path) -> bool:
+        mortal.left = moments
+        try:
+            train(config, folder, Display(), resume=holds_run(folder))
+        except Killed:
+            return False
+        return True
+
+    torn = 0
+    for first in itertools.count(1):
+        folder = tmp_path / str(first)
+        assert not lives(first, folder)
+        if (folder / CHECKPOINT).exists():
+            break
+        begun = (folder / METRICS).exists() and (folder / METRICS).stat().st_size > 0
+        torn += begun
+        for second in range(1, 16) if begun else [10**9] * (first % 4 == 0):
+            again = tmp_path / f"{first} and {second}"
+            if folder.exists():
+                shutil.copytree(folder, again)
+            if not lives(second, again):
+                assert lives(10**9, again)
+            equal(again, tmp_path / "whole")
+    assert torn >= 3
 
 
 LENGTHS = {"kernel": (40_000, 700), "tensor": (6000, 100), "autograd": (3000, 50)}  # half a second, and a chunk of it
@@ -164,6 +202,7 @@ def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
         victim.kill()
         victim.join()
         kills += victim.exitcode == -signal.SIGKILL
+        assert victim.exitcode == -signal.SIGKILL or (tmp_path / "run" / SUMMARY).exists(), "it was refused"
         if (tmp_path / "run" / SUMMARY).exists():  # at its end before it was killed often enough
             shutil.rmtree(tmp_path / "run")
         elif (tmp_path / "run" / CHECKPOINT).exists():
@@ -201,7 +240,7 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
     with process("train", "--config", "tiny", "--steps", 10**9, "--out", folder) as busy:
         while "steps/s" not in busy.stderr.readline():
             pass
-        for options in (["--overwrite"], ["--resume"], []):
+        for options in (["--overwrite"], ["--resume"]):
             with process("train", "--config", "tiny", "--out", folder, *options) as other:
                 out, err = other.communicate()
             assert (other.returncode, out, err.count("\n")) == (2, "", 1)
