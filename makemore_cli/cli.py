@@ -195,15 +195,31 @@ def sample(
     lecture: Annotated[
         bool, typer.Option("--lecture", help="Draw by the lecture's own procedure, for its very samples; slow.")
     ] = False,
+    show_probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--show-probabilities", help="Each name with its loss in nats a letter, and every letter's probability."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print names from a trained model, one a line; on stderr, how many of them are in the data."""
     from makemore_cli.run import load_checkpoint
     from makemore_cli.sample import PATIENCE, Options, sample_run
 
-    options = Options(temperature, top_k, prefix, max_length)
-    sampled = sample_run(load_checkpoint(run), n, seed, options, only_new=only_new, lecture=lecture)
-    if as_json:
+    checkpoint, options = load_checkpoint(run), Options(temperature, top_k, prefix, max_length)
+    sampled = sample_run(checkpoint, n, seed, options, only_new=only_new, lecture=lecture)
+    if show_probabilities:
+        from makemore_cli.score import score as score_names
+        from makemore_cli.score import show
+
+        scores = score_names(checkpoint.model, checkpoint.vocabulary, sampled.each())
+        if as_json:
+            told = [score.to_json() for score in scores]
+            output.print_json({"names": [score["name"] for score in told], "scores": told, "kinds": sampled.kinds})
+        else:
+            show(scores)
+    elif as_json:
         names = sampled.names()
         output.print_json({"names": names, "kinds": sampled.kinds})
     else:
@@ -222,6 +238,32 @@ def sample(
             f"only {sampled.drawn:,} of {n:,}: the next {PATIENCE:,} draws brought no other new name; "
             "try a higher --temperature or another --prefix"
         )
+
+
+@app.command(epilog="Example: makemore score runs/quickstart khaleesi emma --sort")
+def score(
+    run: RunArgument,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Without any, they are read from stdin, one a line.")
+    ] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="The most name-like first, of all names.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print how name-like a model finds names: the loss in nats a letter, and each letter's probability."""
+    from makemore_cli.run import load_checkpoint
+    from makemore_cli.score import names_of, show
+    from makemore_cli.score import score as score_names
+
+    checkpoint = load_checkpoint(run)
+    if not names and sys.stdin.isatty():
+        raise MakemoreError("no names: give some, or pipe them in, one a line")
+    scores = score_names(checkpoint.model, checkpoint.vocabulary, names or names_of(sys.stdin.buffer.readline))
+    if sort:
+        scores = iter(sorted(scores, key=lambda score: score.loss))
+    if as_json:
+        output.print_json([score.to_json() for score in scores])
+    else:
+        show(scores)
 
 
 @app.command(epilog="Example: makemore gradcheck --of fused --against float64 --set train.batch_size=7")

@@ -78,6 +78,11 @@ class Sampled:
                 self.counted += len(names)
             yield text
 
+    def each(self) -> Iterator[str]:
+        """The names, one by one."""
+        for text in self.texts():
+            yield from text.split("\n")[:-1]
+
     def names(self) -> list[str]:
         """All names."""
         return "".join(self.texts()).split("\n")[:-1]

@@ -22,7 +22,7 @@ from makemore_cli.backprop import fused
 
 from .conftest import NAMES, Cli
 
-COMMANDS = [[], ["train"], ["sample"], ["gradcheck"], ["eval"], ["data"], ["data", "get"]]
+COMMANDS = [[], ["train"], ["sample"], ["score"], ["gradcheck"], ["eval"], ["data"], ["data", "get"]]
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
 
 
