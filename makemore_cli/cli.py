@@ -124,7 +124,8 @@ def train(
 ) -> None:
     """Train on names, evaluate, sample, and leave a run folder."""
     from makemore_cli import config as configuration
-    from makemore_cli.run import CONFIG, holds_run
+    from makemore_cli.checkpoint import CONFIG
+    from makemore_cli.run import holds_run
 
     if run is not None and not resume:
         raise MakemoreError(f"{run}: to go on with it, add --resume; to begin there, give it by --out")
@@ -204,7 +205,7 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Print names from a trained model, one a line; on stderr, how many of them are in the data."""
-    from makemore_cli.run import load_checkpoint
+    from makemore_cli.checkpoint import load_checkpoint
     from makemore_cli.sample import PATIENCE, Options, sample_run
 
     checkpoint, options = load_checkpoint(run), Options(temperature, top_k, prefix, max_length)
@@ -250,7 +251,7 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Print how name-like a model finds names: the loss in nats a letter, and each letter's probability."""
-    from makemore_cli.run import load_checkpoint
+    from makemore_cli.checkpoint import load_checkpoint
     from makemore_cli.score import names_of, show
     from makemore_cli.score import score as score_names
 
@@ -320,7 +321,7 @@ def gradcheck(
         checkpoint = None
         resolved = configuration.load(configuration.find(config), settings or (), train__device=device)
     else:
-        from makemore_cli.run import load_checkpoint
+        from makemore_cli.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(run)
         resolved = configuration.override(checkpoint.config, train__device=device, train__engine="auto")
@@ -373,8 +374,8 @@ def explain(
 def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Print a model's losses on its own data, or on another file's names split the same way."""
     from makemore_cli import evaluate as evaluation
+    from makemore_cli.checkpoint import load_checkpoint
     from makemore_cli.dataset import load as load_data
-    from makemore_cli.run import load_checkpoint
 
     checkpoint = load_checkpoint(run)
     config = checkpoint.config.data

@@ -15,11 +15,11 @@ from itertools import chain, islice
 import numpy as np
 from numpy.typing import NDArray
 
+from makemore_cli.checkpoint import Checkpoint
 from makemore_cli.config import Config
 from makemore_cli.dataset import Dataset, Tokens, Vocabulary, distinct_rows, load
 from makemore_cli.errors import MakemoreError
 from makemore_cli.model import Array, Folded, Integers, Model, Sizes
-from makemore_cli.run import Checkpoint
 
 SEEDS = 2**63
 SEED_OFFSET = 10  # added to the run's seed, as in the lecture

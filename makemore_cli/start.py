@@ -14,13 +14,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from makemore_cli import dataset as data
+from makemore_cli.checkpoint import Checkpoint, sizes_of
 from makemore_cli.config import Config
 from makemore_cli.dataset import Dataset, Vocabulary
 from makemore_cli.engine import WIDEST
 from makemore_cli.errors import MakemoreError
 from makemore_cli.model import Sizes
 from makemore_cli.parameters import Parameters, initialise
-from makemore_cli.run import Checkpoint, sizes_of
 
 
 @dataclass(frozen=True)

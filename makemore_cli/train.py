@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from makemore_cli import evaluate
+from makemore_cli.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from makemore_cli.config import LARGEST, Config
 from makemore_cli.dataset import SPLITS
 from makemore_cli.engine import ENGINES, Engine, RunningStatistics, threads
@@ -25,7 +26,7 @@ from makemore_cli.model import Model
 from makemore_cli.optim import learning_rates
 from makemore_cli.parameters import Parameters
 from makemore_cli.progress import Display, Status, duration
-from makemore_cli.run import BEST, CHECKPOINT, SUMMARY, Checkpoint, Run, load_checkpoint
+from makemore_cli.run import BEST, SUMMARY, Run
 from makemore_cli.sample import default_seed, sample
 from makemore_cli.signals import Held
 from makemore_cli.start import Start, check_data, check_settings, resolve, start

@@ -22,8 +22,7 @@ class Failure:
 
     index: int  # of the step within its chunk
     loss: float  # before the step's update, in nats a letter
-    tensor: str  # the first of the chain that holds such numbers, forward or backward
-    text: str  # what is wrong with it
+    text: str  # the first tensor of the chain that holds such numbers, forward or backward, and what is wrong with it
 
 
 def find_failure(
@@ -41,13 +40,10 @@ def find_failure(
         if not (math.isfinite(loss) and engine.is_finite()):
             break
     x, y = X[index].cpu(), Y[index].cpu()
-    tensor, text = _first_of_the_chain(p, x, y, engine.eps, lrs[index], vocabulary)
-    return Failure(index, loss, tensor, text)
+    return Failure(index, loss, _first_of_the_chain(p, x, y, engine.eps, lrs[index], vocabulary))
 
 
-def _first_of_the_chain(
-    p: Parameters, x: Tensor, y: Tensor, eps: float, lr: float, vocabulary: Vocabulary
-) -> tuple[str, str]:
+def _first_of_the_chain(p: Parameters, x: Tensor, y: Tensor, eps: float, lr: float, vocabulary: Vocabulary) -> str:
     """The first tensor of the atomic chain that is not finite, given parameters that are, and what is wrong with it.
 
     From the logits to the loss and back, cross-entropy's one expression takes the place of the atomic steps, which
@@ -69,9 +65,9 @@ def _first_of_the_chain(
                 context = "".join(vocabulary.decode([token]) or END for token in x[row].tolist())
                 letter = vocabulary.decode([int(y[row])]) or END
                 text += f", first in row {row} of the batch: {letter!r} after {context!r}"
-            return name, text + ")"
+            return text + ")"
     largest = max(p.views, key=lambda name: float(gradients[name].abs().max()))
-    return largest, (
+    return (
         f"{largest} is not finite after the update: its gradient reaches {float(gradients[largest].abs().max()):.3g}, "
         f"times a learning rate of {lr:g}"
     )

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 
 from makemore_cli import config as configuration
 from makemore_cli import dataset
+from makemore_cli.checkpoint import load_checkpoint
 from makemore_cli.cli import main
 from makemore_cli.config import Config, DataConfig
 from makemore_cli.errors import MakemoreError
-from makemore_cli.run import load_checkpoint
 
 from .conftest import NAMES, Cli
 

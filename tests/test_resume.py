@@ -23,12 +23,13 @@ import pytest
 
 from makemore_cli import config as configuration
 from makemore_cli import train as training
+from makemore_cli.checkpoint import CHECKPOINT, load_checkpoint
 from makemore_cli.cli import main
 from makemore_cli.config import Config
 from makemore_cli.engine import ENGINES
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.progress import Display
-from makemore_cli.run import BEST, CHECKPOINT, METRICS, SUMMARY, Run, holds_run, load_checkpoint
+from makemore_cli.run import BEST, METRICS, SUMMARY, Run, holds_run
 from makemore_cli.train import train
 
 from .conftest import Cli

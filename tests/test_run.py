@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from makemore_cli import files
 from makemore_cli import run as runs
+from makemore_cli.checkpoint import Checkpoint, load_checkpoint, to_bytes
 from makemore_cli.config import Config
 from makemore_cli.errors import MakemoreError
-from makemore_cli.run import Checkpoint, Run, load_checkpoint, to_bytes
+from makemore_cli.run import Run
 
 
 @pytest.fixture

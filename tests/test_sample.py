@@ -14,12 +14,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from makemore_cli.checkpoint import load_checkpoint
 from makemore_cli.dataset import Vocabulary
 from makemore_cli.errors import MakemoreError
 from makemore_cli.lecture import names as lecture_names
 from makemore_cli.model import Folded, Model, Sizes
 from makemore_cli.parameters import initialise
-from makemore_cli.run import load_checkpoint
 from makemore_cli.sample import FEW, Options, _probabilities, _shares, names, sample, sample_run
 
 from .conftest import logits_in_float64

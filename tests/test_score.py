@@ -16,9 +16,9 @@ import torch
 from torch.nn import functional as F
 
 from makemore_cli import evaluate
+from makemore_cli.checkpoint import load_checkpoint
 from makemore_cli.dataset import load
 from makemore_cli.errors import MakemoreError
-from makemore_cli.run import load_checkpoint
 from makemore_cli.score import SHADES, names_of, score, shade
 
 from .conftest import NAMES, Cli, logits_in_float64

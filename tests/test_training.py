@@ -13,13 +13,13 @@ from torch.nn import functional as F
 from makemore_cli import config as configuration
 from makemore_cli import evaluate, model
 from makemore_cli.backprop import fused
+from makemore_cli.checkpoint import load_checkpoint
 from makemore_cli.config import Config
 from makemore_cli.engine import ENGINES, RunningStatistics
 from makemore_cli.errors import CheckFailedError, MakemoreError
 from makemore_cli.model import Sizes
 from makemore_cli.parameters import initialise
 from makemore_cli.progress import Display
-from makemore_cli.run import load_checkpoint
 from makemore_cli.start import start
 from makemore_cli.train import Summary, train
 

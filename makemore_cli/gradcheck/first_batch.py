@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from makemore_cli.checkpoint import Checkpoint
 from makemore_cli.config import Config
 from makemore_cli.engine import threads
 from makemore_cli.errors import MakemoreError
@@ -12,7 +13,6 @@ from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.parameters import Parameters
-from makemore_cli.run import Checkpoint
 from makemore_cli.start import start
 
 
