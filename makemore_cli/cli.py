@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data sets.", epilog="Example: makemore data get", rich_markup_mode="rich")
 app.add_typer(data_app, name="data")
+runs_app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
+app.add_typer(runs_app, name="runs")
 
 ConfigOption = Annotated[
     str | None,
@@ -368,6 +370,87 @@ def explain(
     from makemore_cli.explain import explain as lines
 
     output.print_lines(lines(tensor, numbers=numbers, width=min(100, shutil.get_terminal_size().columns)))
+
+
+@app.command(epilog="Example: makemore plot runs/quickstart --what loss,embedding,next-letter --format svg")
+def plot(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="A run folder, or a checkpoint; of several, the losses in one picture."),
+    ],
+    what: Annotated[
+        str | None,
+        typer.Option(
+            "--what",
+            metavar="NAME,NAME",
+            help="loss, ratios, saturation, activations, gradients, weight-gradients, dlogits, embedding, next-letter; "
+            "without it, all.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Without it, the folder plots in the run's.")
+    ] = None,
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="png or svg.")] = "png",
+) -> None:
+    """Draw pictures of a run, and print where they are."""
+    from makemore_cli.plots.gallery import plot as draw
+
+    left_out: dict[str, list[str]] = {}
+    output.print_texts(f"{path}\n" for path in draw(runs, what, out, format, left_out))
+    for reason, names in left_out.items():
+        output.remark(f"left out: {', '.join(names)}; {reason}")
+
+
+@app.command(epilog="Example: makemore inspect runs/quickstart --json")
+def inspect(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Print how a network is doing: dead neurons, saturation, ratios, gradient norms, with a verdict on each."""
+    from makemore_cli.diagnostics import inspect as inspect_network
+    from makemore_cli.diagnostics import look_at_run, show
+
+    numbers = inspect_network(look_at_run(run))
+    if as_json:
+        output.print_json(numbers)
+    else:
+        output.print_rich(partial(show, numbers))
+
+
+@runs_app.callback(epilog="Example: makemore runs --sort val")
+def runs(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to look for runs.")] = Path("runs"),
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="COLUMN", help="name, data, train, val, test, steps, time or date.")
+    ] = "name",
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs in a folder, with what they came to."""
+    if context.invoked_subcommand is not None:
+        return
+    from makemore_cli.runs import find_runs, show_runs, sort_runs
+
+    found = sort_runs(find_runs(folder), sort)
+    if as_json:
+        output.print_json([info.to_json() for info in found])
+    elif found:
+        output.print_rich(partial(show_runs, found), width=160)
+    else:
+        output.remark(f"{folder}: holds no runs")
+
+
+@runs_app.command("diff", epilog="Example: makemore runs diff runs/quickstart runs/tiny")
+def runs_diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show which settings of two runs differ, and what that did to the losses."""
+    from makemore_cli.runs import Difference, run_info, show_difference
+
+    difference = Difference(run_info(first), run_info(second))
+    if as_json:
+        output.print_json(difference.to_json())
+    else:
+        output.print_rich(partial(show_difference, difference), width=160)
 
 
 @app.command("eval", epilog="Example: makemore eval runs/quickstart --json")

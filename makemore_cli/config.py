@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,6 +103,7 @@ class TrainConfig(Section):
     checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints; there is always one at the end")
     eval_every: int = Field(0, ge=0, description="steps between train and validation losses")
     sample_every: int = Field(0, ge=0, description="steps between a few sampled names")
+    diagnose_every: int = Field(0, ge=0, description="steps between looks at saturation and at the updates' sizes")
 
 
 class Config(Section):
@@ -299,6 +300,14 @@ def _kind(value: Any) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every setting of a section by its dotted key."""
+    settings: dict[str, Any] = {}
+    for key, value in section.items():
+        settings |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return settings
 
 
 def dump(config: Config) -> str:

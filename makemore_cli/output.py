@@ -50,11 +50,13 @@ def print_json(value: Any) -> None:
     print_lines([json.dumps(value, ensure_ascii=False)])
 
 
-def print_rich(show: Callable[[Console], None]) -> None:
-    """Print what `show` puts on a console."""
+def print_rich(show: Callable[[Console], None], width: int | None = None) -> None:
+    """Print what `show` puts on a console; elsewhere than in a terminal it has `width` columns, or 80."""
     from rich.console import Console
 
     console = Console(highlight=False)
+    if width is not None and not console.is_terminal:
+        console = Console(highlight=False, width=width)
     with console.capture() as captured:
         show(console)
     with _stdout():

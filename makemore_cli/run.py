@@ -18,8 +18,9 @@ from makemore_cli.checkpoint import CHECKPOINT, CONFIG, Checkpoint, to_bytes
 from makemore_cli.config import Config
 from makemore_cli.errors import MakemoreError, WriteError
 from makemore_cli.files import is_open_at, lock, open_log, partial, write_atomically
+from makemore_cli.metrics import METRICS
 
-METRICS, BEST, SUMMARY = "metrics.jsonl", "best.safetensors", "summary.json"  # BEST: of least validation loss
+BEST, SUMMARY = "best.safetensors", "summary.json"  # BEST: of least validation loss
 FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY)
 OURS = {METRICS, CHECKPOINT, BEST, SUMMARY, *(partial(Path(name)).name for name in FILES)}  # and nobody else's
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from makemore_cli import dataset as data
 from makemore_cli.checkpoint import Checkpoint, sizes_of
-from makemore_cli.config import Config
+from makemore_cli.config import Config, flatten
 from makemore_cli.dataset import Dataset, Vocabulary
 from makemore_cli.engine import WIDEST
 from makemore_cli.errors import MakemoreError
@@ -71,13 +69,13 @@ def check_room(sizes: Sizes, config: Config) -> None:
 
 # What may be other when a run goes on: none of it changes what is trained, but for the engine's last digits.
 MAY_CHANGE = {"data.path", "train.steps", "train.engine", "train.device"} | {
-    f"train.{what}_every" for what in ("checkpoint", "eval", "sample")
+    f"train.{what}_every" for what in ("checkpoint", "eval", "sample", "diagnose")
 }
 
 
 def check_settings(config: Config, saved: Checkpoint, folder: Path) -> None:
     """Make sure that a run goes on as it began. Raises MakemoreError, which names the setting that is other."""
-    before, now = _settings(saved.config.model_dump()), _settings(config.model_dump())
+    before, now = flatten(saved.config.model_dump()), flatten(config.model_dump())
     for key in before.keys() | now.keys():
         if key not in MAY_CHANGE and before.get(key) != now.get(key):
             raise MakemoreError(
@@ -97,14 +95,6 @@ def check_data(begun: Start, saved: Checkpoint, folder: Path) -> None:
             f"{begun.dataset.path}: is not the file that {folder} was trained on, or has changed; give that one by "
             f"--data, or train another run with --out"
         )
-
-
-def _settings(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every setting by its dotted key."""
-    settings: dict[str, Any] = {}
-    for key, value in section.items():
-        settings |= _settings(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return settings
 
 
 def resolve(config: Config) -> Config:

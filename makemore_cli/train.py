@@ -6,8 +6,10 @@ import json
 import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,9 @@ from makemore_cli import evaluate
 from makemore_cli.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from makemore_cli.config import LARGEST, Config
 from makemore_cli.dataset import SPLITS
+from makemore_cli.diagnostics import diagnose
 from makemore_cli.engine import ENGINES, Engine, RunningStatistics, threads
+from makemore_cli.environment import environment
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.files import read
 from makemore_cli.gradcheck.check import crosscheck
@@ -55,6 +59,8 @@ class Summary:
     steps_per_second: float
     loss: dict[str, float]  # train, val, test; nats a letter
     samples: list[str]
+    date: str = ""  # when it ended, ISO 8601
+    environment: dict[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The summary to read."""
@@ -195,6 +201,7 @@ class _Trained:
     losses: NDArray[np.float64]
     finite: bool  # the losses and the parameters
     seconds: float
+    diagnosis: dict[str, Any] | None  # of its only step, where that is due
 
 
 class _Loop:
@@ -262,6 +269,8 @@ class _Loop:
             steps_per_second=round((self.step - self.begun_at) / max(self.seconds, 1e-9), 1),
             loss={name: evaluate.loss(model, dataset.splits[name]) for name in SPLITS},
             samples=sample(model, dataset.vocabulary, SAMPLES, default_seed(config)),
+            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            environment=environment(),
         )
         self.run.append_metrics({"step": self.step, "eval": summary.loss})
         self._keep_if_best(model, summary.loss["val"])
@@ -282,6 +291,9 @@ class _Loop:
         for every in (self.crosscheck_every, train.checkpoint_every, train.eval_every, train.sample_every):
             if every:
                 ends.append((self.step // every + 1) * every)
+        if train.diagnose_every:  # that step is a chunk by itself
+            end = (self.step // train.diagnose_every + 1) * train.diagnose_every
+            ends.append(end if end == self.step + 1 else end - 1)
         length = min(self.length, min(ends) - self.step)
         self.generator = self.begun.generator.get_state()
         if length == 0:
@@ -301,19 +313,26 @@ class _Loop:
         losses = self.engine.run(chunk.X, chunk.Y, chunk.lrs).double().cpu().numpy()
         seconds = time.perf_counter() - started
         finite = bool(np.isfinite(losses).all()) and self.engine.is_finite()
-        return _Trained(chunk, before, losses, finite, seconds)
+        every, diagnosis, p = self.config.train.diagnose_every, None, self.engine.parameters
+        if finite and every and chunk.last % every == 0:
+            diagnosis = diagnose(Parameters(p.sizes, before[0]), p, chunk.X[0], chunk.Y[0], self.engine.eps)
+        return _Trained(chunk, before, losses, finite, seconds, diagnosis)
 
     def _pace(self, trained: _Trained) -> None:
         """Take the time, and choose the length of the chunks to come."""
         self.seconds += trained.seconds
         steps = len(trained.losses)
-        self.length = min(LONGEST, 4 * steps, max(1, int(SECONDS * steps / trained.seconds)))
+        if 2 * steps >= self.length:  # one that was cut short tells little
+            self.length = min(LONGEST, 4 * steps, max(1, int(SECONDS * steps / trained.seconds)))
 
     def _log(self, trained: _Trained) -> None:
         """Write the steps of a chunk. Raises MakemoreError for one that was not finite."""
         chunk, losses = trained.chunk, trained.losses
         if not trained.finite:
             raise self._failure(trained)
+        if trained.diagnosis is not None:
+            # Before its step: it can't be found again by a run that goes on after that.
+            self.run.append_metrics({"step": chunk.last, "diagnose": trained.diagnosis})
         self.run.append_steps(chunk.first, losses.tolist(), chunk.lrs)
         self.first = np.concatenate([self.first, losses])[: SMOOTH // 10]
         self.recent = np.concatenate([self.recent, losses])[-SMOOTH:]

@@ -1,0 +1,30 @@
+"""What a run was made with: versions, and the machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from makemore_cli import __version__
+
+
+def environment() -> dict[str, str]:
+    """Names and versions, to be read."""
+    return {
+        "makemore": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "numpy", "numba")},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+    }
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"

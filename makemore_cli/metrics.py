@@ -1,0 +1,121 @@
+"""What a run has logged, read back: the loss of each step, and what was measured every so often."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from makemore_cli.errors import MakemoreError
+from makemore_cli.files import check_plain
+
+METRICS = "metrics.jsonl"
+LINES = 50_000  # at a time
+LARGEST = 1 << 36  # bytes: some billion steps
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """A run's log. Losses are in nats a letter."""
+
+    loss: Floats  # (steps,): of each step's batch, the first step's first
+    lr: Floats  # (steps,)
+    evaluations: list[tuple[int, dict[str, float]]]  # step, and the loss over each split that was evaluated
+    diagnoses: list[tuple[int, dict[str, Any]]]  # step, and what `diagnostics.diagnose` found there
+
+    @property
+    def steps(self) -> int:
+        """How many were trained."""
+        return len(self.loss)
+
+    def smoothed(self, most: int = 1000) -> tuple[Floats, Floats]:
+        """Steps, and the mean loss of as many batches around each: `most`, as in the lecture, or fewer in short runs.
+
+        A last part that is shorter than the others is left out, unless it is the only one.
+        """
+        length = max(1, min(most, self.steps // 100))
+        count = self.steps // length
+        middle = (np.arange(count) + 0.5) * length + 0.5
+        return middle.astype(np.float64), np.mean(self.loss[: count * length].reshape(count, length), axis=1)
+
+
+def load_metrics(run: Path) -> Metrics:
+    """Read a run's metrics; a last line that is being written is left out.
+
+    Raises MakemoreError, which names the file and the line.
+    """
+    path = run / METRICS
+    loss, lr = [np.empty(0)], [np.empty(0)]
+    evaluations: list[tuple[int, dict[str, float]]] = []
+    diagnoses: list[tuple[int, dict[str, Any]]] = []
+    done = 0
+    try:
+        check_plain(path, LARGEST)
+        with path.open("rb") as file:
+            for number, records in _records(file, path):
+                steps = [record for record in records if "loss" in record]
+                if [record["step"] for record in steps] != list(range(done + 1, done + len(steps) + 1)):
+                    raise MakemoreError(f"{path}: does not hold each step once and in order; the file is damaged")
+                done += len(steps)
+                try:
+                    loss.append(np.array([record["loss"] for record in steps], dtype=np.float64))
+                    lr.append(np.array([record["lr"] for record in steps], dtype=np.float64))
+                    for record in records:
+                        if "eval" in record:
+                            losses = {str(split): float(value) for split, value in record["eval"].items()}
+                            evaluations.append((int(record["step"]), losses))
+                        elif "diagnose" in record:
+                            diagnoses.append((int(record["step"]), dict(record["diagnose"])))
+                except (KeyError, TypeError, ValueError, AttributeError):
+                    raise _damaged(path, number) from None
+    except FileNotFoundError:
+        raise MakemoreError(f"{run}: holds no {METRICS}; give a run folder that `makemore train` left") from None
+    except OSError as error:
+        raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
+    return Metrics(np.concatenate(loss), np.concatenate(lr), evaluations, diagnoses)
+
+
+def _records(file: IO[bytes], path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """The number of a line, and the records from it on, many lines at a time."""
+    first = 1
+    while lines := list(islice(file, LINES)):
+        if not lines[-1].endswith(b"\n"):
+            lines.pop()
+        try:
+            records = json.loads(b"[%b]" % b",".join(lines))
+            whole = len(records) == len(lines) and all(
+                isinstance(record, dict) and type(record.get("step")) is int for record in records
+            )
+        except (ValueError, RecursionError):
+            whole = False
+        if not whole:
+            raise _damaged(path, first + next(n for n, line in enumerate(lines) if not _is_record(line)))
+        yield first, records
+        first += len(lines)
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and type(record.get("step")) is int
+
+
+def _damaged(path: Path, line: int) -> MakemoreError:
+    return MakemoreError(f"{path}, line {line}: is nothing that `makemore train` writes; the file is damaged")
+
+
+def positive(value: object) -> float:
+    """A number that has a logarithm, or NaN, which no line is drawn through."""
+    number = float(value) if isinstance(value, (int, float)) else math.nan
+    return number if 0 < number < math.inf else math.nan

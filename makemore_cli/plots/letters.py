@@ -1,0 +1,177 @@
+"""Pictures of what a network knows of single letters."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from makemore_cli.checkpoint import Checkpoint
+from makemore_cli.dataset import END
+from makemore_cli.metrics import Floats
+from makemore_cli.plots.style import BLUE, GREY, ORANGE, Picture, clear, thinned
+
+VOWELS = frozenset("aeiouyæøœıаеёиоуыэюяіїєαεηιουω")
+NUMBERED = 40  # letters, up to which a cell has room for a number
+
+
+def is_vowel(letter: str) -> bool:
+    """Whether a letter, without its accents, is a vowel of the Latin, Greek or Cyrillic alphabet."""
+    return unicodedata.normalize("NFD", letter.lower())[0] in VOWELS
+
+
+@dataclass(frozen=True)
+class EmbeddingPicture(Picture):
+    """The embedding in two dimensions."""
+
+    of: str
+    letters: list[str]
+    points: Floats  # (V, 2)
+    axes: tuple[str, str]  # what they are
+    size: ClassVar[tuple[float, float]] = (7.0, 6.0)
+
+    @property
+    def title(self) -> str:
+        """Whether the vowels have found together."""
+        apart = self.vowels_apart()
+        return "The embedding of the letters" + (
+            ": vowels lie nearer to each other than to the consonants" if apart else ": vowels in orange"
+        )
+
+    def vowels_apart(self) -> bool:
+        """Whether two vowels are, on average, nearer than a vowel and a consonant."""
+        vowel = np.array([is_vowel(letter) for letter in self.letters])
+        other = ~vowel & np.array([letter != END for letter in self.letters])
+        if vowel.sum() < 2 or not other.any():
+            return False
+        distance = np.linalg.norm(self.points[:, None] - self.points, axis=2)
+        within = distance[np.ix_(vowel, vowel)].sum() / (vowel.sum() * (vowel.sum() - 1))
+        return bool(within < distance[np.ix_(vowel, other)].mean())
+
+    def draw(self, figure: Figure) -> None:
+        """Letters as marks, moved a little where they would cover each other, with a line to where they belong."""
+        axes = figure.subplots()
+        low, high = self.points.min(0), self.points.max(0)
+        room = np.where(high > low, 0.08 * (high - low), 1.0)
+        axes.set_xlim(low[0] - room[0], high[0] + room[0])
+        axes.set_ylim(low[1] - room[1], high[1] + room[1])
+        size = 13 if len(self.letters) <= 60 else 8
+        inches = np.array([self.size[0] - 1.0, self.size[1] - 1.2])  # of the axes, nearly
+        scale = inches * 72 / (high - low + 2 * room)  # points a unit
+        places = spread(self.points * scale, 1.15 * size) / scale
+        for letter, point, place in zip(self.letters, self.points, places, strict=True):
+            colour = GREY if letter == END else ORANGE if is_vowel(letter) else BLUE
+            if np.abs((place - point) * scale).max() > 0.3 * size:
+                axes.plot(*point, ".", color=colour, markersize=4)
+                axes.plot(*np.stack([point, place]).T, color=colour, linewidth=0.6)
+            axes.text(
+                place[0], place[1], letter, color=colour, fontsize=size, fontweight="bold", ha="center", va="center"
+            )
+        axes.set_xlabel(self.axes[0])
+        axes.set_ylabel(self.axes[1])
+        axes.grid(color="#eeeeee")
+        axes.set_title(f"vowels orange, consonants blue, and {END}, the start and end of a name, grey", color=GREY)
+
+
+def spread(points: Floats, apart: float, rounds: int = 300) -> Floats:
+    """Points moved as little as it takes to have any two `apart` from each other, in their own unit."""
+    places = points.astype(np.float64, copy=True)
+    # Two that are the same have a direction to part in.
+    places += 1e-3 * np.stack([np.cos(np.arange(len(places))), np.sin(np.arange(len(places)))], 1)
+    for _ in range(rounds):
+        between = places[:, None] - places
+        distance = np.linalg.norm(between, axis=2) + np.eye(len(places)) * 1e9
+        short = np.clip(apart - distance, 0, None)
+        if not short.any():
+            break
+        places += (between * (0.5 * short / distance)[:, :, None]).sum(1)
+    return places
+
+
+def embedding_picture(checkpoint: Checkpoint, of: str) -> EmbeddingPicture:
+    """The first two axes of the embedding when there are no more, else its principal axes."""
+    C = np.asarray(checkpoint.model.parameters["C"], dtype=np.float64)
+    letters = [END, *checkpoint.vocabulary.letters]
+    if C.shape[1] <= 2:
+        points = np.pad(C, ((0, 0), (0, 2 - C.shape[1])))
+        second = "second number of the embedding" if C.shape[1] == 2 else "(the embedding has one number a letter)"
+        return EmbeddingPicture(of, letters, points, ("first number of the embedding", second))
+    points, shares = principal_axes(C)
+    first, second = (f"{which} principal axis ({share:.0%} of the variance)" for which, share in shares.items())
+    return EmbeddingPicture(of, letters, points, (first, second))
+
+
+def principal_axes(C: Floats) -> tuple[Floats, dict[str, float]]:
+    """Points (V, 2) along the two directions of most variance, and the share of the variance that each has.
+
+    Of the two signs that an axis can have, the one that makes its largest coordinate positive.
+    """
+    centred = C - C.mean(0)
+    _, size, axes = np.linalg.svd(centred, full_matrices=False)
+    points = centred @ axes[:2].T
+    points *= np.sign(points[np.abs(points).argmax(0), [0, 1]])
+    variance = size**2 / max(float((size**2).sum()), 1e-300)
+    return points, {"first": float(variance[0]), "second": float(variance[1])}
+
+
+@dataclass(frozen=True)
+class NextLetterPicture(Picture):
+    """Which letter comes next, after a name's first one."""
+
+    of: str
+    letters: list[str]
+    probabilities: Floats  # (V, V): of each letter, after each; the first row is of how a name begins
+    size: ClassVar[tuple[float, float]] = (8.5, 8.2)
+
+    @property
+    def title(self) -> str:
+        """The surest of them."""
+        rows = self.probabilities[1:]
+        if not len(rows):
+            return "The letter that comes next"
+        row, column = np.unravel_index(int(rows.argmax()), rows.shape)
+        following = self.letters[column]
+        what = "the name ends" if following == END else f"{following} comes"
+        return (
+            f"What comes after a name's first letter, in per cent: surest of all, {what} "
+            f"after {self.letters[row + 1]} ({rows[row, column]:.0%})"
+        )
+
+    def draw(self, figure: Figure) -> None:
+        """A cell for each pair, with its number where there is room."""
+        axes = figure.subplots()
+        axes.imshow(np.sqrt(self.probabilities), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        places = thinned(len(self.letters), NUMBERED)
+        labels = [self.letters[place] for place in places]
+        axes.set_xticks(places, labels, family="monospace")
+        axes.set_yticks(places, labels, family="monospace")
+        axes.xaxis.tick_top()
+        axes.xaxis.set_label_position("top")
+        clear(axes)
+        axes.set_xlabel(f"the letter that comes next ({END} ends the name)")
+        axes.set_ylabel(f"the name so far ({END} is its beginning)")
+        if len(self.letters) > NUMBERED:
+            return
+        for row, column in zip(*np.nonzero(percent(self.probabilities)), strict=True):
+            p = self.probabilities[row, column]
+            colour = "white" if p > 0.45 else "black"
+            axes.text(column, row, f"{percent(p):d}", color=colour, fontsize=7, ha="center", va="center")
+
+
+def percent(probability: Floats | float) -> NDArray[np.int64]:
+    """Rounded to whole ones."""
+    return np.rint(100 * np.asarray(probability, dtype=np.float64)).astype(np.int64)
+
+
+def next_letter_picture(checkpoint: Checkpoint, of: str) -> NextLetterPicture:
+    """The network's probabilities after every context of one letter, and after none."""
+    model, letters = checkpoint.model, [END, *checkpoint.vocabulary.letters]
+    X = np.zeros((len(letters), model.sizes.context), dtype=np.int64)
+    X[:, -1] = np.arange(len(letters))
+    logits = model.logits(X).astype(np.float64)
+    counts = np.exp(logits - logits.max(1, keepdims=True))
+    return NextLetterPicture(of, letters, counts / counts.sum(1, keepdims=True))

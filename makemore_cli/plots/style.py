@@ -1,0 +1,130 @@
+"""What all pictures have in common: colours, type, size, and how they are saved."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import matplotlib
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from makemore_cli.errors import MakemoreError, WriteError
+from makemore_cli.files import write_atomically
+
+# Okabe and Ito's palette, which colour-blind people can tell apart: http://jfly.iam.u-tokyo.ac.jp/color/
+BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+SKY, AMBER, BLACK, YELLOW = "#56b4e9", "#e69f00", "#000000", "#b8a900"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, BLACK, YELLOW)
+GREY, LIGHT = "#666666", "#d8d8d8"
+
+FORMATS = ("png", "svg")
+SCRIPTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari")
+MARK = "makemore"  # stands in a picture's metadata, so that no other file is taken for one of ours
+
+
+class Picture(ABC):
+    """A picture, dark on white, with a title that says what is to be seen."""
+
+    size: ClassVar[tuple[float, float]] = (7.5, 4.5)  # inches
+    of: str  # the run or runs that it is of
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """One sentence."""
+
+    @abstractmethod
+    def draw(self, figure: Figure) -> None:
+        """Draw on an empty figure."""
+
+    def shape(self) -> tuple[float, float]:
+        """Width and height in inches."""
+        return self.size
+
+    def figure(self) -> Figure:
+        """The whole picture. To be called within `drawing()`."""
+        width, height = self.shape()
+        below = 0.22 / height
+        layout = ConstrainedLayoutEngine(rect=(0.01, below, 0.98, 0.99 - below))
+        figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+        lines = textwrap.fill(self.title, int(width * 10.6))
+        figure.suptitle(lines, x=0.012, ha="left", fontsize=11, fontweight="bold")
+        self.draw(figure)
+        figure.text(0.99, 0.06 / height, self.of, ha="right", va="bottom", fontsize=7, color=GREY)
+        return figure
+
+    def render(self, format: str) -> bytes:
+        """The file, as PNG or SVG. The same picture gives the same bytes."""
+        file = io.BytesIO()
+        about = {"Software": MARK} if format == "png" else {"Creator": MARK, "Date": None}
+        with drawing():
+            self.figure().savefig(file, format=format, dpi=150, metadata=about)
+        return file.getvalue()
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """While it lasts, pictures are drawn in our style, whatever the user's own settings are."""
+    known = {font.name for font in font_manager.fontManager.ttflist}
+    fonts = ["DejaVu Sans", *(name for name in SCRIPTS if name in known)]
+    style: Any = {
+        **matplotlib.rcParamsDefault,
+        "backend": "agg",
+        "font.family": fonts,
+        "font.monospace": ["DejaVu Sans Mono", *fonts],
+        "font.size": 9,
+        "axes.titlesize": 9,
+        "axes.titlelocation": "left",
+        "axes.edgecolor": GREY,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.edgecolor": "white",
+        "legend.framealpha": 1.0,
+        "text.parse_math": False,  # a $ is a letter like any other
+        "svg.hashsalt": MARK,
+    }
+    with warnings.catch_warnings(), matplotlib.rc_context(style):
+        # A letter that no font has is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def save(picture: Picture, name: str, folder: Path, format: str) -> Path:
+    """Write a picture into a folder, and return its path. Raises MakemoreError rather than replace another's file."""
+    path = folder / f"{name}.{format}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not _is_ours(path):
+            raise MakemoreError(f"{path}: is there already, and is no picture of makemore's; give another --out")
+        write_atomically(path, picture.render(format))
+    except WriteError:
+        raise
+    except OSError as error:
+        raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
+    return path
+
+
+def _is_ours(path: Path) -> bool:
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(4096)
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """Positions of at most so many labels out of `count`, evenly spaced."""
+    return list(range(0, count, -(-count // most)))
+
+
+def clear(axes: Axes) -> None:
+    """Take away frame and ticks."""
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)

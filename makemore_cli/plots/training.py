@@ -1,0 +1,200 @@
+"""Pictures of a training: what its log holds, over its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
+
+from makemore_cli.errors import MakemoreError
+from makemore_cli.metrics import Floats, Metrics, positive
+from makemore_cli.plots.style import BLACK, BLUE, GREY, ORANGE, PALETTE, SKY, Picture
+
+NEGLIGIBLE = 1e-6  # a ratio of gradient to data: below it there is nothing but rounding
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One run's losses, in nats a letter."""
+
+    name: str
+    steps: Floats
+    loss: Floats  # of the training batches, the mean of as many around each of the steps
+    batches: int  # how many
+    evaluated: Floats  # the steps at which the following were taken
+    train: Floats  # over the whole split; NaN where it was not evaluated
+    val: Floats
+    rates: list[tuple[int, float, float]]  # where the learning rate changes: step, from, to
+
+
+@dataclass(frozen=True)
+class LossPicture(Picture):
+    """Loss against steps, smoothed, on a logarithmic scale; several runs over each other."""
+
+    of: str
+    curves: list[Curve]
+
+    @property
+    def title(self) -> str:
+        """The losses at the end."""
+        last = [(curve.val[-1], curve.name) for curve in self.curves if len(curve.val) and np.isfinite(curve.val[-1])]
+        if not last:
+            return "The loss over the training, smoothed"
+        if len(self.curves) > 1:
+            loss, name = min(last)
+            return f"Loss over the training: the least in the end, {loss:.4f} on the validation split, is {name}'s"
+        (curve,) = self.curves
+        return (
+            f"The loss falls to {curve.train[-1]:.4f} on the training split and {curve.val[-1]:.4f} on the "
+            f"validation split"
+        )
+
+    def draw(self, figure: Figure) -> None:
+        """A line for the batches; marks for the splits."""
+        axes = figure.subplots()
+        one = len(self.curves) == 1
+        for curve, colour in zip(self.curves, cycle(PALETTE), strict=False):
+            batches = f"training batches, mean of {curve.batches:,}" if curve.batches > 1 else "training batches"
+            line = SKY if one else colour
+            axes.plot(curve.steps, curve.loss, color=line, linewidth=1.5, label=batches if one else curve.name)
+            for values, mark, split, shade in (
+                (curve.train, "o", "training split", BLUE),
+                (curve.val, "D", "validation split", ORANGE),
+            ):
+                axes.plot(
+                    curve.evaluated,
+                    values,
+                    mark,
+                    color=shade if one else colour,
+                    markersize=5,
+                    markerfacecolor="white" if mark == "o" else None,
+                    label=split if one else None,
+                    clip_on=False,
+                    zorder=3,
+                )
+        axes.set_yscale("log")
+        axes.set_xlim(left=0)
+        _plain_ticks(axes)
+        axes.set_xlabel("training step")
+        axes.set_ylabel("loss, nats a letter (log scale)")
+        axes.grid(axis="y", color="#eeeeee")
+        if one:
+            for step, before, after in self.curves[0].rates:
+                axes.axvline(step, color=GREY, linewidth=0.8, linestyle=":")
+                axes.annotate(
+                    f"learning rate\n{before:.3g} → {after:.3g}",
+                    (step, 0.62),
+                    xycoords=("data", "axes fraction"),
+                    xytext=(-4, 0),
+                    textcoords="offset points",
+                    ha="right",
+                    color=GREY,
+                    fontsize=8,
+                )
+        else:
+            axes.plot([], [], "o", color=BLACK, markerfacecolor="white", label="training split")
+            axes.plot([], [], "D", color=BLACK, label="validation split")
+        axes.legend(loc="upper right")
+
+
+def _plain_ticks(axes: Axes) -> None:
+    """Numbers as people write them, on a logarithmic axis that spans less than a decade, and steps as 10k."""
+    low, high = axes.get_ylim()
+    if high / low < 20:
+        ticks = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        axes.set_yticks([tick for tick in ticks if low <= tick <= high], minor=False)
+        axes.yaxis.set_minor_locator(MaxNLocator(1))
+        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, place: ""))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def loss_picture(runs: Mapping[str, Metrics], of: str) -> LossPicture:
+    """The losses of runs, by their names. Raises MakemoreError for one that has no steps."""
+    curves = []
+    for name, metrics in runs.items():
+        if metrics.steps == 0:
+            raise MakemoreError(f"{name}: has no steps yet, so there is no loss to draw; train it first")
+        steps, loss = metrics.smoothed()
+        evaluated = np.array([step for step, _ in metrics.evaluations], dtype=np.float64)
+        train, val = (
+            np.array([losses.get(split, np.nan) for _, losses in metrics.evaluations], dtype=np.float64)
+            for split in ("train", "val")
+        )
+        changes = np.flatnonzero(np.diff(metrics.lr))
+        rates = [(int(at) + 2, float(metrics.lr[at]), float(metrics.lr[at + 1])) for at in changes]
+        batches = max(1, round(float(steps[1] - steps[0]))) if len(steps) > 1 else metrics.steps
+        curves.append(Curve(name, steps, loss, batches, evaluated, train, val, rates if len(rates) < 4 else []))
+    return LossPicture(of, curves)
+
+
+@dataclass(frozen=True)
+class RatiosPicture(Picture):
+    """How large gradients and updates are beside the parameters, over the training."""
+
+    of: str
+    steps: Floats
+    grad_data: dict[str, Floats]  # log10, by parameter
+    update_data: dict[str, Floats]
+    left_out: list[str]  # parameters without a gradient worth the name
+    size: ClassVar[tuple[float, float]] = (7.5, 6.0)
+
+    @property
+    def title(self) -> str:
+        """Where the updates are in the end."""
+        last = [series[-1] for series in self.update_data.values() if np.isfinite(series[-1])]
+        if not last:
+            return "Gradients and updates beside the parameters' size"
+        text = f"Updates beside their parameters: in the end between {min(last):.1f} and {max(last):.1f} in log10"
+        return f"{text}; about -3 is healthy".replace("-", "−")
+
+    def draw(self, figure: Figure) -> None:
+        """Two panels over the same steps."""
+        above, below = figure.subplots(2, 1, sharex=True)
+        for axes, series, label in (
+            (above, self.grad_data, "gradient : data, log10"),
+            (below, self.update_data, "update : data, log10"),
+        ):
+            for (name, values), colour in zip(series.items(), cycle(PALETTE), strict=False):
+                axes.plot(self.steps, values, color=colour, linewidth=1.2, label=name)
+            axes.set_ylabel(f"{label}\n(of standard deviations)")
+            axes.grid(axis="y", color="#eeeeee")
+        below.axhline(-3, color=BLACK, linewidth=1, linestyle="--", label="−3")
+        figure.legend(*below.get_legend_handles_labels(), loc="outside right center")
+        below.set_xlabel("training step" + "".join(f"; {name} is left out: {WHY}" for name in self.left_out))
+        below.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+WHY = "its gradient is nothing but rounding"
+
+
+def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
+    """The ratios that a run has logged. Raises MakemoreError where there are none."""
+    if not metrics.diagnoses:
+        raise MakemoreError(
+            f"{run}: has logged no ratios; train with --set train.diagnose_every=100, say, to have them"
+        )
+    steps = np.array([step for step, _ in metrics.diagnoses], dtype=np.float64)
+    found = [diagnosis for _, diagnosis in metrics.diagnoses]
+    series = {key: _series(found, key) for key in ("grad_data", "update_data")}
+    left_out = [
+        name
+        for name, values in series["grad_data"].items()
+        if not np.isfinite(values).any() or np.nanmedian(values) < np.log10(NEGLIGIBLE)
+    ]
+    kept = {key: {name: values for name, values in of.items() if name not in left_out} for key, of in series.items()}
+    return RatiosPicture(of, steps, kept["grad_data"], kept["update_data"], left_out)
+
+
+def _series(found: Sequence[Mapping[str, Mapping[str, object]]], key: str) -> dict[str, Floats]:
+    names = list(found[-1].get(key, {}))
+    return {
+        name: np.log10(np.array([positive(diagnosis.get(key, {}).get(name)) for diagnosis in found])) for name in names
+    }

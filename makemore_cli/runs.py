@@ -1,0 +1,234 @@
+"""The runs in a folder, side by side: what they were made with, and what they came to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from makemore_cli import config as configuration
+from makemore_cli.checkpoint import CONFIG
+from makemore_cli.config import LARGEST, Config
+from makemore_cli.dataset import SPLITS
+from makemore_cli.errors import MakemoreError
+from makemore_cli.files import read
+from makemore_cli.metrics import METRICS
+from makemore_cli.progress import duration
+from makemore_cli.run import SUMMARY, holds_run
+
+TAIL = 1 << 16  # bytes at the end of the metrics, in which the last step and the last evaluation are looked for
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run at a glance. What an unfinished one does not have yet is None."""
+
+    run: Path
+    config: Config
+    step: int
+    loss: Mapping[str, float]  # by split: of the last evaluation
+    parameters: int | None
+    seconds: float | None
+    date: datetime  # when it ended, or when something was last written
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has reached its goal."""
+        return self.step >= self.config.train.steps
+
+    @property
+    def data(self) -> str:
+        """What its names are called."""
+        path = self.config.data.path
+        return path if path in ("bundled", "lecture") else Path(path).name
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON takes it."""
+        return {
+            "run": str(self.run),
+            "data": self.config.data.path,
+            "step": self.step,
+            "steps": self.config.train.steps,
+            "finished": self.finished,
+            "loss": dict(self.loss),
+            "parameters": self.parameters,
+            "seconds": self.seconds,
+            "date": self.date.isoformat(timespec="seconds"),
+            "config": self.config.model_dump(),
+        }
+
+
+def find_runs(folder: Path) -> list[RunInfo]:
+    """All runs in a folder and the folders in it, by name. Links to folders are not followed. Raises MakemoreError."""
+    if not folder.is_dir():
+        raise MakemoreError(f"{folder}: is no folder; give the one that your runs are in by --dir")
+    found = []
+    for place, folders, _ in os.walk(folder):
+        folders.sort()
+        if holds_run(Path(place)):
+            found.append(run_info(Path(place)))
+            folders.clear()
+    return found
+
+
+def run_info(run: Path) -> RunInfo:
+    """A run at a glance. Raises MakemoreError where there is none, or its configuration can't be read."""
+    if not holds_run(run):
+        raise MakemoreError(f"{run}: holds no run; give a run folder that `makemore train` left")
+    config = configuration.load(run / CONFIG)
+    try:
+        summary = json.loads(read(run / SUMMARY, LARGEST))
+        loss = {split: float(summary["loss"][split]) for split in SPLITS}
+        ended = summary.get("date") or datetime.fromtimestamp((run / SUMMARY).stat().st_mtime, timezone.utc).isoformat()
+        date, steps, parameters = datetime.fromisoformat(ended), int(summary["steps"]), int(summary["parameters"])
+        return RunInfo(run, config, steps, loss, parameters, float(summary["seconds"]), date)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MakemoreError):
+        step, loss, changed = _tail(run / METRICS)
+        return RunInfo(run, config, step, loss, None, None, changed)
+
+
+def _tail(metrics: Path) -> tuple[int, dict[str, float], datetime]:
+    """The last step, the losses of the last evaluation, and when the file was last written."""
+    try:
+        with metrics.open("rb") as file:
+            status = os.fstat(file.fileno())
+            file.seek(max(0, status.st_size - TAIL))
+            lines = file.read(TAIL).splitlines()
+    except OSError as error:
+        raise MakemoreError(f"{metrics}: can't be read: {error.strerror}") from None
+    step, loss = 0, dict[str, float]()
+    for line in lines:  # the first one may be cut
+        try:
+            record = json.loads(line)
+            step = max(step, int(record["step"]))
+            loss = {split: float(value) for split, value in record.get("eval", loss).items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            continue
+    return step, loss, datetime.fromtimestamp(status.st_mtime, timezone.utc)
+
+
+# What a table can be sorted by, and which of it is best large.
+SORTS = ("name", "data", "train", "val", "test", "steps", "time", "date")
+
+
+def sort_runs(runs: list[RunInfo], by: str) -> list[RunInfo]:
+    """Sorted: losses, steps and times from the least, dates from the latest; what is missing comes last.
+
+    Raises MakemoreError for what can't be sorted by.
+    """
+    if by not in SORTS:
+        raise MakemoreError(f"--sort {by}: there is no such column; there are {', '.join(SORTS)}")
+
+    def key(info: RunInfo) -> tuple[bool, Any]:
+        value: Any = {
+            "name": str(info.run),
+            "data": info.data,
+            "steps": info.step,
+            "time": info.seconds,
+            "date": -info.date.timestamp(),
+        }.get(by, info.loss.get(by))
+        return value is None, value if value is not None else 0
+
+    return sorted(runs, key=key)
+
+
+def _columns() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def show_runs(runs: list[RunInfo], console: Console) -> None:
+    """Print a table of them."""
+    table = _columns()
+    table.add_column("run", overflow="fold", min_width=10)
+    table.add_column("data", overflow="fold")
+    table.add_column("network", no_wrap=True)
+    for name in ("batch", "lr", "steps", *SPLITS, "time"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("date", no_wrap=True)
+    for info in runs:
+        m, train = info.config.model, info.config.train
+        steps = f"{info.step:,}" if info.finished else f"{info.step:,}/{train.steps:,}"
+        table.add_row(
+            str(info.run),
+            info.data,
+            f"T{m.context_length} E{m.embedding_size} H{m.hidden_size}",
+            f"{train.batch_size}",
+            f"{info.config.optim.lr:g}",
+            steps,
+            *(_loss(info.loss.get(split)) for split in SPLITS),
+            "–" if info.seconds is None else duration(info.seconds),
+            info.date.astimezone().strftime("%Y-%m-%d %H:%M"),
+        )
+    console.print(table)
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two runs beside each other."""
+
+    first: RunInfo
+    second: RunInfo
+
+    def settings(self) -> Iterator[tuple[str, Any, Any]]:
+        """The keys of the configuration that differ, with both values."""
+        before, after = (configuration.flatten(info.config.model_dump()) for info in (self.first, self.second))
+        for key in dict.fromkeys([*before, *after]):
+            if before.get(key) != after.get(key):
+                yield key, before.get(key), after.get(key)
+
+    def losses(self) -> Iterator[tuple[str, float, float]]:
+        """Splits, and the losses over them, of which both have one."""
+        for split in SPLITS:
+            if split in self.first.loss and split in self.second.loss:
+                yield split, self.first.loss[split], self.second.loss[split]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON takes it."""
+        return {
+            "runs": [str(self.first.run), str(self.second.run)],
+            "settings": {key: [before, after] for key, before, after in self.settings()},
+            "loss": {split: [before, after] for split, before, after in self.losses()},
+            "step": [self.first.step, self.second.step],
+            "parameters": [self.first.parameters, self.second.parameters],
+            "seconds": [self.first.seconds, self.second.seconds],
+        }
+
+
+def show_difference(difference: Difference, console: Console) -> None:
+    """Print which settings differ, and what that did to the losses."""
+    a, b = difference.first, difference.second
+    settings = list(difference.settings())
+    if settings:
+        table = _columns()
+        for name in ("setting", str(a.run), str(b.run)):
+            table.add_column(name, overflow="fold")
+        for key, before, after in settings:
+            table.add_row(key, *("–" if value is None else f"{value}" for value in (before, after)))
+        console.print(table)
+    else:
+        console.print("The settings are the same.\n")
+    table = _columns()
+    table.add_column("")
+    for name in (str(a.run), str(b.run), "difference"):
+        table.add_column(name, justify="right", overflow="fold")
+    for split, before, after in difference.losses():
+        table.add_row(f"{split} loss", _loss(before), _loss(after), f"{after - before:+.4f}".replace("-", "−"))
+    table.add_row("steps", f"{a.step:,}", f"{b.step:,}", "")
+    for label, values in (
+        ("parameters", [None if n is None else f"{n:,}" for n in (a.parameters, b.parameters)]),
+        ("time", [None if s is None else duration(s) for s in (a.seconds, b.seconds)]),
+    ):
+        table.add_row(label, *(value or "–" for value in values), "")
+    console.print(table)
