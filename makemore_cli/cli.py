@@ -398,7 +398,23 @@ def plot(
     left_out: dict[str, list[str]] = {}
     output.print_texts(f"{path}\n" for path in draw(runs, what, out, format, left_out))
     for reason, names in left_out.items():
-        output.remark(f"left out: {', '.join(names)}; {reason}")
+        output.remark(f"left out: {', '.join(names)}: {reason}")
+
+
+@app.command(epilog="Example: makemore report runs/quickstart --out quickstart.html")
+def report(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Without it, report.html in the run's folder.")
+    ] = None,
+) -> None:
+    """Write all there is to see of a run on one page, a single HTML file, and print where it is."""
+    from makemore_cli.report import write_report
+
+    path, left_out = write_report(run, out)
+    output.print_lines([str(path)])
+    for what in left_out:
+        output.remark(f"left out: {what}")
 
 
 @app.command(epilog="Example: makemore inspect runs/quickstart --json")

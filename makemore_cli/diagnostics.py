@@ -22,6 +22,7 @@ from rich.text import Text
 from torch import Tensor
 
 from makemore_cli import dataset as data
+from makemore_cli import output
 from makemore_cli.backprop import steps
 from makemore_cli.backprop.fused import training_pass
 from makemore_cli.checkpoint import Checkpoint, load_checkpoint
@@ -132,7 +133,10 @@ def look_at_run(run: Path) -> Look:
     """Look at a run's network on its own data. Raises MakemoreError where these or the checkpoint can't be read."""
     checkpoint = load_checkpoint(run)
     config = checkpoint.config
-    return look(checkpoint, data.load(config.data, config.model.context_length, checkpoint.vocabulary))
+    dataset = data.load(config.data, config.model.context_length, checkpoint.vocabulary)
+    if dataset.sha256 != checkpoint.data_sha256:
+        output.remark(f"{dataset.path}: has changed since the model was trained on it")
+    return look(checkpoint, dataset)
 
 
 def next_step(seen: Look) -> dict[str, Any]:

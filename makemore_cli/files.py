@@ -12,6 +12,8 @@ from typing import IO
 
 from makemore_cli.errors import MakemoreError, WriteError
 
+MARK = "makemore"  # stands in pictures and reports, so that no other file is taken for one of them
+
 
 def check_plain(path: Path, most: int) -> None:
     """Make sure that a file can be read without waiting for ever and without filling the memory.
@@ -61,6 +63,27 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         raise WriteError(f"{path}: can't write: {error.strerror}") from None
     _sync_folder(path.parent)
+
+
+def replace_ours(path: Path, content: bytes) -> None:
+    """Write a file that holds MARK near its beginning, making its folder, in place of nothing but an earlier such.
+
+    Raises MakemoreError.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if (path.exists() or path.is_symlink()) and not _is_ours(path):
+            raise MakemoreError(f"{path}: is there already, and was not made by makemore; give another --out")
+    except OSError as error:
+        raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
+    write_atomically(path, content)
+
+
+def _is_ours(path: Path) -> bool:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return False
+    with path.open("rb") as file:
+        return MARK.encode() in file.read(4096)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -38,6 +38,7 @@ class RunInfo:
     parameters: int | None
     seconds: float | None
     date: datetime  # when it ended, or when something was last written
+    environment: Mapping[str, str]  # that it ended in
 
     @property
     def finished(self) -> bool:
@@ -89,10 +90,11 @@ def run_info(run: Path) -> RunInfo:
         loss = {split: float(summary["loss"][split]) for split in SPLITS}
         ended = summary.get("date") or datetime.fromtimestamp((run / SUMMARY).stat().st_mtime, timezone.utc).isoformat()
         date, steps, parameters = datetime.fromisoformat(ended), int(summary["steps"]), int(summary["parameters"])
-        return RunInfo(run, config, steps, loss, parameters, float(summary["seconds"]), date)
+        environment = {str(what): str(which) for what, which in summary.get("environment", {}).items()}
+        return RunInfo(run, config, steps, loss, parameters, float(summary["seconds"]), date, environment)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MakemoreError):
         step, loss, changed = _tail(run / METRICS)
-        return RunInfo(run, config, step, loss, None, None, changed)
+        return RunInfo(run, config, step, loss, None, None, changed, {})
 
 
 def _tail(metrics: Path) -> tuple[int, dict[str, float], datetime]:

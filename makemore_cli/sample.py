@@ -83,6 +83,10 @@ class Sampled:
         for text in self.texts():
             yield from text.split("\n")[:-1]
 
+    def kind(self, name: str) -> str | None:
+        """Of which kind a name is, or None where that can't be told."""
+        return None if self._dataset is None else self._dataset.kind(name)
+
     def names(self) -> list[str]:
         """All names."""
         return "".join(self.texts()).split("\n")[:-1]

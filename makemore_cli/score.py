@@ -85,13 +85,19 @@ def plain(score: Score) -> str:
     return f"{score.loss:6.3f}  {score.letters}  {' '.join(f'{letter}={p:.3f}' for letter, p in letters)}"
 
 
-def legend() -> Text:
-    """What the colours mean."""
-    text, above = Text("a letter's probability: "), 0.0
+def meanings() -> Iterator[tuple[str, str]]:
+    """What each colour means, and the colour."""
+    above = 0.0
     for below, colour in SHADES:
-        label = f" under {below:.0%} " if below < 1 else f" {above:.0%} or more "
-        text.append(label, Style(color="black", bgcolor=colour))
+        yield f"under {below:.0%}" if below < 1 else f"{above:.0%} or more", colour
         above = below
+
+
+def legend() -> Text:
+    """What the colours mean, for a terminal."""
+    text = Text("a letter's probability: ")
+    for meaning, colour in meanings():
+        text.append(f" {meaning} ", Style(color="black", bgcolor=colour))
     return text
 
 

@@ -36,7 +36,8 @@ class SaturationPicture(Picture):
     @property
     def dead(self) -> NDArray[np.bool_]:
         """(H,): neurons that are saturated for every example."""
-        return np.logical_and.reduce(self.saturated, axis=0)
+        dead: NDArray[np.bool_] = np.logical_and.reduce(self.saturated, axis=0)
+        return dead
 
     @property
     def title(self) -> str:

@@ -17,8 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from makemore_cli.errors import MakemoreError, WriteError
-from makemore_cli.files import write_atomically
+from makemore_cli.files import MARK, replace_ours
 
 # Okabe and Ito's palette, which colour-blind people can tell apart: http://jfly.iam.u-tokyo.ac.jp/color/
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -28,7 +27,6 @@ GREY, LIGHT = "#666666", "#d8d8d8"
 
 FORMATS = ("png", "svg")
 SCRIPTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari")
-MARK = "makemore"  # stands in a picture's metadata, so that no other file is taken for one of ours
 
 
 class Picture(ABC):
@@ -101,21 +99,8 @@ def drawing() -> Iterator[None]:
 def save(picture: Picture, name: str, folder: Path, format: str) -> Path:
     """Write a picture into a folder, and return its path. Raises MakemoreError rather than replace another's file."""
     path = folder / f"{name}.{format}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not _is_ours(path):
-            raise MakemoreError(f"{path}: is there already, and is no picture of makemore's; give another --out")
-        write_atomically(path, picture.render(format))
-    except WriteError:
-        raise
-    except OSError as error:
-        raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
+    replace_ours(path, picture.render(format))
     return path
-
-
-def _is_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        return MARK.encode() in file.read(4096)
 
 
 def thinned(count: int, most: int) -> list[int]:
