@@ -121,6 +121,9 @@ def train(
             "there is none. --steps sets a further goal.",
         ),
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's event files too, into the run folder.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
@@ -154,12 +157,15 @@ def train(
     if resume and steps is None and not any(setting.startswith("train.steps") for setting in settings or ()):
         goal = configuration.load(folder / CONFIG).train.steps  # which may have been set by --steps
         resolved = configuration.override(resolved, train__steps=max(goal, resolved.train.steps))
-    from makemore_cli import progress
+    from makemore_cli.progress import display
     from makemore_cli.train import train as run_training
 
-    summary = run_training(
-        resolved, folder, progress.display(quiet), crosscheck_every=crosscheck, overwrite=overwrite, resume=resume
-    )
+    shown = display(quiet)
+    if tensorboard:
+        from makemore_cli.events import Events
+
+        shown = Events(shown)
+    summary = run_training(resolved, folder, shown, crosscheck_every=crosscheck, overwrite=overwrite, resume=resume)
     if as_json:
         output.print_json(vars(summary))
         return

@@ -1,19 +1,34 @@
-"""What a training run shows while it goes on: a bar in a terminal, a line now and then elsewhere, or nothing."""
+"""What a training run shows while it goes on: a live view in a terminal, a line now and then elsewhere, or nothing."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, RenderableType
+from rich.live import Live as RichLive
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from makemore_cli import output
 
 EVERY = 5.0  # seconds between two plain lines
+REFRESHED = 5  # times a second, in a terminal
+WIDEST = 110  # columns of the view
+LABEL = 7  # columns for what a row is
+PARTS = 40  # of a run, for the sparkline
+BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 
 
 @dataclass(frozen=True)
@@ -22,7 +37,8 @@ class Status:
 
     step: int  # steps done
     steps: int
-    loss: float  # nats a letter, smoothed
+    losses: NDArray[np.float64]  # of the last steps, those since the status before; nats a letter
+    loss: float  # smoothed
     lr: float  # the learning rate of the last step
     rate: float  # steps per second, of late
 
@@ -44,8 +60,23 @@ class Display:
     ) -> None:
         """End, whatever happened."""
 
+    def begin(self, folder: Path, step: int) -> None:
+        """A run begins, or goes on after a step, in a folder that is ready to be written to."""
+
     def update(self, status: Status) -> None:
         """Show where the run stands."""
+
+    def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
+        """Show the losses by split, in nats a letter, after a step."""
+
+    def ended(self, step: int, loss: Mapping[str, float]) -> None:
+        """Show the losses by split after the last step."""
+
+    def sampled(self, step: int, names: Sequence[str]) -> None:
+        """Show some names."""
+
+    def diagnosed(self, step: int, found: Mapping[str, Any]) -> None:
+        """Show what a step did (see `diagnostics.diagnose`)."""
 
     def say(self, text: str) -> None:
         """Show a line that stays."""
@@ -71,58 +102,128 @@ class Plain(Display):
                 f"{status.rate:,.0f} steps/s  {duration(status.seconds_left)} left"
             )
 
+    def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
+        """Print a line."""
+        self.say(f"step {step:,}: loss {loss['train']:.4f} train, {loss['val']:.4f} val")
+
+    def sampled(self, step: int, names: Sequence[str]) -> None:
+        """Print them on one line."""
+        self.say(f"step {step:,}: {' '.join(names)}")
+
     def say(self, text: str) -> None:
         """Print a line."""
         output.remark(text)
 
 
-class Bar(Display):
-    """A progress bar on stderr."""
+class Live(Display):
+    """A view on stderr that is drawn over itself: progress, the loss as a sparkline, evaluations, and sampled names."""
 
     def __init__(self, console: Console) -> None:
-        self.progress = Progress(
-            TextColumn("step"),
-            TextColumn("{task.completed:,}/{task.fields[steps]:,}"),
-            BarColumn(bar_width=None),
-            TextColumn("loss [bold]{task.fields[loss]:.4f}[/]  lr {task.fields[lr]:.3g}"),
-            TextColumn("{task.fields[rate]:,.0f} steps/s  {task.fields[left]} left"),
-            console=console,
-            expand=True,
-        )
-        self.task = self.progress.add_task(
-            "", total=None, steps=0, loss=float("nan"), lr=float("nan"), rate=0.0, left="?"
-        )
+        self.status: Status | None = None
+        self.curve = Curve()
+        self.evaluations: deque[tuple[int, float]] = deque(maxlen=3)  # step, validation loss
+        self.names: list[str] = []
+        self.view = RichLive(console=console, get_renderable=self.render, refresh_per_second=REFRESHED)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the bar as it last was, and give the terminal back."""
+        """Leave the view as it last was, and give the terminal back."""
         with suppress(OSError):
-            self.progress.stop()
+            self.view.stop()
 
     def update(self, status: Status) -> None:
-        """Move the bar."""
+        """Take notice; the view is drawn by a thread of its own."""
+        self.status = status
+        self.curve.add(status)
         with suppress(OSError):  # the terminal is closed
-            self.progress.start()  # if it has not
-            self.progress.update(
-                self.task,
-                completed=status.step,
-                total=status.steps,
-                steps=status.steps,
-                loss=status.loss,
-                lr=status.lr,
-                rate=status.rate,
-                left=duration(status.seconds_left),
-            )
+            self.view.start()  # if it has not
+
+    def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
+        """Take notice."""
+        self.evaluations.append((step, loss["val"]))
+
+    ended = evaluated
+
+    def sampled(self, step: int, names: Sequence[str]) -> None:
+        """Take notice."""
+        self.names = list(names)
 
     def say(self, text: str) -> None:
-        """Print a line above the bar."""
+        """Print a line above the view."""
         with suppress(OSError):
-            self.progress.console.print(text, markup=False, highlight=False)
+            self.view.console.print(text, markup=False, highlight=False)
 
     def warn(self, text: str) -> None:
-        """Print a warning above the bar."""
+        """Print a warning above the view."""
         self.say(f"warning: {text}")
+
+    def render(self) -> RenderableType:
+        """The view as it is now."""
+        status = self.status
+        if status is None:
+            return Text()
+        # A little less than the terminal is wide, so that what is typed meanwhile does not make a line of it.
+        width = min(self.view.console.width, WIDEST) - 4
+        speed = f"  {status.rate:,.0f} steps/s  {duration(status.seconds_left)} left"
+        step = f"{status.step:,}/{status.steps:,}  "
+        bar = ProgressBar(status.steps, status.step, width=max(5, width - LABEL - len(step) - len(speed)))
+        rows = Table.grid(padding=0)
+        rows.add_column(width=LABEL, style="dim")
+        rows.add_column(no_wrap=True, overflow="ellipsis", max_width=width - LABEL)
+        progress = Table.grid(padding=0)
+        progress.add_row(step, bar, speed)
+        rows.add_row("step", progress)
+        *before, last = self.curve.last(3)
+        ascii_only = self.view.console.options.ascii_only
+        loss = Text.assemble(
+            (f"{status.loss:.4f}", "bold"),
+            f"  lr {status.lr:.3g}  ",
+            (self.curve.sparkline(max(0, width - LABEL - 52), ascii_only), "cyan"),
+            (f"  {' '.join(f'{value:.4f}' for value in before)}", "dim"),
+            f" {last:.4f}",
+        )
+        rows.add_row("loss", loss)
+        if self.evaluations:
+            told = [f"[bold]{loss:.4f}[/] [dim]at {step:,}[/]" for step, loss in reversed(self.evaluations)]
+            rows.add_row("val", "  ".join(told))
+        if self.names:
+            rows.add_row("names", Text(" ".join(self.names)))
+        return rows
+
+
+class Curve:
+    """The losses of a run so far: the mean over each of equal parts of it."""
+
+    def __init__(self) -> None:
+        self.sums, self.counts = np.zeros((2, PARTS))
+
+    def add(self, status: Status) -> None:
+        """Take in the losses of some steps."""
+        steps = np.arange(status.step - len(status.losses), status.step)
+        part = steps * PARTS // status.steps
+        self.sums += np.bincount(part, status.losses, PARTS)
+        self.counts += np.bincount(part, minlength=PARTS)
+
+    def last(self, count: int) -> list[float]:
+        """The means of the last parts that have begun, at least one."""
+        begun = np.flatnonzero(self.counts)[-count:]
+        return [float(mean) for mean in self.sums[begun] / self.counts[begun]] or [math.nan]
+
+    def sparkline(self, width: int, ascii_only: bool = False) -> str:
+        """The means as blocks of different heights. The steep beginning is cut off, lest the rest looks flat."""
+        signs = ASCII if ascii_only else BLOCKS
+        begun = np.flatnonzero(self.counts)
+        means = self.sums[begun] / self.counts[begun]
+        late = means[begun >= min(PARTS // 10, begun[-1])] if len(begun) else means
+        if width < 1 or not len(late):
+            return ""
+        low, high = float(late.min()), float(late.max())
+        height = np.clip((means - low) / (high - low), 0, 1) if high > low else np.zeros_like(means)
+        line = [" "] * PARTS
+        for part, level in zip(begun, np.rint(height * (len(signs) - 1)).astype(int), strict=True):
+            line[part] = signs[level]
+        return "".join(line[: begun[-1] + 1])[-width:]
 
 
 def display(quiet: bool) -> Display:
@@ -130,7 +231,7 @@ def display(quiet: bool) -> Display:
     if quiet:
         return Display()
     console = Console(stderr=True)
-    return Bar(console) if console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal else Plain()
+    return Live(console) if console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal else Plain()
 
 
 def duration(seconds: float) -> str:

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from makemore_cli import config as configuration
-from makemore_cli import train as training
+from makemore_cli import loop
 from makemore_cli.checkpoint import CHECKPOINT, load_checkpoint
 from makemore_cli.cli import main
 from makemore_cli.config import Config
@@ -71,8 +71,8 @@ class Mortal:
             (Run, "append_steps"),
             (Run, "append_metrics"),
             (Run, "save_summary"),
-            (training._Loop, "_train"),
-            (training._Loop, "_draw"),
+            (loop.Loop, "_train"),
+            (loop.Loop, "_draw"),
         ]:
             monkeypatch.setattr(owner, name, self._watched(getattr(owner, name)))
 
@@ -119,9 +119,9 @@ def test_killed_20_times_between_any_two_of_its_acts(
     """Every write, rename, removal and chunk is a moment to be killed at; each time another process goes on."""
     config = tiny("train.steps=1000", f"train.engine={engine}", *BUSY, *more)
     train(config, tmp_path / "whole", Display())
-    monkeypatch.setattr(training, "LONGEST", 40)  # more chunks, more moments
-    monkeypatch.setattr(training, "SAVED", 0.02)  # and unasked checkpoints
-    monkeypatch.setattr(training, "SOON", 0.02)
+    monkeypatch.setattr(loop, "LONGEST", 40)  # more chunks, more moments
+    monkeypatch.setattr(loop, "SAVED", 0.02)  # and unasked checkpoints
+    monkeypatch.setattr(loop, "SOON", 0.02)
 
     rng, kills = random.Random(f"{engine}{more}"), 0
     mortal = Mortal(monkeypatch)
