@@ -7,7 +7,6 @@ import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +62,7 @@ class _Trained:
     losses: NDArray[np.float64]
     finite: bool  # the losses and the parameters
     seconds: float
-    diagnosis: dict[str, Any] | None  # of its only step, where that is due
+    last_step: tuple[Parameters, Parameters] | None  # the parameters before and after it, where it is to be diagnosed
 
 
 class Loop:
@@ -138,12 +137,10 @@ class Loop:
         """The steps to come, about SECONDS long, ending where something is due. How many they are changes no result."""
         train = self.config.train
         ends = [train.steps, _next_look(self.step)]
-        for every in (self.crosscheck_every, train.checkpoint_every, train.eval_every, train.sample_every):
+        periods = (train.checkpoint_every, train.eval_every, train.sample_every, train.diagnose_every)
+        for every in (self.crosscheck_every, *periods):
             if every:
                 ends.append((self.step // every + 1) * every)
-        if train.diagnose_every:  # that step is a chunk by itself
-            end = (self.step // train.diagnose_every + 1) * train.diagnose_every
-            ends.append(end if end == self.step + 1 else end - 1)
         length = min(self.length, min(ends) - self.step)
         self.generator = self.begun.generator.get_state()
         if length == 0:
@@ -159,14 +156,23 @@ class Loop:
             crosscheck(self.engine.parameters, chunk.X[0], chunk.Y[0], eps, chunk.first, self.engine.source)
 
     def _train(self, chunk: _Chunk) -> _Trained:
-        before, started = self.engine.state(), time.perf_counter()
-        losses = self.engine.run(chunk.X, chunk.Y, chunk.lrs).double().cpu().numpy()
+        every, engine = self.config.train.diagnose_every, self.engine
+        before, started = engine.state(), time.perf_counter()
+        if every and chunk.last % every == 0:
+            # What the last step does is looked at later: the next chunk trains by then.
+            losses = [self._run(chunk, slice(0, -1))] if len(chunk.lrs) > 1 else []
+            p = engine.parameters.to()
+            losses.append(self._run(chunk, slice(-1, None)))
+            last_step = (p, engine.parameters.to())
+        else:
+            losses, last_step = [self._run(chunk, slice(None))], None
         seconds = time.perf_counter() - started
-        finite = bool(np.isfinite(losses).all()) and self.engine.is_finite()
-        every, diagnosis, p = self.config.train.diagnose_every, None, self.engine.parameters
-        if finite and every and chunk.last % every == 0:
-            diagnosis = diagnose(Parameters(p.sizes, before[0]), p, chunk.X[0], chunk.Y[0], self.engine.eps)
-        return _Trained(chunk, before, losses, finite, seconds, diagnosis)
+        finite = all(np.isfinite(part).all() for part in losses) and engine.is_finite()
+        return _Trained(chunk, before, np.concatenate(losses), finite, seconds, last_step)
+
+    def _run(self, chunk: _Chunk, steps: slice) -> NDArray[np.float64]:
+        losses = self.engine.run(chunk.X[steps], chunk.Y[steps], chunk.lrs[steps])
+        return losses.double().cpu().numpy()
 
     def _pace(self, trained: _Trained) -> None:
         """Take the time, and choose the length of the chunks to come."""
@@ -181,10 +187,11 @@ class Loop:
         chunk, losses = trained.chunk, trained.losses
         if not trained.finite:
             raise self._failure(trained)
-        if trained.diagnosis is not None:
-            # Before its step: it can't be found again by a run that goes on after that.
-            self.run.append_metrics({"step": chunk.last, "diagnose": trained.diagnosis})
-            self.display.diagnosed(chunk.last, trained.diagnosis)
+        if trained.last_step is not None:
+            found = diagnose(*trained.last_step, chunk.X[-1], chunk.Y[-1], self.engine.eps)
+            # Before its step: a run that goes on after that can't find it again.
+            self.run.append_metrics({"step": chunk.last, "diagnose": found})
+            self.display.diagnosed(chunk.last, found)
         self.run.append_steps(chunk.first, losses.tolist(), chunk.lrs)
         self.first = np.concatenate([self.first, losses])[: SMOOTH // 10]
         self.recent = np.concatenate([self.recent, losses])[-SMOOTH:]
