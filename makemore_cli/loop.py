@@ -187,12 +187,15 @@ class Loop:
         chunk, losses = trained.chunk, trained.losses
         if not trained.finite:
             raise self._failure(trained)
-        if trained.last_step is not None:
+        if trained.last_step is None:
+            self.run.append_steps(chunk.first, losses.tolist(), chunk.lrs)
+        else:
             found = diagnose(*trained.last_step, chunk.X[-1], chunk.Y[-1], self.engine.eps)
-            # Before its step: a run that goes on after that can't find it again.
+            self.run.append_steps(chunk.first, losses[:-1].tolist(), chunk.lrs[:-1])
+            # Before its step's own record: a run that goes on after that can't find it again.
             self.run.append_metrics({"step": chunk.last, "diagnose": found})
+            self.run.append_steps(chunk.last, losses[-1:].tolist(), chunk.lrs[-1:])
             self.display.diagnosed(chunk.last, found)
-        self.run.append_steps(chunk.first, losses.tolist(), chunk.lrs)
         self.first = np.concatenate([self.first, losses])[: SMOOTH // 10]
         self.recent = np.concatenate([self.recent, losses])[-SMOOTH:]
         rate = self.lately[0] / max(self.lately[1], 1e-9)

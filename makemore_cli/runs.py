@@ -110,7 +110,7 @@ def _tail(metrics: Path) -> tuple[int, dict[str, float], datetime]:
     for line in lines:  # the first one may be cut
         try:
             record = json.loads(line)
-            step = max(step, int(record["step"]))
+            step = int(record["step"]) if "loss" in record else step
             loss = {split: float(value) for split, value in record.get("eval", loss).items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue

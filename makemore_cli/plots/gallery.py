@@ -137,8 +137,12 @@ def plot(
         return
     (subject,) = subjects
     asked, missing = (KINDS, left_out) if what is None else (kinds(what), None)
+    drawn = False
     for name, picture in pictures(subject, asked, missing):
         yield save(picture, name, out or subject.folder / "plots", format)
+        drawn = True
+    if not drawn:
+        raise MakemoreError(next(iter(left_out)))
 
 
 def together(subjects: Sequence[Subject]) -> Picture:

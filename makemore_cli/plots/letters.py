@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from makemore_cli.checkpoint import Checkpoint
 from makemore_cli.dataset import END
@@ -39,7 +38,7 @@ class EmbeddingPicture(Picture):
         """Whether the vowels have found together."""
         apart = self.vowels_apart()
         return "The embedding of the letters" + (
-            ": vowels lie nearer to each other than to the consonants" if apart else ": vowels in orange"
+            ": vowels lie nearer to each other than to the consonants" if apart else ": those that are alike lie near"
         )
 
     def vowels_apart(self) -> bool:
@@ -62,7 +61,7 @@ class EmbeddingPicture(Picture):
         size = 13 if len(self.letters) <= 60 else 8
         inches = np.array([self.size[0] - 1.0, self.size[1] - 1.2])  # of the axes, nearly
         scale = inches * 72 / (high - low + 2 * room)  # points a unit
-        places = spread(self.points * scale, 1.15 * size) / scale
+        places = spread(self.points * scale, 1.45 * size) / scale
         for letter, point, place in zip(self.letters, self.points, places, strict=True):
             colour = GREY if letter == END else ORANGE if is_vowel(letter) else BLUE
             if np.abs((place - point) * scale).max() > 0.3 * size:
@@ -74,7 +73,8 @@ class EmbeddingPicture(Picture):
         axes.set_xlabel(self.axes[0])
         axes.set_ylabel(self.axes[1])
         axes.grid(color="#eeeeee")
-        axes.set_title(f"vowels orange, consonants blue, and {END}, the start and end of a name, grey", color=GREY)
+        vowels = "vowels orange, consonants blue, and " if any(map(is_vowel, self.letters)) else ""
+        axes.set_title(f"{vowels}{END}, the start and end of a name, grey", color=GREY)
 
 
 def spread(points: Floats, apart: float, rounds: int = 300) -> Floats:
@@ -145,7 +145,7 @@ class NextLetterPicture(Picture):
         """A cell for each pair, with its number where there is room."""
         axes = figure.subplots()
         axes.imshow(np.sqrt(self.probabilities), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-        places = thinned(len(self.letters), NUMBERED)
+        places = thinned(self.letters, NUMBERED)
         labels = [self.letters[place] for place in places]
         axes.set_xticks(places, labels, family="monospace")
         axes.set_yticks(places, labels, family="monospace")
@@ -156,15 +156,10 @@ class NextLetterPicture(Picture):
         axes.set_ylabel(f"the name so far ({END} is its beginning)")
         if len(self.letters) > NUMBERED:
             return
-        for row, column in zip(*np.nonzero(percent(self.probabilities)), strict=True):
-            p = self.probabilities[row, column]
-            colour = "white" if p > 0.45 else "black"
-            axes.text(column, row, f"{percent(p):d}", color=colour, fontsize=7, ha="center", va="center")
-
-
-def percent(probability: Floats | float) -> NDArray[np.int64]:
-    """Rounded to whole ones."""
-    return np.rint(100 * np.asarray(probability, dtype=np.float64)).astype(np.int64)
+        percent = np.rint(100 * self.probabilities).astype(int)
+        for row, column in zip(*np.nonzero(percent), strict=True):
+            colour = "white" if percent[row, column] > 45 else "black"
+            axes.text(column, row, f"{percent[row, column]}", color=colour, fontsize=7, ha="center", va="center")
 
 
 def next_letter_picture(checkpoint: Checkpoint, of: str) -> NextLetterPicture:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import FuncNorm, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -70,6 +70,7 @@ class SaturationPicture(Picture):
         )
         for spine in below.spines.values():
             spine.set_visible(True)
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
         below.set_ylabel("example" if len(shown) == n else f"example (the first {len(shown)} of {n:,})")
         below.set_xlabel("neuron: white where it can learn, blue where it is saturated, orange if it is dead")
 
@@ -198,7 +199,8 @@ def weight_gradients_picture(seen: Look, of: str) -> HistogramsPicture:
         gradient, spread = seen.gradients[name], float(data.double().std(correction=0))
         shape = "×".join(str(size) for size in data.shape)
         ratio = float(gradient.double().std(correction=0)) / spread if spread else np.nan
-        note = "rounding only: batchnorm takes b1 out" if name == "b1" else f"gradient : data {_number(ratio)}"
+        note = f"gradient : data {_number(ratio)}" if np.isfinite(ratio) else "a single number"
+        note = "rounding only: batchnorm takes b1 out" if name == "b1" else note
         histograms.append(histogram(f"d{name}", shape, gradient, note))
         if name != "b1" and np.isfinite(ratio):
             ratios[name] = ratio
@@ -234,7 +236,7 @@ class DlogitsPicture(Picture):
         norm = FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * np.square(x)), -1, 1)
         image = axes.imshow(self.dlogits, aspect="auto", cmap="RdBu_r", norm=norm, interpolation="nearest")
         axes.set_yticks(range(len(self.rows)), self.rows, family="monospace", fontsize=7)
-        columns = thinned(len(self.letters), 60)
+        columns = thinned(self.letters, 60)
         axes.set_xticks(columns, [self.letters[column] for column in columns], family="monospace", fontsize=8)
         clear(axes)
         axes.set_xlabel("letter")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import textwrap
+import unicodedata
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -103,9 +104,10 @@ def save(picture: Picture, name: str, folder: Path, format: str) -> Path:
     return path
 
 
-def thinned(count: int, most: int) -> list[int]:
-    """Positions of at most so many labels out of `count`, evenly spaced."""
-    return list(range(0, count, -(-count // most)))
+def thinned(letters: Sequence[str], most: int) -> list[int]:
+    """Positions of at most so many letters, evenly spaced; of wide ones, of half as many."""
+    wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in letters)
+    return list(range(0, len(letters), -(-len(letters) * (1 + wide) // most)))
 
 
 def clear(axes: Axes) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ class LossPicture(Picture):
         else:
             axes.plot([], [], "o", color=BLACK, markerfacecolor="white", label="training split")
             axes.plot([], [], "D", color=BLACK, label="validation split")
-        axes.legend(loc="upper right")
+        axes.legend(loc="best")
 
 
 def _plain_ticks(axes: Axes) -> None:
@@ -168,11 +168,9 @@ class RatiosPicture(Picture):
             axes.grid(axis="y", color="#eeeeee")
         below.axhline(-3, color=BLACK, linewidth=1, linestyle="--", label="−3")
         figure.legend(*below.get_legend_handles_labels(), loc="outside right center")
-        below.set_xlabel("training step" + "".join(f"; {name} is left out: {WHY}" for name in self.left_out))
+        without = f" (left out, for want of a gradient: {', '.join(self.left_out)})" if self.left_out else ""
+        below.set_xlabel(f"training step{without}")
         below.xaxis.set_major_formatter(EngFormatter(sep=""))
-
-
-WHY = "its gradient is nothing but rounding"
 
 
 def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
@@ -193,7 +191,7 @@ def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
     return RatiosPicture(of, steps, kept["grad_data"], kept["update_data"], left_out)
 
 
-def _series(found: Sequence[Mapping[str, Mapping[str, object]]], key: str) -> dict[str, Floats]:
+def _series(found: Sequence[Mapping[str, Any]], key: str) -> dict[str, Floats]:
     names = list(found[-1].get(key, {}))
     return {
         name: np.log10(np.array([positive(diagnosis.get(key, {}).get(name)) for diagnosis in found])) for name in names

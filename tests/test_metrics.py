@@ -1,0 +1,99 @@
+"""What a run has logged, read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from makemore_cli import metrics as log
+from makemore_cli.errors import MakemoreError
+from makemore_cli.metrics import Metrics, load_metrics, positive
+
+
+def step(number: int, loss: float = 2.5, lr: float = 0.1) -> str:
+    return json.dumps({"step": number, "loss": loss, "lr": lr}) + "\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "metrics.jsonl").write_text(text)
+    return folder
+
+
+def test_it_is_what_was_written(trained: Path) -> None:
+    metrics = load_metrics(trained)
+    records = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
+    assert metrics.loss.tolist() == [record["loss"] for record in records if "loss" in record]
+    assert metrics.lr.tolist() == [record["lr"] for record in records if "loss" in record]
+    assert [step for step, _ in metrics.evaluations] == [2000]
+    assert metrics.evaluations[0][1].keys() == {"train", "val", "test"}
+    assert [step for step, _ in metrics.diagnoses] == list(range(20, 2001, 20))
+
+
+def test_many_lines_are_read_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "LINES", 7)
+    evaluation = json.dumps({"step": 25, "eval": {"val": 2.0}}) + "\n"
+    run = write(tmp_path, "".join(map(step, range(1, 26))) + evaluation + "".join(map(step, range(26, 51))))
+    metrics = load_metrics(run)
+    assert metrics.steps == 50
+    assert metrics.evaluations == [(25, {"val": 2.0})]
+
+
+@pytest.mark.parametrize(
+    "torn", ['{"step": 3, "lo', '{"step": 3, "loss": 2.5, "lr": 0.1}', "", '{"step": 3, "loss": 2']
+)
+def test_a_last_line_that_is_being_written_is_left_out(torn: str, tmp_path: Path) -> None:
+    assert load_metrics(write(tmp_path, step(1) + step(2) + torn)).steps == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (step(1) + "rubbish\n" + step(2), "line 2: is nothing that"),
+        (step(1) + "[]\n", "line 2: is nothing that"),
+        (step(1) + "1,2\n", "line 2: is nothing that"),
+        (step(1) + '{"step": "2", "loss": 1.0, "lr": 1.0}\n', "line 2: is nothing that"),
+        (step(1) + '{"step": 2, "loss": "low", "lr": 0.1}\n', "is nothing that"),
+        (step(1) + '{"step": 2, "loss": 2.5}\n', "is nothing that"),
+        (step(1) + '{"step": 2, "eval": 3}\n', "is nothing that"),
+        (step(1) + step(3), "does not hold each step once and in order"),
+        (step(2), "does not hold each step once and in order"),
+        (step(1) + step(1), "does not hold each step once and in order"),
+    ],
+)
+def test_a_damaged_file_is_told(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(MakemoreError, match=message):
+        load_metrics(write(tmp_path, text))
+
+
+def test_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(MakemoreError, match="holds no metrics"):
+        load_metrics(tmp_path / "nowhere")
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=5000), st.integers(1, 1000))
+def test_the_smoothed_loss_is_the_mean_of_as_many_batches(losses: list[float], most: int) -> None:
+    metrics = Metrics(np.array(losses), np.zeros(len(losses)), [], [])
+    steps, smoothed = metrics.smoothed(most)
+    length = max(1, min(most, len(losses) // 100))
+    assert len(smoothed) == len(losses) // length
+    for middle, mean in zip(steps, smoothed, strict=True):
+        first = round(middle - (length - 1) / 2)  # counted from 1
+        assert mean == pytest.approx(np.mean(losses[first - 1 : first - 1 + length]))
+
+
+def test_the_lectures_smoothing() -> None:
+    """`torch.tensor(lossi).view(-1, 1000).mean(1)`"""
+    losses = np.random.default_rng(0).random(200_000)
+    steps, smoothed = Metrics(losses, losses, [], []).smoothed()
+    np.testing.assert_allclose(smoothed, losses.reshape(-1, 1000).mean(1))
+    assert steps[:2].tolist() == [500.5, 1500.5]
+
+
+def test_what_has_no_logarithm_is_not_drawn() -> None:
+    assert positive(0.5) == 0.5
+    assert all(np.isnan(positive(value)) for value in (None, 0, -1.0, "1", float("inf"), float("nan")))

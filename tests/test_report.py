@@ -1,0 +1,158 @@
+"""A run on one page: whole, without a network, and without an error in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from makemore_cli.checkpoint import load_checkpoint
+from makemore_cli.plots.gallery import KINDS
+from makemore_cli.sample import Options, sample_run
+from makemore_cli.score import score, shade
+
+from .conftest import Cli
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """A page taken apart; every element must be closed where it should."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.alts: list[str] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.ids += [value for value in [given.get("id")] if value]
+        self.sources += [value for value in (given.get("src"), given.get("href")) if value]
+        self.alts += [value for value in [given.get("alt")] if value]
+        assert tag != "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def page(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from makemore_cli.report import write_report
+
+    path, left_out = write_report(trained, tmp_path_factory.mktemp("report") / "deep" / "tiny.html")
+    assert left_out == []
+    return path
+
+
+def test_it_holds_everything_and_needs_nothing(page: Path, trained: Path) -> None:
+    found = Page(page.read_text())
+    assert all(source.startswith(("data:", "#")) for source in found.sources)
+    assert "http://" not in re.sub(r"base64,[\w+/=]+", "", page.read_text())
+    assert set(KINDS) <= set(found.ids)
+    assert {link[1:] for link in found.sources if link.startswith("#")} <= set(found.ids)
+    assert len(found.alts) == len(KINDS)
+    text = " ".join(found.text.split())
+    summary = json.loads((trained / "summary.json").read_text())
+    for value in summary["loss"].values():
+        assert f"{value:.4f}" in text
+    for figure in ("2.0705", "2.1099", "1.9930"):  # the lectures'
+        assert figure in text
+    assert "context_length: 3" in text
+    assert summary["environment"]["torch"] in text
+    assert "All gradients, and each of 30 backward lines by itself, agree" in text
+    assert "0 of 32 neurons are dead" in text
+
+
+def test_its_names_are_the_samples_with_their_kinds_and_colours(page: Path, trained: Path) -> None:
+    checkpoint = load_checkpoint(trained)
+    sampled = sample_run(checkpoint, 50, None, Options())
+    scores = list(score(checkpoint.model, checkpoint.vocabulary, sampled.each()))
+    shown = re.findall(
+        r'<li><span class="word">(.*?)</span>\s*<span class="quiet">(.*?)</span> <span class="quiet">(.*?)<',
+        page.read_text(),
+        re.DOTALL,
+    )
+    assert len(shown) == 50
+    kinds = {"in the training names": "train", "in the held-out names": "held_out", "new": "new"}
+    for (word, loss, kind), expected in zip(shown, scores, strict=True):
+        letters = re.findall(r'background:(#\w+)" title="([\d.]+)%">(.)<', word)
+        assert "".join(letter for *_, letter in letters) == expected.letters
+        assert [colour for colour, *_ in letters] == [shade(p) for p in expected.probabilities]
+        for (_, shown_p, _), p in zip(letters, expected.probabilities, strict=True):
+            assert float(shown_p) == pytest.approx(100 * p, abs=0.051)
+        assert loss == f"{expected.loss:.2f}"
+        assert kinds[kind] == sampled.kind(expected.name)
+
+
+def test_without_its_data(cli: Cli, tmp_path: Path) -> None:
+    """Names with signs that HTML has a use for; then without the file."""
+    names = ["<b>", "a&b", '"x"', "<i>a", "b<&>", "'a'", "ab", "<script>", "ba", "&amp;"]
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    run = tmp_path / "run <b>"
+    assert cli("train", "-c", "tiny", "--steps", 40, "--data", tmp_path / "names.txt", "--out", run).code == 0
+    whole = cli("report", run)
+    assert (whole.code, whole.err) == (0, "")
+    assert Path(whole.out.strip()) == run / "report.html"
+    Page((run / "report.html").read_text())
+    (tmp_path / "names.txt").unlink()
+    result = cli("report", run)
+    assert result.code == 0
+    assert (
+        "left out: saturation, activations, gradients, weight-gradients, dlogits, diagnostics, gradcheck" in result.err
+    )
+    found = Page((run / "report.html").read_text())
+    assert {"loss", "embedding", "next-letter"} <= set(found.ids)
+    assert {link[1:] for link in found.sources if link.startswith("#")} <= set(found.ids)
+    assert "unknown" in found.text
+
+
+def test_nothing_of_others_is_replaced(cli: Cli, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.html").write_text("<p>mine")
+    result = cli("report", trained, "--out", tmp_path / "mine.html")
+    assert (result.code, result.out) == (2, "")
+    assert "was not made by makemore" in result.err
+    assert (tmp_path / "mine.html").read_text() == "<p>mine"
+    assert cli("report", tmp_path).code == 2
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+@pytest.mark.parametrize("width", [412, 1280])
+def test_it_opens_in_a_browser(width: int, page: Path, tmp_path: Path) -> None:
+    """From the disk, on a phone's width too: no error on the console, all pictures are there, nothing sticks out."""
+    probe = tmp_path / "probe.html"
+    script = """<script>
+    addEventListener("error", event => document.title = "error: " + event.message, true);
+    addEventListener("load", () => {
+      const images = [...document.images].filter(image => image.complete && image.naturalWidth > 0).length;
+      document.body.setAttribute("data-found", `${images} ${document.documentElement.scrollWidth} ${innerWidth}`);
+    });
+    </script></head>"""
+    probe.write_text(page.read_text().replace("</head>", script))
+    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+    more = ["--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"]
+    command = [CHROMIUM, *options.split(), "--disable-component-update", *more, "--dump-dom", probe.as_uri()]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "CONSOLE" not in result.stderr
+    found = re.search(r'data-found="(\d+) (\d+) (\d+)"', result.stdout)
+    assert found, result.stderr[-2000:]
+    images, wide, window = map(int, found.groups())
+    assert images == len(KINDS)
+    assert wide <= window
+    assert "<title>error" not in result.stdout

@@ -1,0 +1,149 @@
+"""The runs in a folder, and what two of them differ in."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from makemore_cli import config as configuration
+from makemore_cli.errors import StoppedError
+from makemore_cli.loop import Loop
+from makemore_cli.progress import Display
+from makemore_cli.runs import find_runs, run_info
+from makemore_cli.train import train
+
+from .conftest import Cli
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
+    """A folder with three runs, one of them unfinished, and what is no run."""
+    folder = tmp_path_factory.mktemp("many")
+    shutil.copytree(trained, folder / "tiny")
+    configs = {
+        "short": ["train.steps=300", "optim.lr=0.1"],
+        "deeper/stopped": ["train.steps=900", "train.eval_every=100", "model.hidden_size=16"],
+    }
+    for name, settings in configs.items():
+        train(configuration.load(configuration.find("tiny"), settings), folder / name, Display())
+    stopped = folder / "deeper" / "stopped"
+    lines = (stopped / "metrics.jsonl").read_text().splitlines(keepends=True)
+    last = next(at for at, line in enumerate(lines) if '"step": 432, "loss"' in line)
+    (stopped / "metrics.jsonl").write_text("".join(lines[: last + 1]) + '{"step": 433, "lo')
+    (stopped / "summary.json").unlink()
+    (folder / "notes").mkdir()
+    (folder / "notes" / "config.yaml").write_text("model: {}\n")
+    (folder / "link").symlink_to(folder / "tiny")
+    return folder
+
+
+def test_runs_are_found(runs: Path) -> None:
+    found = {str(info.run.relative_to(runs)): info for info in find_runs(runs)}
+    assert list(found) == ["deeper/stopped", "short", "tiny"]
+    for name in ("short", "tiny"):
+        summary = json.loads((runs / name / "summary.json").read_text())
+        info = found[name]
+        assert (info.loss, info.step, info.parameters) == (summary["loss"], summary["steps"], summary["parameters"])
+        assert info.finished
+        assert abs((info.date - datetime.now(timezone.utc)).total_seconds()) < 600
+        assert info.environment["python"]
+    stopped = found["deeper/stopped"]
+    assert (stopped.step, stopped.finished, stopped.parameters) == (432, False, None)
+    evaluations = [json.loads(line) for line in (runs / "deeper/stopped/metrics.jsonl").read_text().splitlines()[:-1]]
+    assert stopped.loss == next(r["eval"] for r in reversed(evaluations) if "eval" in r)
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"loss": 3}', '{"steps": 1, "loss": {"train": "x"}}', "\x00", '"text"'])
+def test_a_damaged_summary_is_as_none(damage: str, runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "short", tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text(damage)
+    info = run_info(tmp_path / "run")
+    assert (info.step, info.parameters) == (300, None)
+    assert info.loss == run_info(runs / "short").loss
+
+
+@pytest.mark.parametrize(
+    ("column", "order"),
+    [
+        ("name", ["deeper/stopped", "short", "tiny"]),
+        ("steps", ["short", "deeper/stopped", "tiny"]),
+        ("test", ["tiny", "short", "deeper/stopped"]),  # which has none
+        ("time", ["short", "tiny", "deeper/stopped"]),
+    ],
+)
+def test_sorting(column: str, order: list[str], runs: Path, cli: Cli) -> None:
+    told = json.loads(cli("runs", "--dir", runs, "--sort", column, "--json").out)
+    names = [str(Path(info["run"]).relative_to(runs)) for info in told]
+    assert names == order
+    by_loss = json.loads(cli("runs", "--dir", runs, "--sort", "val", "--json").out)
+    losses = [info["loss"]["val"] for info in by_loss]
+    assert losses == sorted(losses)
+    dates = [info["date"] for info in json.loads(cli("runs", "--dir", runs, "--sort", "date", "--json").out)]
+    assert dates == sorted(dates, reverse=True)
+
+
+def test_the_table(runs: Path, cli: Cli) -> None:
+    """Through a pipe each run has one line, whatever its name."""
+    result = cli("runs", "--dir", runs)
+    assert result.code == 0
+    line = next(line for line in result.out.splitlines() if "/stopped" in line)
+    assert re.search(r"bundled +T3 E4 H16 +32 +0\.2 +432/900 +\d\.\d{4} +\d\.\d{4} +– +– +\d{4}-\d\d-\d\d", line)
+    assert len([line for line in result.out.splitlines() if "bundled" in line]) == 3
+
+
+def test_mistakes(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    for arguments, message in (
+        (["--dir", tmp_path / "none"], "is no folder; give the one that your runs are in by --dir"),
+        (["--dir", runs, "--sort", "loss"], "--sort loss: there is no such column; there are name, data, train"),
+        (["diff", runs / "tiny", runs / "notes"], "holds no run"),
+    ):
+        result = cli("runs", *arguments)
+        assert (result.code, result.out) == (2, "")
+        assert message in result.err
+    empty = cli("runs", "--dir", tmp_path)
+    assert (empty.code, empty.out) == (0, "")
+    assert "holds no runs" in empty.err
+    (tmp_path / "config.yaml").write_text("model: 3")
+    (tmp_path / "metrics.jsonl").touch()
+    broken = cli("runs", "--dir", tmp_path)
+    assert (broken.code, broken.out) == (2, "")
+    assert "config.yaml: model: should be a section" in broken.err
+
+
+def test_the_difference(runs: Path, cli: Cli) -> None:
+    told = json.loads(cli("runs", "diff", runs / "tiny", runs / "short", "--json").out)
+    assert told["settings"] == {"optim.lr": [0.2, 0.1], "train.steps": [2000, 300]}
+    for split, (before, after) in told["loss"].items():
+        assert before == run_info(runs / "tiny").loss[split]
+        assert after == run_info(runs / "short").loss[split]
+    shown = cli("runs", "diff", runs / "tiny", runs / "short").out
+    assert re.search(r"optim\.lr +0\.2 +0\.1", shown)
+    before, after = told["loss"]["val"]
+    assert re.search(rf"val loss +{before:.4f} +{after:.4f} +\+{after - before:.4f}", shown)
+    same = cli("runs", "diff", runs / "tiny", runs / "tiny").out
+    assert "The settings are the same." in same
+    unfinished = cli("runs", "diff", runs / "tiny", runs / "deeper" / "stopped")
+    assert unfinished.code == 0
+    assert "test loss" not in unfinished.out
+
+
+def test_a_run_that_is_stopped_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped for real: after its second chunk."""
+    due = Loop._due
+
+    def stop(loop: Loop) -> set[str]:
+        if loop.step >= 20:
+            raise StoppedError("enough", 2)
+        return due(loop)
+
+    monkeypatch.setattr(Loop, "_due", stop)
+    with pytest.raises(StoppedError):
+        train(configuration.load(configuration.find("tiny")), tmp_path / "run", Display())
+    info = run_info(tmp_path / "run")
+    assert 0 <= info.step < 2000
+    assert info.loss == {}
