@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console, RenderableType
 from rich.live import Live as RichLive
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from makemore_cli import output
@@ -165,14 +165,16 @@ class Live(Display):
             return Text()
         # A little less than the terminal is wide, so that what is typed meanwhile does not make a line of it.
         width = min(self.view.console.width, WIDEST) - 4
-        speed = f"  {status.rate:,.0f} steps/s  {duration(status.seconds_left)} left"
-        step = f"{status.step:,}/{status.steps:,}  "
-        bar = ProgressBar(status.steps, status.step, width=max(5, width - LABEL - len(step) - len(speed)))
+        left = f"  {duration(status.seconds_left)} left"
+        speed, step = f"  {status.rate:,.0f} steps/s", f"{status.step:,}/{status.steps:,}  "
+        room = width - LABEL - len(step) - len(left)
+        speed = speed if room >= len(speed) + LABEL else ""
+        bar = ProgressBar(status.steps, status.step, width=room - len(speed)) if room > len(speed) else ""
         rows = Table.grid(padding=0)
         rows.add_column(width=LABEL, style="dim")
         rows.add_column(no_wrap=True, overflow="ellipsis", max_width=width - LABEL)
-        progress = Table.grid(padding=0)
-        progress.add_row(step, bar, speed)
+        progress = Table.grid(*(Column(no_wrap=True) for _ in range(3)), padding=0)
+        progress.add_row(step, bar, f"{speed}{left}")
         rows.add_row("step", progress)
         *before, last = self.curve.last(3)
         ascii_only = self.view.console.options.ascii_only

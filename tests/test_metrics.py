@@ -31,7 +31,7 @@ def test_it_is_what_was_written(trained: Path) -> None:
     assert metrics.lr.tolist() == [record["lr"] for record in records if "loss" in record]
     assert [step for step, _ in metrics.evaluations] == [2000]
     assert metrics.evaluations[0][1].keys() == {"train", "val", "test"}
-    assert [step for step, _ in metrics.diagnoses] == list(range(20, 2001, 20))
+    assert [step for step, _ in metrics.diagnoses] == list(range(100, 2001, 100))
 
 
 def test_many_lines_are_read_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

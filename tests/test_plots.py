@@ -99,7 +99,7 @@ def test_ratios(subject: Subject) -> None:
     records = [json.loads(line) for line in (subject.run / "metrics.jsonl").read_text().splitlines()]
     found = [record for record in records if "diagnose" in record]
     assert picture.left_out == ["b1"]
-    assert picture.steps.tolist() == list(range(20, 2001, 20))
+    assert picture.steps.tolist() == list(range(100, 2001, 100))
     for kind in ("grad_data", "update_data"):
         series = getattr(picture, kind)
         assert list(series) == ["C", "W1", "W2", "b2", "bngain", "bnbias"]
@@ -370,7 +370,7 @@ def test_what_cannot_be_drawn_is_said(cli: Cli, tmp_path: Path, names_file: Path
 
 def test_pictures_of_a_run_that_goes_on(tmp_path: Path, cli: Cli) -> None:
     """Its log is drawn before there is a checkpoint."""
-    config = configuration.load(configuration.find("tiny"), ["train.steps=50"])
+    config = configuration.load(configuration.find("tiny"), ["train.steps=50", "train.diagnose_every=10"])
     train(config, tmp_path / "run", Display())
     (tmp_path / "run" / "checkpoint.safetensors").unlink()
     result = cli("plot", tmp_path / "run")
