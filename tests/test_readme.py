@@ -20,12 +20,14 @@ from makemore_cli.config import Config
 from makemore_cli.gradcheck.compare import TOLERANCE
 from makemore_cli.gradcheck.numeric import ENTRIES
 from makemore_cli.gradcheck.sources import SOURCES
+from makemore_cli.plots.gallery import KINDS
 
 from .conftest import Cli
 from .test_mutations import MUTATIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+NUMBERS = {8: "eight", 9: "nine", 10: "ten"}
 NEEDS_NETWORK = ["makemore data get", "makemore train --config lecture --data lecture"]
 
 
@@ -81,6 +83,22 @@ def test_the_step_it_shows_is_the_code() -> None:
     shown = next(block for block in blocks("python") if block.startswith("step("))
     source = inspect.getsource(steps)
     assert re.sub(r"\s+", " ", shown.strip()) in re.sub(r"\s+", " ", source)
+
+
+def test_its_pictures_are_made_by_the_command_it_prints() -> None:
+    """They lie where it puts them, and it draws no others."""
+    (command,) = [command for command in commands() if command.endswith("--out docs/pictures")]
+    drawn = set(re.search(r"--what (\S+)", command)[1].split(","))
+    assert drawn == set(re.findall(r"^!\[.*\]\(docs/pictures/(.*)\.png\)$", README, re.MULTILINE))
+    assert drawn == {path.stem for path in (ROOT / "docs" / "pictures").iterdir()}
+    for name in drawn:
+        assert b"makemore" in (ROOT / "docs" / "pictures" / f"{name}.png").read_bytes()[:4096]
+
+
+def test_it_names_every_picture() -> None:
+    text = README[README.index("## See it") :]
+    assert all(f"`{name}`" in text or f"pictures/{name}.png" in text for name in KINDS)
+    assert f"{NUMBERS[len(KINDS)]} pictures" in text
 
 
 def test_its_counts_are_the_codes() -> None:

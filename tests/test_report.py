@@ -106,7 +106,7 @@ def test_without_its_data(cli: Cli, tmp_path: Path) -> None:
     names = ["<b>", "a&b", '"x"', "<i>a", "b<&>", "'a'", "ab", "<script>", "ba", "&amp;"]
     (tmp_path / "names.txt").write_text("\n".join(names))
     run = tmp_path / "run <b>"
-    assert cli("train", "-c", "tiny", "--steps", 40, "--data", tmp_path / "names.txt", "--out", run).code == 0
+    assert cli("train", "-c", "tiny", "--steps", 200, "--data", tmp_path / "names.txt", "--out", run).code == 0
     whole = cli("report", run)
     assert (whole.code, whole.err) == (0, "")
     assert Path(whole.out.strip()) == run / "report.html"
