@@ -433,7 +433,7 @@ def inspect(run: RunArgument, as_json: JsonOption = False) -> None:
     if as_json:
         output.print_json(numbers)
     else:
-        output.print_rich(partial(show, numbers))
+        output.print_rich(partial(show, numbers), width=160)
 
 
 @runs_app.callback(epilog="Example: makemore runs --sort val")

@@ -6,6 +6,7 @@ A network is looked at on one batch, through the table of steps: every tensor of
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -232,8 +233,9 @@ def _verdicts(seen: Look, numbers: Mapping[str, Any]) -> list[Verdict]:
 def show(numbers: Mapping[str, Any], console: Console) -> None:
     """Print the verdicts, and a table of the layers."""
     for verdict in numbers["verdicts"]:
-        mark = "[green]fine[/]" if verdict["fine"] else "[bold red]look[/]"
-        console.print(f"{mark}  ", Text(verdict["text"]), sep="", soft_wrap=True)
+        mark = ("fine", "green") if verdict["fine"] else ("look", "bold red")
+        lines = textwrap.wrap(verdict["text"], max(20, console.width - 6))
+        console.print(Text.assemble(mark, "  ", "\n      ".join(lines)), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("layer")
     for name in ("mean", "std", "least", "largest", "gradient norm"):

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from makemore_cli import config as configuration
@@ -43,7 +44,18 @@ class RunInfo:
     @property
     def finished(self) -> bool:
         """Whether it has reached its goal."""
-        return self.step >= self.config.train.steps
+        return self.step >= self.goal
+
+    @property
+    def goal(self) -> int:
+        """How many steps it is to have."""
+        return self.config.train.steps
+
+    @property
+    def network(self) -> str:
+        """Its sizes."""
+        m = self.config.model
+        return f"T{m.context_length} E{m.embedding_size} H{m.hidden_size}"
 
     @property
     def data(self) -> str:
@@ -57,7 +69,7 @@ class RunInfo:
             "run": str(self.run),
             "data": self.config.data.path,
             "step": self.step,
-            "steps": self.config.train.steps,
+            "steps": self.goal,
             "finished": self.finished,
             "loss": dict(self.loss),
             "parameters": self.parameters,
@@ -117,7 +129,7 @@ def _tail(metrics: Path) -> tuple[int, dict[str, float], datetime]:
     return step, loss, datetime.fromtimestamp(status.st_mtime, timezone.utc)
 
 
-# What a table can be sorted by, and which of it is best large.
+# What a table can be sorted by.
 SORTS = ("name", "data", "train", "val", "test", "steps", "time", "date")
 
 
@@ -147,29 +159,38 @@ def _columns() -> Table:
 
 
 def show_runs(runs: list[RunInfo], console: Console) -> None:
-    """Print a table of them."""
-    table = _columns()
-    table.add_column("run", overflow="fold", min_width=10)
-    table.add_column("data", overflow="fold")
-    table.add_column("network", no_wrap=True)
-    for name in ("batch", "lr", "steps", *SPLITS, "time"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("date", no_wrap=True)
-    for info in runs:
-        m, train = info.config.model, info.config.train
-        steps = f"{info.step:,}" if info.finished else f"{info.step:,}/{train.steps:,}"
-        table.add_row(
-            str(info.run),
-            info.data,
-            f"T{m.context_length} E{m.embedding_size} H{m.hidden_size}",
-            f"{train.batch_size}",
-            f"{info.config.optim.lr:g}",
-            steps,
-            *(_loss(info.loss.get(split)) for split in SPLITS),
-            "–" if info.seconds is None else duration(info.seconds),
-            info.date.astimezone().strftime("%Y-%m-%d %H:%M"),
-        )
-    console.print(table)
+    """Print a table of them, with as many columns as there is room for."""
+    # By their importance where there is not room for all.
+    columns: dict[str, list[str]] = {
+        "run": [str(info.run) for info in runs],
+        "val": [_loss(info.loss.get("val")) for info in runs],
+        "train": [_loss(info.loss.get("train")) for info in runs],
+        "steps": [f"{info.step:,}" if info.finished else f"{info.step:,} of {info.goal:,}" for info in runs],
+        "network": [info.network for info in runs],
+        "data": [info.data for info in runs],
+        "time": ["–" if info.seconds is None else duration(info.seconds) for info in runs],
+        "test": [_loss(info.loss.get("test")) for info in runs],
+        "date": [info.date.astimezone().strftime("%Y-%m-%d %H:%M") for info in runs],
+        "lr": [f"{info.config.optim.lr:g}" for info in runs],
+        "batch": [f"{info.config.train.batch_size}" for info in runs],
+    }
+    order = ["run", "data", "network", "batch", "lr", "steps", "train", "val", "test", "time", "date"]
+    while True:
+        table = _columns()
+        for name in filter(columns.__contains__, order):
+            right = name not in ("run", "data", "network", "date")
+            table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name != "run")
+        for row in zip(*(columns[name] for name in order if name in columns), strict=True):
+            table.add_row(*row)
+        if len(columns) == 2 or _width(table, console) <= console.width:
+            console.print(table)
+            return
+        columns.popitem()
+
+
+def _width(table: Table, console: Console) -> int:
+    """Columns that a table would take if it could."""
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
 def _loss(value: float | None) -> str:

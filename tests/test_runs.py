@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from makemore_cli import config as configuration
 from makemore_cli.errors import StoppedError
 from makemore_cli.loop import Loop
 from makemore_cli.progress import Display
-from makemore_cli.runs import find_runs, run_info
+from makemore_cli.runs import find_runs, run_info, show_runs
 from makemore_cli.train import train
 
 from .conftest import Cli
@@ -92,7 +95,7 @@ def test_the_table(runs: Path, cli: Cli) -> None:
     result = cli("runs", "--dir", runs)
     assert result.code == 0
     line = next(line for line in result.out.splitlines() if "/stopped" in line)
-    assert re.search(r"bundled +T3 E4 H16 +32 +0\.2 +432/900 +\d\.\d{4} +\d\.\d{4} +– +– +\d{4}-\d\d-\d\d", line)
+    assert re.search(r"bundled +T3 E4 H16 +32 +0\.2 +432 of 900 +\d\.\d{4} +\d\.\d{4} +– +– +\d{4}-\d\d-\d\d", line)
     assert len([line for line in result.out.splitlines() if "bundled" in line]) == 3
 
 
@@ -147,3 +150,23 @@ def test_a_run_that_is_stopped_is_listed(tmp_path: Path, monkeypatch: pytest.Mon
     info = run_info(tmp_path / "run")
     assert 0 <= info.step < 2000
     assert info.loss == {}
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_narrow_terminal_has_fewer_columns_but_whole_ones(width: int, runs: Path) -> None:
+    # Names as short as users' are.
+    found = [replace(info, run=info.run.relative_to(runs)) for info in find_runs(runs)]
+    console = Console(width=width, file=io.StringIO())
+    with console.capture() as captured:
+        show_runs(found, console)
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= width
+    head, rows = lines[1].split(), [line for line in lines if re.search(r"T3 E4|T3 E4 H16|^ (tiny|short|deeper)", line)]
+    assert len(rows) == 3
+    assert head[0] == "run"
+    assert {"train", "val", "steps"} <= set(head)
+    assert ("date" in head) == (width == 160)
+    for info, row in zip(found, rows, strict=True):
+        assert str(info.run) in row
+        for split in ("train", "val"):
+            assert f"{info.loss[split]:.4f}" in row
