@@ -167,11 +167,11 @@ def train(
         shown = Events(shown)
     summary = run_training(resolved, folder, shown, crosscheck_every=crosscheck, overwrite=overwrite, resume=resume)
     if as_json:
-        output.print_json(vars(summary))
+        output.print_json(summary.model_dump(mode="json"))
         return
     output.print_lines(summary.lines())
     if not quiet:
-        output.remark(f"More names: makemore sample {summary.run}")
+        output.remark(f"More names: makemore sample {summary.run}; pictures: makemore report {summary.run}")
 
 
 @app.command(epilog="Example: makemore sample runs/quickstart -n 1000 --prefix ma | sort | uniq -c | sort -n")
@@ -394,7 +394,8 @@ def plot(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Without it, the folder plots in the run's.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Without it, plots/ in the run's folder; of several runs, here."),
     ] = None,
     format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="png or svg.")] = "png",
 ) -> None:

@@ -23,7 +23,8 @@ def _use_wide_vectors() -> None:
     except RuntimeError:  # a processor that does not tell
         return
     settings: Any = numba.config
-    if features.get("avx512vbmi2") and settings.CPU_FEATURES is None:
+    as_it_is = settings.CPU_FEATURES is None and settings.CPU_NAME is None and settings.ENABLE_AVX
+    if features.get("avx512vbmi2") and as_it_is:  # nobody has set it otherwise
         settings.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
 
 

@@ -23,8 +23,9 @@ from rich.text import Text
 from torch import Tensor
 
 from makemore_cli import dataset as data
-from makemore_cli import output
+from makemore_cli import evaluate, output
 from makemore_cli.backprop import steps
+from makemore_cli.backprop.chain import Chain, run_chain
 from makemore_cli.backprop.fused import training_pass
 from makemore_cli.checkpoint import Checkpoint, load_checkpoint
 from makemore_cli.dataset import END, Dataset, Vocabulary
@@ -36,6 +37,7 @@ from makemore_cli.trouble import SATURATED, saturated
 
 EXAMPLES = 1000  # to look at a network with
 NUMBERS = 1 << 26  # of the widest tensor, at most
+MEMORISED = 0.3  # nats a letter: a network that loses more on names that are new to it has learned others by heart
 LAYERS = ("embcat", "hprebn", "hpreact", "h", "logits")  # whose values and gradients are looked at
 
 
@@ -49,11 +51,11 @@ def diagnose(before: Parameters, after: Parameters, X: Tensor, Y: Tensor, eps: f
     gradients = training_pass(before, X, Y, eps).gradients
     grad_norm, grad_data, update_data = {}, {}, {}
     for name, parameter in before.views.items():
-        spread = _spread(parameter)
+        own = spread(parameter)
         update, gradient = after.views[name] - parameter, gradients.views[name]
         grad_norm[name] = float(gradient.double().norm())
-        grad_data[name] = _spread(gradient) / spread if spread else None
-        update_data[name] = _spread(update) / spread if spread else None
+        grad_data[name] = spread(gradient) / own if own else None
+        update_data[name] = spread(update) / own if own else None
     return {
         "saturated": saturated(before, X, eps),
         "grad_norm": grad_norm,
@@ -62,16 +64,17 @@ def diagnose(before: Parameters, after: Parameters, X: Tensor, Y: Tensor, eps: f
     }
 
 
-def _spread(tensor: Tensor) -> float:
+def spread(tensor: Tensor) -> float:
     """Standard deviation of all numbers of a tensor; 0 for a single one."""
     return float(tensor.double().std(correction=0))
 
 
 @dataclass(frozen=True)
 class Look:
-    """A trained network on one batch: every tensor of the atomic chain, and the gradient of each."""
+    """A trained network on one batch: every tensor of the chain up to the logits, and the gradient of each."""
 
     checkpoint: Checkpoint
+    dataset: Dataset
     X: Int[Tensor, "n context"]
     Y: Int[Tensor, " n"]
 
@@ -86,14 +89,19 @@ class Look:
         return Parameters.from_arrays(self.model.sizes, self.model.parameters)
 
     @cached_property
-    def values(self) -> steps.Values:
-        """The tensors of the forward pass, with the batch's own statistics, as in training."""
-        return steps.forward(self.parameters, self.X, self.Y, eps=self.model.epsilon)
+    def chain(self) -> Chain:
+        """Both passes, with the batch's own statistics, as in training."""
+        return run_chain(self.parameters, self.X, self.Y, self.model.epsilon)
 
-    @cached_property
+    @property
+    def values(self) -> steps.Values:
+        """The tensors of the forward pass, as far as the logits."""
+        return self.chain.values
+
+    @property
     def gradients(self) -> Mapping[str, Tensor]:
         """The gradient of each, by the tensor's name."""
-        return steps.backward(self.values)
+        return self.chain.gradients
 
     @cached_property
     def saturated(self) -> Tensor:
@@ -127,17 +135,22 @@ def look(checkpoint: Checkpoint, dataset: Dataset, examples: int = EXAMPLES) -> 
     count = min(examples, len(split), max(2, NUMBERS // widest))
     chosen = np.random.default_rng(checkpoint.config.train.seed).choice(len(split), count, replace=False)
     X, Y = split.examples(chosen)
-    return Look(checkpoint, torch.from_numpy(X.astype(np.int64)), torch.from_numpy(Y.astype(np.int64)))
+    return Look(checkpoint, dataset, torch.from_numpy(X.astype(np.int64)), torch.from_numpy(Y.astype(np.int64)))
 
 
 def look_at_run(run: Path) -> Look:
     """Look at a run's network on its own data. Raises MakemoreError where these or the checkpoint can't be read."""
     checkpoint = load_checkpoint(run)
+    return look(checkpoint, load_data(checkpoint))
+
+
+def load_data(checkpoint: Checkpoint) -> Dataset:
+    """The data that a network was trained on; a remark where it has changed. Raises MakemoreError."""
     config = checkpoint.config
     dataset = data.load(config.data, config.model.context_length, checkpoint.vocabulary)
     if dataset.sha256 != checkpoint.data_sha256:
         output.remark(f"{dataset.path}: has changed since the model was trained on it")
-    return look(checkpoint, dataset)
+    return dataset
 
 
 def next_step(seen: Look) -> dict[str, Any]:
@@ -172,7 +185,8 @@ def inspect(seen: Look) -> dict[str, Any]:
     numbers = {
         "step": seen.checkpoint.step,
         "examples": n,
-        "loss": float(values["loss"]),
+        "loss": float(seen.chain.loss),
+        "losses": {split: evaluate.loss(seen.model, seen.dataset.splits[split]) for split in ("train", "val")},
         "saturated": float(seen.saturated.double().mean()),
         "dead": dead,
         "activations": {name: _distribution(values[name]) for name in LAYERS},
@@ -203,9 +217,10 @@ def _verdicts(seen: Look, numbers: Mapping[str, Any]) -> list[Verdict]:
         Verdict(
             "loss",
             loss < math.log(V),
-            f"the loss on {n:,} training examples is {loss:.4f} nats a letter; who guesses all {V:,} alike has "
-            f"{math.log(V):.4f}",
+            f"the loss on {n:,} training examples is {loss:.4f} nats a letter; guessing all {V:,} letters alike would "
+            f"give {math.log(V):.4f}",
         ),
+        _generalisation(numbers["losses"], V),
         Verdict("dead", dead == 0, f"{dead:,} of {H:,} neurons {_are(dead)} dead on all of {n:,} examples"),
         Verdict(
             "saturated",
@@ -233,9 +248,9 @@ def _verdicts(seen: Look, numbers: Mapping[str, Any]) -> list[Verdict]:
 def show(numbers: Mapping[str, Any], console: Console) -> None:
     """Print the verdicts, and a table of the layers."""
     for verdict in numbers["verdicts"]:
-        mark = ("fine", "green") if verdict["fine"] else ("look", "bold red")
-        lines = textwrap.wrap(verdict["text"], max(20, console.width - 6))
-        console.print(Text.assemble(mark, "  ", "\n      ".join(lines)), soft_wrap=True)
+        mark = ("fine ", "green") if verdict["fine"] else ("check", "bold red")
+        lines = textwrap.wrap(verdict["text"], max(20, console.width - 7))
+        console.print(Text.assemble(mark, "  ", "\n       ".join(lines)), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("layer")
     for name in ("mean", "std", "least", "largest", "gradient norm"):
@@ -250,16 +265,23 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
+def _generalisation(losses: Mapping[str, float], V: int) -> Verdict:
+    train, val = losses["train"], losses["val"]
+    fine = val < min(train + MEMORISED, math.log(V))
+    text = f"the loss is {train:.4f} over the training split, and {val:.4f} over the validation split"
+    return Verdict("generalisation", fine, text + ("" if fine else ": it has learned its own names by heart, if any"))
+
+
 def _update_verdict(name: str, ratio: float | None) -> Verdict:
     what = f"update_data.{name}"
     if ratio is None:
         return Verdict(what, True, f"{name}: all of its numbers are equal, so that they have no ratio")
     if name == "b1":
-        return Verdict(what, True, "b1: has no gradient but for rounding, since batchnorm takes it out again")
+        return Verdict(what, True, "b1: its gradient is zero, but for rounding, since batchnorm takes b1 out again")
     if ratio == 0:
         return Verdict(what, False, f"{name}: the next step would not change it")
     power = math.log10(ratio)
-    told = f"{name}: an update is 10^{power:.1f} of its size"
+    told = f"{name}: an update has 10^{power:.1f} of the parameter's size"
     if power > -2:
         return Verdict(what, False, f"{told}, and about 10^-3 is healthy: the learning rate may be too large")
     if power < -5:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from makemore_cli import __version__
@@ -16,10 +16,17 @@ def environment() -> dict[str, str]:
     return {
         "makemore": __version__,
         "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numpy", "numba")},
+        **{package: _version(package) for package in ("torch", "numpy", "numba")},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": f"{_processor()}, {os.cpu_count()} cores",
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # put together otherwise than by an installer
+        return "unknown"
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -9,8 +10,8 @@ from typing import Any, cast
 
 from makemore_cli.errors import MakemoreError, WriteError
 from makemore_cli.progress import Display, Status
+from makemore_cli.run import EVENTS
 
-FOLDER = "tensorboard"  # in the run's
 FLUSHED = 10  # seconds after which what was written can be seen
 
 
@@ -39,16 +40,14 @@ class Events(Display):
             self._do(self._writer.close)
 
     def begin(self, folder: Path, step: int) -> None:
-        """Open a file, beside those of the run before it went on; those of a run that was overwritten are removed."""
+        """Open a file, beside those of the run before it went on."""
         self.other.begin(folder, step)
-        place = folder / FOLDER
+        place = folder / EVENTS
         try:
-            if step == 0:
-                for path in place.glob("events.out.tfevents.*"):
-                    path.unlink()
             self._writer = self._open(str(place), purge_step=step + 1 if step else None, flush_secs=FLUSHED)
         except OSError as error:
             raise WriteError(f"{place}: can't write: {error.strerror}") from None
+        self.say(f"to see the event files: tensorboard --logdir {shlex.quote(str(place))}")
 
     def update(self, status: Status) -> None:
         """Write the mean loss of the batches since the last time, the learning rate and the speed."""
@@ -103,4 +102,4 @@ class Events(Display):
         try:
             act(*arguments)
         except OSError as error:
-            raise WriteError(f"{error.filename or FOLDER}: can't write: {error.strerror}") from None
+            raise WriteError(f"{error.filename or EVENTS}: can't write: {error.strerror}") from None

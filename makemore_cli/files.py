@@ -12,7 +12,13 @@ from typing import IO
 
 from makemore_cli.errors import MakemoreError, WriteError
 
-MARK = "makemore"  # stands in pictures and reports, so that no other file is taken for one of them
+MARK = "makemore"
+# How a picture or a report begins, and what stands near its beginning, so that no other file is taken for one.
+SIGNATURES = (
+    (b"\x89PNG\r\n", b"tEXtSoftware\0" + MARK.encode()),
+    (b"<?xml", f"<dc:title>{MARK}</dc:title>".encode()),
+    (b"<!DOCTYPE html>", f'<meta name="generator" content="{MARK}">'.encode()),
+)
 
 
 def check_plain(path: Path, most: int) -> None:
@@ -66,24 +72,23 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def replace_ours(path: Path, content: bytes) -> None:
-    """Write a file that holds MARK near its beginning, making its folder, in place of nothing but an earlier such.
-
-    Raises MakemoreError.
-    """
+    """Write a picture or a report, making its folder, in place of nothing but an earlier one. Raises MakemoreError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if (path.exists() or path.is_symlink()) and not _is_ours(path):
+        if (path.exists() or path.is_symlink()) and not is_ours(path):
             raise MakemoreError(f"{path}: is there already, and was not made by makemore; give another --out")
     except OSError as error:
         raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
     write_atomically(path, content)
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
+    """Whether a file is a picture or a report of ours. Raises OSError where it can't be read."""
     if not stat.S_ISREG(path.lstat().st_mode):
         return False
     with path.open("rb") as file:
-        return MARK.encode() in file.read(4096)
+        beginning = file.read(4096)
+    return any(beginning.startswith(start) and mark in beginning for start, mark in SIGNATURES)
 
 
 def _sync_folder(folder: Path) -> None:

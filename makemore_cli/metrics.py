@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -67,15 +70,15 @@ def load_metrics(run: Path) -> Metrics:
                     raise MakemoreError(f"{path}: does not hold each step once and in order; the file is damaged")
                 done += len(steps)
                 try:
-                    loss.append(np.array([record["loss"] for record in steps], dtype=np.float64))
-                    lr.append(np.array([record["lr"] for record in steps], dtype=np.float64))
+                    loss.append(np.array([float(record["loss"]) for record in steps]))
+                    lr.append(np.array([float(record["lr"]) for record in steps]))
                     for record in records:
                         if "eval" in record:
                             losses = {str(split): float(value) for split, value in record["eval"].items()}
                             evaluations.append((int(record["step"]), losses))
                         elif "diagnose" in record:
-                            diagnoses.append((int(record["step"]), dict(record["diagnose"])))
-                except (KeyError, TypeError, ValueError, AttributeError):
+                            diagnoses.append((int(record["step"]), _checked(record["diagnose"])))
+                except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                     raise _damaged(path, number) from None
     except FileNotFoundError:
         raise MakemoreError(f"{run}: holds no {METRICS}; give a run folder that `makemore train` left") from None
@@ -98,14 +101,22 @@ def _records(file: IO[bytes], path: Path) -> Iterator[tuple[int, list[dict[str, 
         except (ValueError, RecursionError):
             whole = False
         if not whole:
-            raise _damaged(path, first + next(n for n, line in enumerate(lines) if not _is_record(line)))
+            raise _damaged(path, first + next((n for n, line in enumerate(lines) if not _is_record(line)), 0))
         yield first, records
         first += len(lines)
 
 
+def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
+    """A diagnosis: the share that is saturated, and numbers or nothing by the parameters' names."""
+    by_name = {key: found[key] for key in ("grad_norm", "grad_data", "update_data")}
+    for key, numbers in by_name.items():
+        by_name[key] = {str(name): None if value is None else float(value) for name, value in numbers.items()}
+    return {"saturated": float(found["saturated"]), **by_name}
+
+
 def _is_record(line: bytes) -> bool:
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode())
     except (ValueError, RecursionError):
         return False
     return isinstance(record, dict) and type(record.get("step")) is int
@@ -113,6 +124,64 @@ def _is_record(line: bytes) -> bool:
 
 def _damaged(path: Path, line: int) -> MakemoreError:
     return MakemoreError(f"{path}, line {line}: is nothing that `makemore train` writes; the file is damaged")
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of a log."""
+
+    step: int  # the last one, or 0
+    loss: dict[str, float]  # by split: of the last evaluation, where there was one
+
+
+def load_ending(run: Path) -> Ending:
+    """The end of a run's log, whatever comes before it. Raises MakemoreError where it can't be read."""
+    path, step, loss = run / METRICS, 0, dict[str, float]()
+    try:
+        with _mapped(path) as text:
+            for record in _backwards(text, b', "loss": '):
+                step = record["step"]
+                break
+            for record in _backwards(text, b', "eval": '):
+                loss = {str(split): float(value) for split, value in record["eval"].items()}
+                break
+    except OSError as error:
+        raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise MakemoreError(f"{path}: its last lines are nothing that `makemore train` writes") from None
+    return Ending(step, {split: value for split, value in loss.items() if math.isfinite(value)})
+
+
+def _backwards(text: bytes | mmap.mmap, mark: bytes) -> Iterator[dict[str, Any]]:
+    """Whole records that hold a mark, the last one first."""
+    at = len(text)
+    while (at := text.rfind(mark, 0, at)) >= 0:
+        start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+        line = text[start : max(end, 0)]
+        if end >= 0 and _is_record(line):
+            yield json.loads(line)
+        at = start
+
+
+def end_of_step(metrics: Path, step: int) -> int | None:
+    """Where in a log the record of a step ends, in bytes, or None where there is none such. Raises OSError."""
+    record = b'{"step": %d, "loss": ' % step
+    with _mapped(metrics) as text:
+        at = 0 if text[: len(record)] == record else text.rfind(b"\n" + record) + 1
+        if at == 0 and text[: len(record)] != record:
+            return None
+        return text.find(b"\n", at) + 1 or None
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[bytes | mmap.mmap]:
+    """A file's content, of which only what is looked at is read. Raises OSError."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:  # which can't be mapped
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            yield text
 
 
 def positive(value: object) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -46,8 +47,20 @@ def print_texts(texts: Iterable[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a result as one JSON object."""
-    print_lines([json.dumps(value, ensure_ascii=False)])
+    """Print a result as JSON, which knows no infinity and no NaN: they become null."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False)
+    print_lines([text])
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_rich(show: Callable[[Console], None], width: int | None = None) -> None:

@@ -187,7 +187,7 @@ class Live(Display):
         )
         rows.add_row("loss", loss)
         if self.evaluations:
-            told = [f"[bold]{loss:.4f}[/] [dim]at {step:,}[/]" for step, loss in reversed(self.evaluations)]
+            told = [f"[bold]{loss:.4f}[/] [dim]at {step:,}[/]" for step, loss in reversed(list(self.evaluations))]
             rows.add_row("val", "  ".join(told))
         if self.names:
             rows.add_row("names", Text(" ".join(self.names)))
@@ -217,7 +217,7 @@ class Curve:
         signs = ASCII if ascii_only else BLOCKS
         begun = np.flatnonzero(self.counts)
         means = self.sums[begun] / self.counts[begun]
-        late = means[begun >= min(PARTS // 10, begun[-1])] if len(begun) else means
+        late = means[len(means) // 8 :]
         if width < 1 or not len(late):
             return ""
         low, high = float(late.min()), float(late.max())

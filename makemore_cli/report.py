@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from makemore_cli import config as configuration
+from makemore_cli import evaluate
 from makemore_cli.dataset import SPLITS
 from makemore_cli.diagnostics import inspect
 from makemore_cli.download import SHA256
@@ -45,6 +46,7 @@ class Figure:
 
     name: str
     alt: str
+    about: str
     source: str  # a data URL
     width: int  # in CSS pixels
     height: int
@@ -61,20 +63,27 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     figures = [_figure(name, picture) for name, picture in pictures(subject, KINDS, missing)]
     numbers: dict[str, Any] | None = None
     gradcheck: Report | None = None
+    loss = info.loss if subject.run == subject.folder else {}
     try:
+        dataset = subject.dataset
+        loss = {split: evaluate.loss(subject.checkpoint.model, dataset.splits[split]) for split in SPLITS}
         numbers = inspect(subject.seen)
+    except MakemoreError as error:
+        missing.setdefault(str(error), []).append("diagnostics")
+    try:
         config = configuration.override(subject.checkpoint.config, train__device="auto", train__engine="auto")
         gradcheck = check_first_batch(config, subject.checkpoint)
     except MakemoreError as error:
-        missing.setdefault(str(error), []).extend(["diagnostics", "gradcheck"])
+        missing.setdefault(str(error), []).append("gradcheck")
     left_out = [f"{', '.join(names)}: {reason}" for reason, names in missing.items()]
     page = _template().render(
         run=str(run),
+        name=subject.name,
         info=info,
         step=subject.checkpoint.step,
         parameters=subject.checkpoint.model.sizes.parameters,
         splits=SPLITS,
-        loss=info.loss,
+        loss=loss,
         published=PUBLISHED,
         is_lecture=subject.checkpoint.data_sha256 == SHA256,
         names=_names(subject),
@@ -100,8 +109,15 @@ def _template() -> Any:
 
 def _figure(name: str, picture: Picture) -> Figure:
     width, height = picture.shape()
-    code = base64.b64encode(picture.render("svg")).decode()
-    return Figure(name, picture.title, f"data:image/svg+xml;base64,{code}", round(96 * width), round(96 * height))
+    code = base64.b64encode(picture.render("svg", titled=False)).decode()
+    return Figure(
+        name,
+        picture.title,
+        KINDS[name].explained,
+        f"data:image/svg+xml;base64,{code}",
+        round(96 * width),
+        round(96 * height),
+    )
 
 
 def _names(subject: Subject) -> list[ShadedName]:

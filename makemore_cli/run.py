@@ -7,7 +7,6 @@ stands in `checkpoint.safetensors`. So a process may end at any moment, and anot
 from __future__ import annotations
 
 import json
-import mmap
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +16,12 @@ from makemore_cli import config as configuration
 from makemore_cli.checkpoint import CHECKPOINT, CONFIG, Checkpoint, to_bytes
 from makemore_cli.config import Config
 from makemore_cli.errors import MakemoreError, WriteError
-from makemore_cli.files import is_open_at, lock, open_log, partial, write_atomically
-from makemore_cli.metrics import METRICS
+from makemore_cli.files import is_open_at, is_ours, lock, open_log, partial, write_atomically
+from makemore_cli.metrics import METRICS, end_of_step
+from makemore_cli.summary import SUMMARY, Summary
 
-BEST, SUMMARY = "best.safetensors", "summary.json"  # BEST: of least validation loss
+PLOTS, REPORT, EVENTS = "plots", "report.html", "tensorboard"  # where they go that are asked for
+BEST = "best.safetensors"  # of least validation loss
 FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY)
 OURS = {METRICS, CHECKPOINT, BEST, SUMMARY, *(partial(Path(name)).name for name in FILES)}  # and nobody else's
 
@@ -120,6 +121,7 @@ class Run:
             for name in (SUMMARY, CHECKPOINT, BEST) if self._reopened else (CONFIG, SUMMARY, CHECKPOINT, BEST):
                 (self.folder / name).unlink(missing_ok=True)
             self._clean()
+            self._remove_drawn()
             self._log.truncate(0)
         except OSError as error:
             raise WriteError(f"{self.folder}: can't begin a run: {error.strerror}") from None
@@ -129,7 +131,7 @@ class Run:
         """Where in the metrics a step's record ends, in bytes. Raises MakemoreError where they do not reach as far."""
         path = self.folder / METRICS
         try:
-            end = _end_of_step(path, step)
+            end = end_of_step(path, step)
         except OSError as error:
             raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
         if end is None:
@@ -153,6 +155,14 @@ class Run:
         """Remove what a process that was killed has left half written."""
         for name in FILES:
             partial(self.folder / name).unlink(missing_ok=True)
+
+    def _remove_drawn(self) -> None:
+        """Remove pictures, report and event files of an earlier run."""
+        drawn = [*(self.folder / PLOTS).glob("*"), self.folder / REPORT]
+        for path in [path for path in drawn if path.is_file() and is_ours(path)]:
+            path.unlink()
+        for path in (self.folder / EVENTS).glob("events.out.tfevents.*"):
+            path.unlink()
 
     @property
     def _log(self) -> IO[bytes]:
@@ -196,9 +206,9 @@ class Run:
             raise WriteError(f"{path}: can't write: {error.strerror}") from None
         write_atomically(path, content)
 
-    def save_summary(self, summary: Mapping[str, Any]) -> None:
+    def save_summary(self, summary: Summary) -> None:
         """Write what the run came to."""
-        text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(summary.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         self._write(SUMMARY, text.encode(errors="backslashreplace"))
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -224,15 +234,3 @@ def holds_run(folder: Path) -> bool:
         return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (METRICS, CHECKPOINT))
     except (OSError, ValueError):
         return False
-
-
-def _end_of_step(metrics: Path, step: int) -> int | None:
-    """Where in the metrics the record of a step ends, or None where there is no such."""
-    if metrics.stat().st_size == 0:
-        return None
-    with metrics.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        record = b'{"step": %d, "loss": ' % step
-        at = 0 if text[: len(record)] == record else text.rfind(b"\n" + record) + 1
-        if at == 0 and text[: len(record)] != record:
-            return None
-        return text.find(b"\n", at) + 1 or None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,18 +13,18 @@ from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from makemore_cli import config as configuration
-from makemore_cli.checkpoint import CONFIG
-from makemore_cli.config import LARGEST, Config
+from makemore_cli import output
+from makemore_cli.checkpoint import CHECKPOINT, CONFIG
+from makemore_cli.config import Config
 from makemore_cli.dataset import SPLITS
 from makemore_cli.errors import MakemoreError
-from makemore_cli.files import read
-from makemore_cli.metrics import METRICS
+from makemore_cli.metrics import METRICS, load_ending
 from makemore_cli.progress import duration
-from makemore_cli.run import SUMMARY, holds_run
-
-TAIL = 1 << 16  # bytes at the end of the metrics, in which the last step and the last evaluation are looked for
+from makemore_cli.run import holds_run
+from makemore_cli.summary import SUMMARY, load_summary
 
 
 @dataclass(frozen=True)
@@ -80,53 +79,44 @@ class RunInfo:
 
 
 def find_runs(folder: Path) -> list[RunInfo]:
-    """All runs in a folder and the folders in it, by name. Links to folders are not followed. Raises MakemoreError."""
+    """All runs in a folder and the folders in it, by name. Links to folders are not followed.
+
+    What can't be read is told in a remark. Raises MakemoreError where there is no such folder.
+    """
     if not folder.is_dir():
         raise MakemoreError(f"{folder}: is no folder; give the one that your runs are in by --dir")
     found = []
     for place, folders, _ in os.walk(folder):
         folders.sort()
         if holds_run(Path(place)):
-            found.append(run_info(Path(place)))
             folders.clear()
+            try:
+                found.append(run_info(Path(place)))
+            except MakemoreError as error:
+                output.remark(f"left out: {error}")
     return found
 
 
 def run_info(run: Path) -> RunInfo:
-    """A run at a glance. Raises MakemoreError where there is none, or its configuration can't be read."""
+    """A run at a glance. Raises MakemoreError where there is none, or its files can't be read."""
     if not holds_run(run):
         raise MakemoreError(f"{run}: holds no run; give a run folder that `makemore train` left")
-    config = configuration.load(run / CONFIG)
-    try:
-        summary = json.loads(read(run / SUMMARY, LARGEST))
-        loss = {split: float(summary["loss"][split]) for split in SPLITS}
-        ended = summary.get("date") or datetime.fromtimestamp((run / SUMMARY).stat().st_mtime, timezone.utc).isoformat()
-        date, steps, parameters = datetime.fromisoformat(ended), int(summary["steps"]), int(summary["parameters"])
-        environment = {str(what): str(which) for what, which in summary.get("environment", {}).items()}
-        return RunInfo(run, config, steps, loss, parameters, float(summary["seconds"]), date, environment)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, MakemoreError):
-        step, loss, changed = _tail(run / METRICS)
-        return RunInfo(run, config, step, loss, None, None, changed, {})
-
-
-def _tail(metrics: Path) -> tuple[int, dict[str, float], datetime]:
-    """The last step, the losses of the last evaluation, and when the file was last written."""
-    try:
-        with metrics.open("rb") as file:
-            status = os.fstat(file.fileno())
-            file.seek(max(0, status.st_size - TAIL))
-            lines = file.read(TAIL).splitlines()
-    except OSError as error:
-        raise MakemoreError(f"{metrics}: can't be read: {error.strerror}") from None
-    step, loss = 0, dict[str, float]()
-    for line in lines:  # the first one may be cut
-        try:
-            record = json.loads(line)
-            step = int(record["step"]) if "loss" in record else step
-            loss = {split: float(value) for split, value in record.get("eval", loss).items()}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            continue
-    return step, loss, datetime.fromtimestamp(status.st_mtime, timezone.utc)
+    config, summary = configuration.load(run / CONFIG), load_summary(run)
+    file = next(file for name in (SUMMARY, METRICS, CHECKPOINT) if (file := run / name).is_file())
+    date = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+    if summary is None:
+        ending = load_ending(run)
+        return RunInfo(run, config, ending.step, ending.loss, None, None, date, {})
+    return RunInfo(
+        run,
+        config,
+        summary.steps,
+        summary.loss,
+        summary.parameters,
+        summary.seconds,
+        summary.date or date,
+        summary.environment,
+    )
 
 
 # What a table can be sorted by.
@@ -181,7 +171,7 @@ def show_runs(runs: list[RunInfo], console: Console) -> None:
             right = name not in ("run", "data", "network", "date")
             table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name != "run")
         for row in zip(*(columns[name] for name in order if name in columns), strict=True):
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         if len(columns) == 2 or _width(table, console) <= console.width:
             console.print(table)
             return
@@ -236,16 +226,16 @@ def show_difference(difference: Difference, console: Console) -> None:
     if settings:
         table = _columns()
         for name in ("setting", str(a.run), str(b.run)):
-            table.add_column(name, overflow="fold")
+            table.add_column(Text(name), overflow="fold")
         for key, before, after in settings:
-            table.add_row(key, *("–" if value is None else f"{value}" for value in (before, after)))
+            table.add_row(key, *(Text("–" if value is None else f"{value}") for value in (before, after)))
         console.print(table)
     else:
         console.print("The settings are the same.\n")
     table = _columns()
     table.add_column("")
-    for name in (str(a.run), str(b.run), "difference"):
-        table.add_column(name, justify="right", overflow="fold")
+    for name in (str(a.run), str(b.run), "second − first"):
+        table.add_column(Text(name), justify="right", overflow="fold")
     for split, before, after in difference.losses():
         table.add_row(f"{split} loss", _loss(before), _loss(after), f"{after - before:+.4f}".replace("-", "−"))
     table.add_row("steps", f"{a.step:,}", f"{b.step:,}", "")

@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 
 from makemore_cli.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
-from makemore_cli.config import LARGEST, Config
+from makemore_cli.config import Config
 from makemore_cli.engine import ENGINES, RunningStatistics, threads
 from makemore_cli.environment import environment
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
-from makemore_cli.files import read
 from makemore_cli.loop import SAMPLES, Loop
 from makemore_cli.parameters import Parameters
-from makemore_cli.progress import Display, duration
-from makemore_cli.run import SUMMARY, Run
+from makemore_cli.progress import Display
+from makemore_cli.run import Run
 from makemore_cli.sample import default_seed, sample
 from makemore_cli.signals import Held
 from makemore_cli.start import Start, check_data, check_settings, resolve, start
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run came to."""
-
-    run: str
-    engine: str
-    device: str
-    steps: int
-    parameters: int
-    resumed_at: int  # the step after which the run was last taken up, or 0
-    seconds: float  # spent in training steps since then
-    steps_per_second: float
-    loss: dict[str, float]  # train, val, test; nats a letter
-    samples: list[str]
-    date: str = ""  # when it ended, ISO 8601
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def lines(self) -> list[str]:
-        """The summary to read."""
-        rows = [(f"{split} loss", f"{loss:.4f}") for split, loss in self.loss.items()]
-        last = f", the last {self.steps - self.resumed_at:,}" if 0 < self.resumed_at < self.steps else ""
-        rows += [
-            ("steps", f"{self.steps:,}{last} in {duration(self.seconds)} ({self.steps_per_second:,.0f} a second)"),
-            ("parameters", f"{self.parameters:,}"),
-            ("engine", f"{self.engine} on {self.device}"),
-            ("run folder", self.run),
-        ]
-        rows += [("" if row else "samples", name) for row, name in enumerate(self.samples)]
-        return [f"{label:<12}{value}" for label, value in rows]
+from makemore_cli.summary import Summary, load_summary
 
 
 def train(
@@ -120,7 +87,7 @@ def _train(begun: Start, saved: Checkpoint | None, run: Run, display: Display, c
             with Held() as signals:
                 loop.run_to_end(signals)
                 summary = _summary(loop)
-                run.save_summary(vars(summary))
+                run.save_summary(summary)
             if signals.caught:
                 raise StoppedError(f"stopped after the last of its steps; {run.folder} holds all of it", signals.caught)
         except WriteError as error:
@@ -144,19 +111,17 @@ def _summary(loop: Loop) -> Summary:
         steps_per_second=round((loop.step - loop.begun_at) / max(loop.seconds, 1e-9), 1),
         loss=loss,
         samples=sample(model, loop.dataset.vocabulary, SAMPLES, default_seed(config)),
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        date=datetime.now(timezone.utc).replace(microsecond=0),
         environment=environment(),
     )
 
 
 def _finished(run: Run, config: Config) -> Summary | None:
     """What a run came to, if it has nothing left to do."""
-    try:
-        summary = Summary(**json.loads(read(run.folder / SUMMARY, LARGEST)))
-        summary.lines()  # what is not of its type can't be shown
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError, MakemoreError):
+    summary = load_summary(run.folder)
+    if summary is None or summary.steps != config.train.steps:
         return None
-    return replace(summary, run=str(run.folder)) if summary.steps == config.train.steps else None
+    return summary.model_copy(update={"run": str(run.folder)})
 
 
 def _running(config: Config, like: torch.Tensor) -> RunningStatistics | None:

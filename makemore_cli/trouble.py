@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from makemore_cli.backprop import fused, steps
+from makemore_cli.backprop import steps
+from makemore_cli.backprop.chain import run_chain
 from makemore_cli.dataset import END, Vocabulary
 from makemore_cli.engine import Engine
 from makemore_cli.parameters import Parameters
@@ -49,11 +50,8 @@ def _first_of_the_chain(p: Parameters, x: Tensor, y: Tensor, eps: float, lr: flo
     From the logits to the loss and back, cross-entropy's one expression takes the place of the atomic steps, which
     overflow where it does not.
     """
-    table = _up_to("logits", p)
-    values = steps.forward(p, x, y, eps=eps, table=table)
-    dlogits = fused.cross_entropy(values["logits"], y)[1]
-    gradients = steps.backward(values, table=table, above={"dlogits": dlogits})
-    chain = {s.name: values[s.name] for s in table} | {"dlogits": dlogits}
+    _, values, gradients = run_chain(p, x, y, eps)
+    chain = {s.name: values[s.name] for s in steps.up_to("logits", p.sizes.first_bias)}
     chain |= {f"d{name}": gradient for name, gradient in gradients.items()}
     for name, tensor in chain.items():
         wrong = ~tensor.isfinite()
@@ -73,13 +71,7 @@ def _first_of_the_chain(p: Parameters, x: Tensor, y: Tensor, eps: float, lr: flo
     )
 
 
-def _up_to(name: str, p: Parameters) -> tuple[steps.Step, ...]:
-    """The atomic chain as far as a tensor."""
-    table = steps.steps(p.sizes.first_bias)
-    return table[: [s.name for s in table].index(name) + 1]
-
-
 def saturated(p: Parameters, X: Tensor, eps: float) -> float:
     """The share of tanh's outputs for a batch of contexts X (n, T) that are beyond 0.97 in size."""
-    h = steps.forward(p, X, X[:, 0], eps=eps, table=_up_to("h", p))["h"]
+    h = steps.forward(p, X, X[:, 0], eps=eps, table=steps.up_to("h", p.sizes.first_bias))["h"]
     return float((h.abs() > SATURATED).float().mean())

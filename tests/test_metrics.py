@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from makemore_cli import metrics as log
 from makemore_cli.errors import MakemoreError
-from makemore_cli.metrics import Metrics, load_metrics, positive
+from makemore_cli.metrics import Metrics, load_ending, load_metrics, positive
 
 
 def step(number: int, loss: float = 2.5, lr: float = 0.1) -> str:
@@ -60,6 +60,11 @@ def test_a_last_line_that_is_being_written_is_left_out(torn: str, tmp_path: Path
         (step(1) + '{"step": 2, "loss": "low", "lr": 0.1}\n', "is nothing that"),
         (step(1) + '{"step": 2, "loss": 2.5}\n', "is nothing that"),
         (step(1) + '{"step": 2, "eval": 3}\n', "is nothing that"),
+        (step(1) + '{"step": 2, "loss": [1.0, 2.0], "lr": 0.1}\n', "is nothing that"),
+        (step(1) + f'{{"step": 2, "loss": {"9" * 400}, "lr": 0.1}}\n', "is nothing that"),
+        (step(1) + "\ufeff" + step(2), "is nothing that"),
+        (step(1) + '{"step": 1, "diagnose": {"grad_data": [1]}}\n', "is nothing that"),
+        (step(1) + '{"step": 1, "diagnose": {"grad_data": {"C": null}, "update_data": null}}\n', "is nothing that"),
         (step(1) + step(3), "does not hold each step once and in order"),
         (step(2), "does not hold each step once and in order"),
         (step(1) + step(1), "does not hold each step once and in order"),
@@ -97,3 +102,22 @@ def test_the_lectures_smoothing() -> None:
 def test_what_has_no_logarithm_is_not_drawn() -> None:
     assert positive(0.5) == 0.5
     assert all(np.isnan(positive(value)) for value in (None, 0, -1.0, "1", float("inf"), float("nan")))
+
+
+@pytest.mark.parametrize("torn", ["", '{"step": 99, "loss": 1', '{"step": 5001, "eval": {"val": 9', "rubbish"])
+def test_the_end_of_a_log(torn: str, tmp_path: Path) -> None:
+    """However far back the last evaluation is."""
+    evaluation = '{"step": 100, "eval": {"train": 2.0, "val": 2.1}}\n'
+    text = "".join(map(step, range(1, 101))) + evaluation + "".join(map(step, range(101, 5001)))
+    ending = load_ending(write(tmp_path, text + torn))
+    assert (ending.step, ending.loss) == (5000, {"train": 2.0, "val": 2.1})
+    assert load_ending(write(tmp_path, torn)).loss == {}
+    assert load_ending(write(tmp_path, torn)).step == 0
+
+
+def test_the_end_of_a_damaged_log(tmp_path: Path) -> None:
+    for line in ('{"step": 1, "eval": 3}\n', '{"step": 1, "eval": {"val": "x"}}\n', '{"step": 1, "eval": [1]}\n'):
+        with pytest.raises(MakemoreError, match="its last lines are nothing"):
+            load_ending(write(tmp_path, step(1) + line))
+    with pytest.raises(MakemoreError, match="can't be read"):
+        load_ending(tmp_path / "nowhere")

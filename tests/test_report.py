@@ -124,11 +124,12 @@ def test_without_its_data(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_nothing_of_others_is_replaced(cli: Cli, trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.html").write_text("<p>mine")
-    result = cli("report", trained, "--out", tmp_path / "mine.html")
-    assert (result.code, result.out) == (2, "")
-    assert "was not made by makemore" in result.err
-    assert (tmp_path / "mine.html").read_text() == "<p>mine"
+    for other in ("<p>makemore", "# makemore\n", (trained / "summary.json").read_text(), "<!DOCTYPE html>makemore"):
+        (tmp_path / "mine.html").write_text(other)
+        result = cli("report", trained, "--out", tmp_path / "mine.html")
+        assert (result.code, result.out) == (2, "")
+        assert "was not made by makemore" in result.err
+        assert (tmp_path / "mine.html").read_text() == other
     assert cli("report", tmp_path).code == 2
 
 
@@ -156,3 +157,16 @@ def test_it_opens_in_a_browser(width: int, page: Path, tmp_path: Path) -> None:
     assert images == len(KINDS)
     assert wide <= window
     assert "<title>error" not in result.stdout
+
+
+def test_the_report_of_an_earlier_checkpoint_has_its_own_losses(cli: Cli, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = ["train.eval_every=50", "optim.schedule.milestones=[200]", "optim.schedule.gamma=50"]  # it gets worse
+    every = [part for setting in settings for part in ("--set", setting)]
+    assert cli("train", "-c", "tiny", "--steps", 400, "--out", run, "--quiet", *every).code == 0
+    best, last = (load_checkpoint(run / name) for name in ("best.safetensors", "checkpoint.safetensors"))
+    assert best.step < last.step
+    assert cli("report", run / "best.safetensors", "--out", tmp_path / "best.html").code == 0
+    text = Page((tmp_path / "best.html").read_text()).text
+    assert f"{best.loss:.4f}" in text.split("the lecture's notebook")[0]
+    assert f"step {best.step:,} of 400" in " ".join(text.split())

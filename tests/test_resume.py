@@ -28,8 +28,10 @@ from makemore_cli.cli import main
 from makemore_cli.config import Config
 from makemore_cli.engine import ENGINES
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
+from makemore_cli.metrics import METRICS
 from makemore_cli.progress import Display
-from makemore_cli.run import BEST, METRICS, SUMMARY, Run, holds_run
+from makemore_cli.run import BEST, Run, holds_run
+from makemore_cli.summary import SUMMARY
 from makemore_cli.train import train
 
 from .conftest import Cli

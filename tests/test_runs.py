@@ -61,11 +61,33 @@ def test_runs_are_found(runs: Path) -> None:
     assert stopped.loss == next(r["eval"] for r in reversed(evaluations) if "eval" in r)
 
 
-@pytest.mark.parametrize("damage", ["", "[]", '{"loss": 3}', '{"steps": 1, "loss": {"train": "x"}}', "\x00", '"text"'])
-def test_a_damaged_summary_is_as_none(damage: str, runs: Path, tmp_path: Path) -> None:
+ODD = {
+    "seconds": ["NaN", "Infinity", "1e300", '"long"', "-1"],
+    "steps": ["Infinity", "NaN", "1.5", "-3"],
+    "parameters": ["1e999", "null"],
+    "loss": ['{"val": NaN}', f'{{"val": {"9" * 400}}}', "3", '{"train": "x"}', "[]"],
+    "date": ['"0001-01-01"', '"9999-12-31T23:59:59-23:00"', '"yesterday"', "{}"],
+    "samples": ["null"],
+    "environment": ["[]", '{"python": 3}'],
+}
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "[]", "\x00", '"text"', *(f'"{key}": {value}' for key, values in ODD.items() for value in values)]
+)
+def test_a_damaged_summary_is_as_none(damage: str, runs: Path, tmp_path: Path, cli: Cli) -> None:
     shutil.copytree(runs / "short", tmp_path / "run")
-    (tmp_path / "run" / "summary.json").write_text(damage)
+    file = tmp_path / "run" / "summary.json"
+    key, colon, _ = damage.partition(":")
+    if colon:
+        whole = json.loads(file.read_text())
+        whole[json.loads(key)] = "@"
+        damage = json.dumps(whole).replace(f'{key}: "@"', damage)
+    file.write_text(damage)
     info = run_info(tmp_path / "run")
+    shown = cli("runs", "--dir", tmp_path, "--json")
+    json.loads(shown.out, parse_constant=lambda name: pytest.fail(name))
+    assert cli("runs", "--dir", tmp_path, "--sort", "val").code == 0
     assert (info.step, info.parameters) == (300, None)
     assert info.loss == run_info(runs / "short").loss
 
@@ -114,8 +136,23 @@ def test_mistakes(runs: Path, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("model: 3")
     (tmp_path / "metrics.jsonl").touch()
     broken = cli("runs", "--dir", tmp_path)
-    assert (broken.code, broken.out) == (2, "")
+    assert (broken.code, broken.out) == (0, "")
+    assert "left out: " in broken.err
     assert "config.yaml: model: should be a section" in broken.err
+    alone = cli("runs", "diff", tmp_path, tmp_path)
+    assert (alone.code, alone.out) == (2, "")
+
+
+def test_one_damaged_run_does_not_hide_the_others(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        shutil.copytree(runs / "short", tmp_path / name)
+    (tmp_path / "b" / "config.yaml").write_text("x: [")
+    (tmp_path / "c" / "summary.json").unlink()
+    (tmp_path / "c" / "metrics.jsonl").unlink()
+    shown = cli("runs", "--dir", tmp_path)
+    assert shown.code == 0
+    assert len([line for line in shown.out.splitlines() if "bundled" in line]) == 1
+    assert len(shown.err.splitlines()) == 2
 
 
 def test_the_difference(runs: Path, cli: Cli) -> None:

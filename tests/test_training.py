@@ -21,7 +21,8 @@ from makemore_cli.model import Sizes
 from makemore_cli.parameters import initialise
 from makemore_cli.progress import Display
 from makemore_cli.start import start
-from makemore_cli.train import Summary, train
+from makemore_cli.summary import Summary
+from makemore_cli.train import train
 
 from .conftest import DEVICES, logits_in_float64, problem
 

@@ -256,6 +256,12 @@ def steps(first_bias: bool = True) -> tuple[Step, ...]:
     return STEPS if first_bias else tuple(_WITHOUT_B1 if s.name == "hprebn" else s for s in STEPS)
 
 
+def up_to(name: str, first_bias: bool = True) -> tuple[Step, ...]:
+    """The table as far as a tensor."""
+    table = steps(first_bias)
+    return table[: [s.name for s in table].index(name) + 1]
+
+
 def gradient_names(table: Sequence[Step]) -> tuple[str, ...]:
     """The tensors that have gradients, in the order in which these become complete, which is the lecture's."""
     names: dict[str, None] = {}

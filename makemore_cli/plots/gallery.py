@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 from makemore_cli.checkpoint import Checkpoint, load_checkpoint
-from makemore_cli.diagnostics import Look, look_at_run
+from makemore_cli.dataset import Dataset
+from makemore_cli.diagnostics import Look, load_data, look
 from makemore_cli.errors import MakemoreError
 from makemore_cli.metrics import Metrics, load_metrics
 from makemore_cli.plots.letters import embedding_picture, next_letter_picture
@@ -27,6 +28,9 @@ class Subject:
     """A run to be drawn: its parts are read when they are first needed."""
 
     def __init__(self, run: Path) -> None:
+        """Raises MakemoreError where there is neither a folder nor a file."""
+        if not run.exists():
+            raise MakemoreError(f"{run}: no such run; give a run folder that `makemore train` left, or a checkpoint")
         self.run = run
 
     @property
@@ -52,48 +56,77 @@ class Subject:
     @cached_property
     def seen(self) -> Look:
         """Its network, on a batch of its data."""
-        return look_at_run(self.run)
+        return look(self.checkpoint, self.dataset)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data that it was trained on."""
+        return load_data(self.checkpoint)
 
     @property
     def caption(self) -> str:
-        """What stands beneath its pictures."""
+        """What stands beneath pictures of its network."""
         return f"{self.run} · step {self.checkpoint.step:,}"
+
+    @property
+    def batch_caption(self) -> str:
+        """What stands beneath pictures of its network on a batch."""
+        return f"{self.caption} · {len(self.seen.X):,} training examples"
 
 
 @dataclass(frozen=True)
 class Kind:
     """A picture that can be asked for."""
 
-    about: str
+    explained: str  # in a sentence or two
     make: Callable[[Subject], Picture]
 
 
 KINDS: dict[str, Kind] = {
     "loss": Kind(
-        "loss over the training, of one run or several",
+        "The line is the mean loss of the training batches; the marks are losses over whole splits.",
         lambda s: loss_picture({s.name: s.metrics}, f"{s.folder} · step {s.metrics.steps:,}"),
     ),
     "ratios": Kind(
-        "gradients and updates beside the parameters, over the training",
+        "How large gradients and updates are beside the parameters, each measured by its standard deviation, on single "
+        "training batches. Updates of about a thousandth (−3) are healthy.",
         lambda s: ratios_picture(s.metrics, s.folder, f"{s.folder} · step {s.metrics.steps:,}"),
     ),
-    "saturation": Kind("where tanh is saturated, and dead neurons", lambda s: saturation_picture(s.seen, s.caption)),
-    "activations": Kind("histograms of the activations", lambda s: activations_picture(s.seen, s.caption)),
-    "gradients": Kind("histograms of their gradients", lambda s: gradients_picture(s.seen, s.caption)),
-    "weight-gradients": Kind(
-        "histograms of the parameters' gradients", lambda s: weight_gradients_picture(s.seen, s.caption)
+    "saturation": Kind(
+        "Where tanh's output is near −1 or 1, hardly any gradient comes through. A neuron for which this is so on "
+        "every example is dead: it does not learn any more.",
+        lambda s: saturation_picture(s.seen, s.batch_caption),
     ),
-    "dlogits": Kind("the gradient of the logits, row by row", lambda s: dlogits_picture(s.seen, s.caption)),
-    "embedding": Kind("the letters in two dimensions", lambda s: embedding_picture(s.checkpoint, s.caption)),
+    "activations": Kind(
+        "How the numbers that each layer puts out are distributed.",
+        lambda s: activations_picture(s.seen, s.batch_caption),
+    ),
+    "gradients": Kind(
+        "The same for their gradients, which should neither vanish nor explode on their way back.",
+        lambda s: gradients_picture(s.seen, s.batch_caption),
+    ),
+    "weight-gradients": Kind(
+        "The gradients that the parameters get.", lambda s: weight_gradients_picture(s.seen, s.batch_caption)
+    ),
+    "dlogits": Kind(
+        "Softmax less one at the right letter. The row of an example that surprised the network pulls hardest.",
+        lambda s: dlogits_picture(s.seen, s.batch_caption),
+    ),
+    "embedding": Kind(
+        "Where the network has put the letters, seen from where they are spread most.",
+        lambda s: embedding_picture(s.checkpoint, s.caption),
+    ),
     "next-letter": Kind(
-        "what comes after a name's first letter", lambda s: next_letter_picture(s.checkpoint, s.caption)
+        "What the network expects after a name's first letter; the first row is of how names begin. It has no "
+        "experience with letters that no name begins with.",
+        lambda s: next_letter_picture(s.checkpoint, s.caption),
     ),
 }
 
 
 def kinds(what: str) -> list[str]:
     """Names of pictures, from a list with commas. Raises MakemoreError for one that there isn't."""
-    names = list(dict.fromkeys(name.strip() for name in what.split(",")))
+    names = list(dict.fromkeys(name.strip() for name in what.split(",") if name.strip()))
     for name in names:
         if name not in KINDS:
             raise MakemoreError(f"--what {name}: there is no such picture; there are {', '.join(KINDS)}")
@@ -128,8 +161,8 @@ def plot(
     """
     if format not in FORMATS:
         raise MakemoreError(f"--format {format}: there are {' and '.join(FORMATS)}")
-    subjects = [Subject(run) for run in runs]
-    if len(runs) > 1:
+    subjects = [Subject(run) for run in {run.absolute(): run for run in runs}.values()]
+    if len(subjects) > 1:
         for name in [] if what is None else kinds(what):
             if name != "loss":
                 raise MakemoreError(f"--what {name}: is a picture of one run; only losses go into one picture")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,10 +12,13 @@ from matplotlib.figure import Figure
 
 from makemore_cli.checkpoint import Checkpoint
 from makemore_cli.dataset import END
+from makemore_cli.errors import MakemoreError
 from makemore_cli.metrics import Floats
 from makemore_cli.plots.style import BLUE, GREY, ORANGE, Picture, clear, thinned
 
 VOWELS = frozenset("aeiouyæøœıаеёиоуыэюяіїєαεηιουω")
+CROWD = 300  # letters, from which on they are not moved apart any more
+MOST = 1000  # in a table
 NUMBERED = 40  # letters, up to which a cell has room for a number
 
 
@@ -31,25 +35,16 @@ class EmbeddingPicture(Picture):
     letters: list[str]
     points: Floats  # (V, 2)
     axes: tuple[str, str]  # what they are
+    nearness: float  # mean distance of two vowels over that of a vowel and a consonant, in all dimensions; or NaN
     size: ClassVar[tuple[float, float]] = (7.0, 6.0)
 
     @property
     def title(self) -> str:
-        """Whether the vowels have found together."""
-        apart = self.vowels_apart()
-        return "The embedding of the letters" + (
-            ": vowels lie nearer to each other than to the consonants" if apart else ": those that are alike lie near"
-        )
-
-    def vowels_apart(self) -> bool:
-        """Whether two vowels are, on average, nearer than a vowel and a consonant."""
-        vowel = np.array([is_vowel(letter) for letter in self.letters])
-        other = ~vowel & np.array([letter != END for letter in self.letters])
-        if vowel.sum() < 2 or not other.any():
-            return False
-        distance = np.linalg.norm(self.points[:, None] - self.points, axis=2)
-        within = distance[np.ix_(vowel, vowel)].sum() / (vowel.sum() * (vowel.sum() - 1))
-        return bool(within < distance[np.ix_(vowel, other)].mean())
+        """How far the vowels have found together."""
+        ratio = self.nearness
+        if not np.isfinite(ratio):
+            return "The embedding of the letters: those that the network treats alike lie near each other"
+        return f"The embedding: two vowels are {ratio:.2f} times as far apart as a vowel and a consonant, on average"
 
     def draw(self, figure: Figure) -> None:
         """Letters as marks, moved a little where they would cover each other, with a line to where they belong."""
@@ -61,12 +56,13 @@ class EmbeddingPicture(Picture):
         size = 13 if len(self.letters) <= 60 else 8
         inches = np.array([self.size[0] - 1.0, self.size[1] - 1.2])  # of the axes, nearly
         scale = inches * 72 / (high - low + 2 * room)  # points a unit
-        places = spread(self.points * scale, 1.45 * size) / scale
+        many = len(self.letters) > CROWD
+        places = self.points if many else spread(self.points * scale, 1.45 * size) / scale
         for letter, point, place in zip(self.letters, self.points, places, strict=True):
             colour = GREY if letter == END else ORANGE if is_vowel(letter) else BLUE
             if np.abs((place - point) * scale).max() > 0.3 * size:
                 axes.plot(*point, ".", color=colour, markersize=4)
-                axes.plot(*np.stack([point, place]).T, color=colour, linewidth=0.6)
+                axes.plot(*np.stack([point, place]).T, color=colour, linewidth=0.6, zorder=1)
             axes.text(
                 place[0], place[1], letter, color=colour, fontsize=size, fontweight="bold", ha="center", va="center"
             )
@@ -75,6 +71,17 @@ class EmbeddingPicture(Picture):
         axes.grid(color="#eeeeee")
         vowels = "vowels orange, consonants blue, and " if any(map(is_vowel, self.letters)) else ""
         axes.set_title(f"{vowels}{END}, the start and end of a name, grey", color=GREY)
+
+
+def nearness(C: Floats, letters: Sequence[str]) -> float:
+    """The mean distance of two vowels, over that of a vowel and a consonant; NaN where there are too few."""
+    vowels = C[[at for at, letter in enumerate(letters) if is_vowel(letter)]]
+    others = C[[at for at, letter in enumerate(letters) if not is_vowel(letter) and letter != END]]
+    if len(vowels) < 2 or not len(others):
+        return float("nan")
+    within = np.linalg.norm(vowels[:, None] - vowels, axis=2).sum() / (len(vowels) * (len(vowels) - 1))
+    between = float(np.linalg.norm(vowels[:, None] - others, axis=2).mean())
+    return float(within / between) if between > 0 else float("nan")
 
 
 def spread(points: Floats, apart: float, rounds: int = 300) -> Floats:
@@ -99,10 +106,10 @@ def embedding_picture(checkpoint: Checkpoint, of: str) -> EmbeddingPicture:
     if C.shape[1] <= 2:
         points = np.pad(C, ((0, 0), (0, 2 - C.shape[1])))
         second = "second number of the embedding" if C.shape[1] == 2 else "(the embedding has one number a letter)"
-        return EmbeddingPicture(of, letters, points, ("first number of the embedding", second))
+        return EmbeddingPicture(of, letters, points, ("first number of the embedding", second), nearness(C, letters))
     points, shares = principal_axes(C)
     first, second = (f"{which} principal axis ({share:.0%} of the variance)" for which, share in shares.items())
-    return EmbeddingPicture(of, letters, points, (first, second))
+    return EmbeddingPicture(of, letters, points, (first, second), nearness(C, letters))
 
 
 def principal_axes(C: Floats) -> tuple[Floats, dict[str, float]]:
@@ -152,7 +159,7 @@ class NextLetterPicture(Picture):
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
         clear(axes)
-        axes.set_xlabel(f"the letter that comes next ({END} ends the name)")
+        axes.set_xlabel(f"the letter that comes next ({END} ends the name); empty: under 0.5 %")
         axes.set_ylabel(f"the name so far ({END} is its beginning)")
         if len(self.letters) > NUMBERED:
             return
@@ -163,8 +170,13 @@ class NextLetterPicture(Picture):
 
 
 def next_letter_picture(checkpoint: Checkpoint, of: str) -> NextLetterPicture:
-    """The network's probabilities after every context of one letter, and after none."""
+    """The network's probabilities after every context of one letter, and after none.
+
+    Raises MakemoreError for more letters than a table can show.
+    """
     model, letters = checkpoint.model, [END, *checkpoint.vocabulary.letters]
+    if len(letters) > MOST:
+        raise MakemoreError(f"{len(letters):,} letters are too many for a table; up to {MOST:,} are drawn")
     X = np.zeros((len(letters), model.sizes.context), dtype=np.int64)
     X[:, -1] = np.arange(len(letters))
     logits = model.logits(X).astype(np.float64)

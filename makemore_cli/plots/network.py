@@ -13,9 +13,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from makemore_cli.backprop.fused import cross_entropy
 from makemore_cli.dataset import END
-from makemore_cli.diagnostics import LAYERS, Look
+from makemore_cli.diagnostics import LAYERS, Look, spread
+from makemore_cli.errors import MakemoreError
 from makemore_cli.metrics import Floats
 from makemore_cli.plots.style import BLUE, GREY, ORANGE, SKY, Picture, clear, thinned
 from makemore_cli.trouble import SATURATED
@@ -56,7 +56,7 @@ class SaturationPicture(Picture):
         colours = np.where(self.dead, ORANGE, BLUE)
         above.bar(np.arange(H), self.saturated.mean(0), width=1.0, color=colours.tolist())
         above.set_ylim(0, 1)
-        above.set_ylabel("saturated on")
+        above.set_ylabel("share of\nexamples")
         above.yaxis.set_major_formatter(PercentFormatter(1.0))
         shown = self.saturated[:SHOWN].astype(np.int8) * (1 + self.dead.astype(np.int8))
         below.imshow(
@@ -94,8 +94,10 @@ class Histogram:
 
 
 def histogram(name: str, about: str, tensor: Tensor, note: str = "") -> Histogram:
-    """A tensor's histogram, from its least number to its largest."""
+    """A tensor's histogram, from its least number to its largest. Raises MakemoreError where one is not finite."""
     numbers = tensor.detach().double().flatten().numpy()
+    if not np.isfinite(numbers).all():
+        raise MakemoreError(f"{name} holds numbers that are not finite: the network's parameters are far too large")
     bins = min(BINS, max(10, len(numbers) // 4))
     counts, edges = np.histogram(numbers, bins, range=_range(numbers))
     return Histogram(name, about, edges, counts / len(numbers), float(numbers.mean()), float(numbers.std()), note)
@@ -163,11 +165,11 @@ def _number(value: float) -> str:
 
 
 ABOUT = {
-    "embcat": "embedded letters",
-    "hprebn": "first linear layer",
-    "hpreact": "after batchnorm",
-    "h": "after tanh",
-    "logits": "second linear layer",
+    "embcat": "the embedded letters",
+    "hprebn": "out of the first linear layer",
+    "hpreact": "out of batchnorm",
+    "h": "out of tanh",
+    "logits": "out of the second linear layer",
 }
 
 
@@ -176,14 +178,21 @@ def activations_picture(seen: Look, of: str) -> HistogramsPicture:
     share = float(seen.saturated.double().mean())
     notes = {"h": f"{share:.1%} beyond ±{SATURATED}"}
     histograms = [histogram(name, ABOUT[name], seen.values[name], notes.get(name, "")) for name in LAYERS]
-    spread = next(h.std for h in histograms if h.name == "hpreact")
-    title = f"Activations, layer by layer: what comes into tanh has a spread of {spread:.2g}, and {share:.1%} saturates"
+    into = next(h.std for h in histograms if h.name == "hpreact")
+    title = f"Activations, layer by layer: what comes into tanh has a spread of {into:.2g}, and {share:.1%} saturates"
     return HistogramsPicture(of, title, histograms)
 
 
 def gradients_picture(seen: Look, of: str) -> HistogramsPicture:
     """The activations' gradients, layer by layer."""
-    histograms = [histogram(f"d{name}", f"of what is {ABOUT[name]}", seen.gradients[name]) for name in LAYERS]
+    histograms = [
+        histogram(
+            f"d{name}",
+            f"of {ABOUT[name]}" if name == "embcat" else f"of what comes {ABOUT[name]}",
+            seen.gradients[name],
+        )
+        for name in LAYERS
+    ]
     first, last = histograms[0].std, histograms[-1].std
     title = (
         f"Gradients on their way back: a spread of {_number(last)} at the logits, and of {_number(first)} at the "
@@ -196,10 +205,10 @@ def weight_gradients_picture(seen: Look, of: str) -> HistogramsPicture:
     """The parameters' gradients."""
     histograms, ratios = [], {}
     for name, data in seen.parameters.views.items():
-        gradient, spread = seen.gradients[name], float(data.double().std(correction=0))
+        gradient, own = seen.gradients[name], spread(data)
         shape = "×".join(str(size) for size in data.shape)
-        ratio = float(gradient.double().std(correction=0)) / spread if spread else np.nan
-        note = f"gradient : data {_number(ratio)}" if np.isfinite(ratio) else "a single number"
+        ratio = spread(gradient) / own if own else np.nan
+        note = f"gradient : parameter {_number(ratio)}" if np.isfinite(ratio) else "a single number"
         note = "rounding only: batchnorm takes b1 out" if name == "b1" else note
         histograms.append(histogram(f"d{name}", shape, gradient, note))
         if name != "b1" and np.isfinite(ratio):
@@ -207,7 +216,7 @@ def weight_gradients_picture(seen: Look, of: str) -> HistogramsPicture:
     title = "The parameters' gradients"
     if ratios:
         largest = max(ratios, key=ratios.__getitem__)
-        title += f": beside its own spread, {largest}'s is the largest, {_number(ratios[largest])}"
+        title += f": beside its own size {largest} has the largest, {_number(ratios[largest])} of it"
     return HistogramsPicture(of, title, histograms)
 
 
@@ -228,7 +237,9 @@ class DlogitsPicture(Picture):
     @property
     def title(self) -> str:
         """What a row is."""
-        return "The gradient of the logits: each row pulls the right letter up, and pushes all others down by as much"
+        return (
+            "The gradient of the logits: each row pulls one letter up, and pushes the others down, together by as much"
+        )
 
     def draw(self, figure: Figure) -> None:
         """Rows of colours; the roots of the numbers, so that small pushes are seen too."""
@@ -243,13 +254,13 @@ class DlogitsPicture(Picture):
         axes.set_ylabel("context → the letter that follows")
         ticks = [-1, -0.5, -0.1, 0, 0.1, 0.5, 1]
         bar = figure.colorbar(image, ax=axes, ticks=ticks, fraction=0.04, pad=0.02, format=FuncFormatter(_signed))
-        bar.set_label("gradient × batch size (blue: the logit is to rise, red: to fall)")
+        bar.set_label("gradient × batch size, root scale (blue: the logit is to rise, red: to fall)")
         bar.outline.set_visible(False)
 
 
 def dlogits_picture(seen: Look, of: str) -> DlogitsPicture:
-    """The first rows of the batch that was looked at, as a batch of their own."""
+    """The first rows of the batch that was looked at."""
     n = min(ROWS, len(seen.X))
-    gradient = cross_entropy(seen.values["logits"][:n], seen.Y[:n])[1] * n
+    gradient = seen.gradients["logits"][:n] * len(seen.X)
     letters = [END, *seen.checkpoint.vocabulary.letters]
     return DlogitsPicture(of, gradient.double().numpy(), seen.rows()[:n], letters)

@@ -49,24 +49,25 @@ class Picture(ABC):
         """Width and height in inches."""
         return self.size
 
-    def figure(self) -> Figure:
+    def figure(self, *, titled: bool = True) -> Figure:
         """The whole picture. To be called within `drawing()`."""
         width, height = self.shape()
         below = 0.22 / height
         layout = ConstrainedLayoutEngine(rect=(0.01, below, 0.98, 0.99 - below))
         figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
-        lines = textwrap.fill(self.title, int(width * 10.6))
-        figure.suptitle(lines, x=0.012, ha="left", fontsize=11, fontweight="bold")
+        if titled:
+            title = _balanced(self.title, int(width * 10.6))
+            figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
         self.draw(figure)
-        figure.text(0.99, 0.06 / height, self.of, ha="right", va="bottom", fontsize=7, color=GREY)
+        figure.text(0.99, 0.06 / height, shown(self.of), ha="right", va="bottom", fontsize=7, color=GREY)
         return figure
 
-    def render(self, format: str) -> bytes:
+    def render(self, format: str, *, titled: bool = True) -> bytes:
         """The file, as PNG or SVG. The same picture gives the same bytes."""
         file = io.BytesIO()
         about = {"Software": MARK} if format == "png" else {"Creator": MARK, "Date": None}
         with drawing():
-            self.figure().savefig(file, format=format, dpi=150, metadata=about)
+            self.figure(titled=titled).savefig(file, format=format, dpi=150, metadata=about)
         return file.getvalue()
 
 
@@ -108,6 +109,19 @@ def thinned(letters: Sequence[str], most: int) -> list[int]:
     """Positions of at most so many letters, evenly spaced; of wide ones, of half as many."""
     wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in letters)
     return list(range(0, len(letters), -(-len(letters) * (1 + wide) // most)))
+
+
+def _balanced(text: str, width: int) -> str:
+    """Text in as few lines as its width takes, which are about as long as each other."""
+    lines = len(textwrap.wrap(text, width))
+    while width > 1 and len(textwrap.wrap(text, width - 1)) == lines:
+        width -= 1
+    return textwrap.fill(text, width)
+
+
+def shown(text: str) -> str:
+    """Text that can be drawn: signs that can't are written as in Python."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def clear(axes: Axes) -> None:

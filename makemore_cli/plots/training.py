@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullLocator
 
 from makemore_cli.errors import MakemoreError
 from makemore_cli.metrics import Floats, Metrics, positive
-from makemore_cli.plots.style import BLACK, BLUE, GREY, ORANGE, PALETTE, SKY, Picture
+from makemore_cli.plots.style import BLACK, BLUE, GREY, ORANGE, PALETTE, SKY, Picture, shown
 
 NEGLIGIBLE = 1e-6  # a ratio of gradient to data: below it there is nothing but rounding
 
@@ -43,42 +44,46 @@ class LossPicture(Picture):
 
     @property
     def title(self) -> str:
-        """The losses at the end."""
+        """The losses of the last evaluation."""
         last = [(curve.val[-1], curve.name) for curve in self.curves if len(curve.val) and np.isfinite(curve.val[-1])]
         if not last:
             return "The loss over the training, smoothed"
         if len(self.curves) > 1:
             loss, name = min(last)
-            return f"Loss over the training: the least in the end, {loss:.4f} on the validation split, is {name}'s"
+            return f"The least loss on the validation split, {loss:.4f}, is that of {shown(name)}"
         (curve,) = self.curves
+        steps = int(curve.evaluated[-1])
         return (
-            f"The loss falls to {curve.train[-1]:.4f} on the training split and {curve.val[-1]:.4f} on the "
-            f"validation split"
+            f"Loss after {steps:,} step{'s' if steps > 1 else ''}: {curve.train[-1]:.4f} on the training split, "
+            f"{curve.val[-1]:.4f} on the validation split"
         )
 
     def draw(self, figure: Figure) -> None:
         """A line for the batches; marks for the splits."""
-        axes = figure.subplots()
+        axes, entries = figure.subplots(), dict[Line2D, str]()
         one = len(self.curves) == 1
         for curve, colour in zip(self.curves, cycle(PALETTE), strict=False):
-            batches = f"training batches, mean of {curve.batches:,}" if curve.batches > 1 else "training batches"
-            line = SKY if one else colour
-            axes.plot(curve.steps, curve.loss, color=line, linewidth=1.5, label=batches if one else curve.name)
+            mean = f"mean of {curve.batches:,} batches" if curve.batches > 1 else "each batch"
+            label = f"training, {mean}" if one else f"{shown(curve.name)}, {mean}"
+            point = "." if len(curve.loss) == 1 else ""
+            (line,) = axes.plot(curve.steps, curve.loss, color=SKY if one else colour, marker=point, zorder=2)
+            entries[line] = label
             for values, mark, split, shade in (
-                (curve.train, "o", "training split", BLUE),
-                (curve.val, "D", "validation split", ORANGE),
+                (curve.train, "o", "whole training split", BLUE),
+                (curve.val, "D", "whole validation split", ORANGE),
             ):
-                axes.plot(
+                (marks,) = axes.plot(
                     curve.evaluated,
                     values,
                     mark,
                     color=shade if one else colour,
-                    markersize=5,
+                    markersize=7 if mark == "o" else 4.5,  # where both lie on one spot, both are seen
                     markerfacecolor="white" if mark == "o" else None,
-                    label=split if one else None,
                     clip_on=False,
                     zorder=3,
                 )
+                if one:
+                    entries[marks] = split
         axes.set_yscale("log")
         axes.set_xlim(left=0)
         _plain_ticks(axes)
@@ -99,9 +104,11 @@ class LossPicture(Picture):
                     fontsize=8,
                 )
         else:
-            axes.plot([], [], "o", color=BLACK, markerfacecolor="white", label="training split")
-            axes.plot([], [], "D", color=BLACK, label="validation split")
-        axes.legend(loc="best")
+            entries[Line2D([], [], color=BLACK, marker="o", markersize=7, markerfacecolor="white", linestyle="")] = (
+                "whole training split"
+            )
+            entries[Line2D([], [], color=BLACK, marker="D", markersize=4.5, linestyle="")] = "whole validation split"
+        axes.legend(list(entries), list(entries.values()), loc="best")
 
 
 def _plain_ticks(axes: Axes) -> None:
@@ -110,9 +117,14 @@ def _plain_ticks(axes: Axes) -> None:
     if high / low < 20:
         ticks = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
         axes.set_yticks([tick for tick in ticks if low <= tick <= high], minor=False)
-        axes.yaxis.set_minor_locator(MaxNLocator(1))
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, place: ""))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    steps_axis(axes)
+
+
+def steps_axis(axes: Axes) -> None:
+    """Whole steps along the x axis, thousands as 1k."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
@@ -143,7 +155,7 @@ class RatiosPicture(Picture):
     steps: Floats
     grad_data: dict[str, Floats]  # log10, by parameter
     update_data: dict[str, Floats]
-    left_out: list[str]  # parameters without a gradient worth the name
+    left_out: list[str]  # which parameters, and why
     size: ClassVar[tuple[float, float]] = (7.5, 6.0)
 
     @property
@@ -159,18 +171,17 @@ class RatiosPicture(Picture):
         """Two panels over the same steps."""
         above, below = figure.subplots(2, 1, sharex=True)
         for axes, series, label in (
-            (above, self.grad_data, "gradient : data, log10"),
-            (below, self.update_data, "update : data, log10"),
+            (above, self.grad_data, "gradient : parameter, log10"),
+            (below, self.update_data, "update : parameter, log10"),
         ):
             for (name, values), colour in zip(series.items(), cycle(PALETTE), strict=False):
                 axes.plot(self.steps, values, color=colour, linewidth=1.2, label=name)
             axes.set_ylabel(f"{label}\n(of standard deviations)")
             axes.grid(axis="y", color="#eeeeee")
-        below.axhline(-3, color=BLACK, linewidth=1, linestyle="--", label="−3")
+        below.axhline(-3, color=BLACK, linewidth=1, linestyle="--", label="−3, healthy")
         figure.legend(*below.get_legend_handles_labels(), loc="outside right center")
-        without = f" (left out, for want of a gradient: {', '.join(self.left_out)})" if self.left_out else ""
-        below.set_xlabel(f"training step{without}")
-        below.xaxis.set_major_formatter(EngFormatter(sep=""))
+        below.set_xlabel("training step" + "".join(f"; left out: {names}" for names in self.left_out))
+        steps_axis(below)
 
 
 def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
@@ -182,12 +193,15 @@ def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
     steps = np.array([step for step, _ in metrics.diagnoses], dtype=np.float64)
     found = [diagnosis for _, diagnosis in metrics.diagnoses]
     series = {key: _series(found, key) for key in ("grad_data", "update_data")}
-    left_out = [
-        name
-        for name, values in series["grad_data"].items()
-        if not np.isfinite(values).any() or np.nanmedian(values) < np.log10(NEGLIGIBLE)
-    ]
-    kept = {key: {name: values for name, values in of.items() if name not in left_out} for key, of in series.items()}
+    without = [name for name, values in series["grad_data"].items() if not np.isfinite(values).any()]
+    rounding = [name for name, values in series["grad_data"].items() if name not in without]
+    rounding = [name for name in rounding if np.nanmedian(series["grad_data"][name]) < np.log10(NEGLIGIBLE)]
+    left_out = [f"{', '.join(rounding)} (only rounding)"] if rounding else []
+    left_out += [f"{', '.join(without)} (no spread)"] if without else []
+    kept = {
+        key: {name: values for name, values in of.items() if name not in rounding + without}
+        for key, of in series.items()
+    }
     return RatiosPicture(of, steps, kept["grad_data"], kept["update_data"], left_out)
 
 
