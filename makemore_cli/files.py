@@ -71,15 +71,17 @@ def write_atomically(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def replace_ours(path: Path, content: bytes) -> None:
-    """Write a picture or a report, making its folder, in place of nothing but an earlier one. Raises MakemoreError."""
+def check_replaceable(path: Path) -> None:
+    """Make a folder for a picture or a report, which takes the place of nothing but an earlier one.
+
+    Raises MakemoreError.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if (path.exists() or path.is_symlink()) and not is_ours(path):
             raise MakemoreError(f"{path}: is there already, and was not made by makemore; give another --out")
     except OSError as error:
         raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
-    write_atomically(path, content)
 
 
 def is_ours(path: Path) -> bool:

@@ -17,12 +17,13 @@ from makemore_cli.diagnostics import inspect
 from makemore_cli.download import SHA256
 from makemore_cli.environment import environment
 from makemore_cli.errors import MakemoreError
-from makemore_cli.files import replace_ours
+from makemore_cli.files import check_replaceable, write_atomically
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.first_batch import check_first_batch
 from makemore_cli.lecture import PUBLISHED
 from makemore_cli.plots.gallery import KINDS, Subject, pictures
 from makemore_cli.plots.style import Picture
+from makemore_cli.run import REPORT
 from makemore_cli.runs import run_info
 from makemore_cli.sample import Options, sample_run
 from makemore_cli.score import meanings, score, shade
@@ -59,6 +60,8 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     """
     subject = Subject(run)
     info = run_info(subject.folder)
+    path = out or subject.folder / REPORT
+    check_replaceable(path)
     missing: dict[str, list[str]] = {}
     figures = [_figure(name, picture) for name, picture in pictures(subject, KINDS, missing)]
     numbers: dict[str, Any] | None = None
@@ -96,8 +99,7 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
         environments={"trained with": info.environment, "reported with": environment()},
         now=datetime.now(timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M"),
     )
-    path = out or subject.folder / "report.html"
-    replace_ours(path, page.encode(errors="backslashreplace"))
+    write_atomically(path, page.encode(errors="backslashreplace"))
     return path, left_out
 
 

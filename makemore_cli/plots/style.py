@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from makemore_cli.files import MARK, replace_ours
+from makemore_cli.files import MARK, check_replaceable, write_atomically
 
 # Okabe and Ito's palette, which colour-blind people can tell apart: http://jfly.iam.u-tokyo.ac.jp/color/
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -101,7 +101,8 @@ def drawing() -> Iterator[None]:
 def save(picture: Picture, name: str, folder: Path, format: str) -> Path:
     """Write a picture into a folder, and return its path. Raises MakemoreError rather than replace another's file."""
     path = folder / f"{name}.{format}"
-    replace_ours(path, picture.render(format))
+    check_replaceable(path)
+    write_atomically(path, picture.render(format))
     return path
 
 
