@@ -88,7 +88,7 @@ def bench(
         say(f"training steps, batch of {n}, {H} hidden units …")
         result.steps += _steps(n, H, rounds, rate, say)
     say("sampling and evaluation …")
-    result.others = _others(rounds, say)
+    result.others = _others(rounds)
     return result
 
 
@@ -246,12 +246,12 @@ def _jax(p: Parameters, X: data.Integers, Y: data.Integers) -> Run:
     return run
 
 
-def _others(rounds: int, say: Callable[[str], None]) -> dict[str, float]:
+def _others(rounds: int) -> dict[str, float]:
     """Sampling and evaluation, with models that were trained a little on the bundled names."""
     short, long = "model.context_length=3", "model.context_length=8"
-    small, dataset = _trained(["train.steps=5000", short], say)
+    small, dataset = _trained(["train.steps=5000", short])
     large, _ = _trained(
-        ["train.steps=500", "train.batch_size=256", long, "model.embedding_size=24", "model.hidden_size=768"], say
+        ["train.steps=500", "train.batch_size=256", long, "model.embedding_size=24", "model.hidden_size=768"]
     )
 
     def names(model: Model, count: int) -> float:
@@ -276,14 +276,12 @@ def _others(rounds: int, say: Callable[[str], None]) -> dict[str, float]:
     }
 
 
-def _trained(settings: list[str], say: Callable[[str], None]) -> tuple[Model, data.Dataset]:
+def _trained(settings: list[str]) -> tuple[Model, data.Dataset]:
     config: Config = configuration.load(configuration.find("lecture"), settings)
     begun = start(config)
-    engine = KernelEngine(begun.parameters)
     with threads(begun.parameters, config.train.batch_size):
-        engine.prepare(config.train.batch_size, say)
         X, Y = begun.batches(config.train.steps)
-        engine.run(X, Y, [0.1] * config.train.steps)
+        TensorEngine(begun.parameters).run(X, Y, [0.1] * config.train.steps)  # which needs not be compiled for it
     p = begun.parameters
     return evaluate.calibrate(p.sizes, p.arrays(), begun.dataset.train), begun.dataset
 

@@ -28,7 +28,7 @@ def test_the_lectures_loop_trains_as_the_engines_do() -> None:
 
 def test_what_it_reports() -> None:
     """In a process of its own, since JAX, where it is installed, minds forks."""
-    command = [sys.executable, "-m", "makemore_cli", "bench", "--batch-size", "8", "--hidden-size", "16", "--json"]
+    command = [sys.executable, "-m", "makemore_cli", "bench", "--batch-size", "8", "--hidden-size", "32", "--json"]
     result = subprocess.run([*command, "--rounds", "1"], capture_output=True, text=True, timeout=100)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
