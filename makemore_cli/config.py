@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from makemore_cli.errors import MakemoreError
 from makemore_cli.files import read
@@ -62,7 +71,7 @@ def _ascending(steps: list[int]) -> list[int]:
     return steps
 
 
-class ScheduleConfig(Section):
+class StepsSchedule(Section):
     """The learning rate is multiplied by gamma at each milestone."""
 
     name: Literal["steps"] = "steps"
@@ -72,17 +81,51 @@ class ScheduleConfig(Section):
     gamma: float = Field(0.1, gt=0, description="factor")
 
 
+class CosineSchedule(Section):
+    """The learning rate falls along half a cosine, from the end of the warm-up to the last step."""
+
+    name: Literal["cosine"] = "cosine"
+    final: float = Field(0.0, ge=0, le=1, description="what it falls to, as a share of the rate")
+
+
+class LinearSchedule(Section):
+    """The learning rate falls along a straight line, from the end of the warm-up to the last step."""
+
+    name: Literal["linear"] = "linear"
+    final: float = Field(0.0, ge=0, le=1, description="what it falls to, as a share of the rate")
+
+
+SCHEDULES: dict[str, type[Section]] = {"steps": StepsSchedule, "cosine": CosineSchedule, "linear": LinearSchedule}
+
+
+def _schedule_name(value: Any) -> str | None:
+    """Which schedule a value is one of; without a name it is the first."""
+    if isinstance(value, dict):
+        name = value.get("name", "steps")
+        return name if isinstance(name, str) else None
+    return getattr(value, "name", None)
+
+
+Schedule = Annotated[
+    Annotated[StepsSchedule, Tag("steps")]
+    | Annotated[CosineSchedule, Tag("cosine")]
+    | Annotated[LinearSchedule, Tag("linear")],
+    Discriminator(_schedule_name),
+]
+
+
 class OptimConfig(Section):
     """How gradients become updates."""
 
     name: Literal["sgd"] = "sgd"
-    lr: float = Field(0.1, ge=0, le=1e30, description="learning rate at the start")
-    schedule: ScheduleConfig | None = ScheduleConfig()
+    lr: float = Field(0.1, ge=0, le=1e30, description="learning rate at the start, or at the end of the warm-up")
+    warmup: int = Field(0, ge=0, le=10**12, description="steps in which the learning rate rises from near zero")
+    schedule: Schedule | None = StepsSchedule()
 
     @model_validator(mode="after")
     def _bounded(self) -> OptimConfig:
         """Refuse a learning rate that grows out of this world."""
-        if self.schedule is not None and self.lr > 0:
+        if isinstance(self.schedule, StepsSchedule) and self.lr > 0:
             powers = len(self.schedule.milestones) * math.log10(self.schedule.gamma)
             if math.log10(self.lr) + powers > 30:
                 raise ValueError("the learning rate would grow beyond 1e30; give a smaller gamma or fewer milestones")
@@ -258,9 +301,15 @@ def validate(raw: Any, source: str) -> Config:
 def _describe(mistake: Any) -> str:
     """One of pydantic's mistakes as a sentence: the key, what is wrong with it, and what it may be."""
     path = [str(part) for part in mistake["loc"]]
+    # Between a schedule and its keys, pydantic puts its name.
+    schedule = SCHEDULES[path.pop(2)] if path[:2] == ["optim", "schedule"] and path[2:3] else None
     key = ".".join(path)
+    if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        if not isinstance(mistake["input"], dict):
+            return f"{key}: should be a section, but is {_kind(mistake['input'])}"
+        return f"{key}.name: should be one of {', '.join(SCHEDULES)}, but is {_kind(mistake['input'].get('name'))}"
     if mistake["type"] == "extra_forbidden":
-        known = _keys(path[:-1])
+        known = list(schedule.model_fields) if schedule else _keys(path[:-1])
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
         return f"{key}: unknown key; {hint}"

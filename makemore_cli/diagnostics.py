@@ -163,7 +163,7 @@ def next_step(seen: Look) -> dict[str, Any]:
     index = torch.from_numpy(rng.integers(0, len(seen.X), config.train.batch_size))
     X, Y = seen.X[index], seen.Y[index]
     after = before.to()
-    lr = learning_rates(config.optim, max(0, seen.checkpoint.step - 1), 1)
+    lr = learning_rates(config.optim, max(0, seen.checkpoint.step - 1), 1, config.train.steps)
     TensorEngine(after, eps=seen.model.epsilon).run(X[None], Y[None], lr)
     return diagnose(before, after, X, Y, seen.model.epsilon)
 

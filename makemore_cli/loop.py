@@ -145,7 +145,7 @@ class Loop:
         self.generator = self.begun.generator.get_state()
         if length == 0:
             return None
-        lrs = learning_rates(self.config.optim, self.step, length)
+        lrs = learning_rates(self.config.optim, self.step, length, self.config.train.steps)
         return _Chunk(self.step + 1, *self.begun.batches(length), lrs)
 
     def _crosscheck(self, chunk: _Chunk) -> None:
@@ -287,7 +287,7 @@ class Loop:
         if not (np.isfinite(model.bnmean).all() and np.isfinite(model.bnvar).all()):
             raise self._too_far(
                 f"step {self.step:,}: the mean or the variance of hprebn over the training split is not finite",
-                learning_rates(self.config.optim, self.step - 1, 1)[0],
+                learning_rates(self.config.optim, self.step - 1, 1, self.config.train.steps)[0],
             )
         return model
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from makemore_cli import config as configuration
-from makemore_cli.config import Config, ScheduleConfig
+from makemore_cli.config import Config, StepsSchedule
 from makemore_cli.errors import MakemoreError
 from makemore_cli.optim import learning_rates
 
@@ -32,14 +32,14 @@ def test_the_lectures_is_the_lectures() -> None:
     m, t = config.model, config.train
     assert (m.context_length, m.embedding_size, m.hidden_size) == (3, 10, 200)
     assert (t.steps, t.batch_size, t.seed) == (200_000, 32, 2147483647)
-    assert learning_rates(config.optim, 99_999, 2) == [0.1, pytest.approx(0.01)]
+    assert learning_rates(config.optim, 99_999, 2, 200_000) == [0.1, pytest.approx(0.01)]
 
 
 def test_the_schedule_multiplies_at_each_milestone() -> None:
-    optim = Config().optim.model_copy(update={"lr": 1.0, "schedule": ScheduleConfig(milestones=[2, 5], gamma=0.5)})
-    assert learning_rates(optim, 0, 7) == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
-    assert learning_rates(optim, 4, 2) == [0.5, 0.25]
-    assert learning_rates(optim.model_copy(update={"schedule": None}), 10**6, 2) == [1, 1]
+    optim = Config().optim.model_copy(update={"lr": 1.0, "schedule": StepsSchedule(milestones=[2, 5], gamma=0.5)})
+    assert learning_rates(optim, 0, 7, 7) == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+    assert learning_rates(optim, 4, 2, 7) == [0.5, 0.25]
+    assert learning_rates(optim.model_copy(update={"schedule": None}), 10**6, 2, 10**7) == [1, 1]
 
 
 def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_settings_go_over_the_file_and_options_over_settings(tmp_path: Path) -> 
     assert (config.train.steps, config.train.batch_size) == (30, 4)
     assert config.model.batchnorm.statistics == "running"
     assert configuration.load(path, ["optim.schedule=null"]).optim.schedule is None
-    assert configuration.load(path, ["optim.schedule.milestones=[1, 2]"]).optim.schedule == ScheduleConfig(
+    assert configuration.load(path, ["optim.schedule.milestones=[1, 2]"]).optim.schedule == StepsSchedule(
         milestones=[1, 2]
     )
 

@@ -76,7 +76,7 @@ def test_what_a_run_logs_is_what_its_steps_did(engine: str, tmp_path: Path) -> N
     begun = start(config)
     p = begun.parameters
     X, Y = begun.batches(30)
-    for at, lr in enumerate(learning_rates(config.optim, 0, 30)):
+    for at, lr in enumerate(learning_rates(config.optim, 0, 30, 30)):
         gradients = by_autograd(p, X[at], Y[at])
         if at + 1 in found:
             for name, data in p.views.items():

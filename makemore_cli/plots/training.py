@@ -141,9 +141,10 @@ def loss_picture(runs: Mapping[str, Metrics], of: str) -> LossPicture:
             for split in ("train", "val")
         )
         changes = np.flatnonzero(np.diff(metrics.lr))
-        rates = [(int(at) + 2, float(metrics.lr[at]), float(metrics.lr[at + 1])) for at in changes]
+        few = changes if len(changes) < 4 else changes[:0]  # no marks for a rate that changes all the time
+        rates = [(int(at) + 2, float(metrics.lr[at]), float(metrics.lr[at + 1])) for at in few]
         batches = max(1, round(float(steps[1] - steps[0]))) if len(steps) > 1 else metrics.steps
-        curves.append(Curve(name, steps, loss, batches, evaluated, train, val, rates if len(rates) < 4 else []))
+        curves.append(Curve(name, steps, loss, batches, evaluated, train, val, rates))
     return LossPicture(of, curves)
 
 
