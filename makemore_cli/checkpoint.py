@@ -29,6 +29,7 @@ CHECKPOINT, CONFIG = "checkpoint.safetensors", "config.yaml"  # the last one of 
 FORMAT = "makemore/1"
 LARGEST_HEADER = 1 << 24  # bytes: a large vocabulary and a long configuration have less than a hundredth of it
 LARGEST_STATE = 1 << 16  # bytes of a random number generator
+STREAMS = ("generator", "dropout")  # of random numbers: the batches', and that of the letters that are dropped
 TRAINING = "training."  # begins the names of tensors that only training needs
 DTYPES = {"float32": "F32", "float64": "F64"}  # as safetensors calls them
 
@@ -137,11 +138,13 @@ def _read(tensors: Any, path: Path) -> Checkpoint:
     if (loaded["bnvar"] < 0).any():
         raise MakemoreError(f"{path}: tensor bnvar holds negative variances; the checkpoint is damaged")
     training = {}
-    if f"{TRAINING}generator" in names:
-        state = tensors.get_slice(f"{TRAINING}generator")
+    for stream in STREAMS:
+        if f"{TRAINING}{stream}" not in names:
+            continue
+        state = tensors.get_slice(f"{TRAINING}{stream}")
         if state.get_dtype() != "U8" or math.prod(state.get_shape()) > LARGEST_STATE:
             raise MakemoreError(f"{path}: its random numbers' state is damaged; take an earlier checkpoint")
-        training["generator"] = tensors.get_tensor(f"{TRAINING}generator")
+        training[stream] = tensors.get_tensor(f"{TRAINING}{stream}")
     parameters = {name: loaded[name] for name in sizes.shapes()}
     model = Model(sizes, parameters, loaded["bnmean"], loaded["bnvar"], config.model.batchnorm.epsilon)
     return Checkpoint(model, Vocabulary(letters), config, step, digest, training, loss)

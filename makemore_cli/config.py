@@ -136,6 +136,7 @@ class TrainConfig(Section):
     """The run. A period of 0 means never."""
 
     steps: int = Field(200_000, ge=1, le=10**12)
+    context_dropout: float = Field(0.0, ge=0, lt=1, description="share of a context's letters read as . in training")
     batch_size: int = Field(32, ge=2, le=2**24, description="B; at least 2, since the variance divides by B − 1")
     seed: int = Field(LECTURE_SEED, ge=0, lt=2**63, description="of the initial parameters and the batches")
     engine: Literal["auto", "kernel", "tensor", "autograd"] = "auto"

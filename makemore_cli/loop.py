@@ -78,7 +78,7 @@ class Loop:
         self.saved_at: int | None = step or None  # the step of the last checkpoint
         self.saved_time = time.monotonic() - SAVED + SOON
         self.best = _best_loss(run, display) if step else None
-        self.generator = begun.generator.get_state()  # before batches were drawn that are not trained yet
+        self.random_state = begun.random_state()  # before batches were drawn that are not trained yet
         self.seconds = 0.0  # spent in training steps
         self.lately = (0.0, 0.0)  # steps and seconds, those long ago counted less and less
         self.length = 10  # of the next chunk, where nothing is due within it
@@ -142,7 +142,7 @@ class Loop:
             if every:
                 ends.append((self.step // every + 1) * every)
         length = min(self.length, min(ends) - self.step)
-        self.generator = self.begun.generator.get_state()
+        self.random_state = self.begun.random_state()
         if length == 0:
             return None
         lrs = learning_rates(self.config.optim, self.step, length, self.config.train.steps)
@@ -292,8 +292,8 @@ class Loop:
         return model
 
     def _checkpoint(self, model: Model, loss: float | None = None) -> Checkpoint:
-        state = {"generator": self.generator.numpy()}
-        return Checkpoint(model, self.dataset.vocabulary, self.config, self.step, self.dataset.sha256, state, loss)
+        vocabulary, digest = self.dataset.vocabulary, self.dataset.sha256
+        return Checkpoint(model, vocabulary, self.config, self.step, digest, self.random_state, loss)
 
     def _save(self, model: Model) -> None:
         self.run.save_checkpoint(self._checkpoint(model))

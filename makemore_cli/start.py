@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from makemore_cli import dataset as data
-from makemore_cli.checkpoint import Checkpoint, sizes_of
+from makemore_cli.checkpoint import STREAMS, Checkpoint, sizes_of
 from makemore_cli.config import Config, flatten
 from makemore_cli.dataset import Dataset, Vocabulary
 from makemore_cli.engine import WIDEST
 from makemore_cli.errors import MakemoreError
 from makemore_cli.model import Sizes
 from makemore_cli.parameters import Parameters, initialise
+
+DRAWN = 1 << 24  # numbers that a letter's lot is drawn from
+DROPOUT_OFFSET = 2  # from the run's seed; the next one is that of batchnorm's parameters
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,29 @@ class Start:
     dataset: Dataset
     parameters: Parameters
     generator: torch.Generator  # drew the parameters, and draws the batches, as in the lecture
+    dropout: torch.Generator | None = None  # draws which letters of a context are dropped, where some are
 
     def batches(self, steps: int) -> tuple[Int[Tensor, "steps batch context"], Int[Tensor, "steps batch"]]:
         """Contexts and next letters of the next batches, the same however many are drawn at a time."""
         train, split = self.config.train, self.dataset.train
         index = torch.randint(0, len(split), (steps, train.batch_size), generator=self.generator)
         X, Y = split.examples(index.numpy())
+        if self.dropout is not None:
+            drawn = torch.randint(0, DRAWN, X.shape, generator=self.dropout).numpy()
+            X[drawn < train.context_dropout * DRAWN] = 0
         return tuple(torch.from_numpy(tokens.astype(np.int64)).to(train.device) for tokens in (X, Y))  # type: ignore[return-value]
+
+    def random_state(self) -> dict[str, NDArray[np.uint8]]:
+        """Where the streams of random numbers stand, by the names that they have in a checkpoint."""
+        return {name: stream.get_state().numpy().copy() for name, stream in self._streams().items()}
+
+    def set_random_state(self, state: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Put the streams where they stood. Raises RuntimeError for a damaged state, KeyError where one is missing."""
+        for name, stream in self._streams().items():
+            stream.set_state(torch.from_numpy(state[name]))
+
+    def _streams(self) -> dict[str, torch.Generator]:
+        return {STREAMS[0]: self.generator} | ({} if self.dropout is None else {STREAMS[1]: self.dropout})
 
 
 def start(config: Config, vocabulary: Vocabulary | None = None) -> Start:
@@ -46,7 +67,11 @@ def start(config: Config, vocabulary: Vocabulary | None = None) -> Start:
     check_room(sizes, config)
     parameters, generator = initialise(sizes, config.train.seed)
     parameters = parameters.to(dtype=getattr(torch, config.train.dtype), device=config.train.device)
-    return Start(config, dataset, parameters, generator)
+    dropout = None
+    if config.train.context_dropout:
+        # A stream of its own, so that the batches stay the lecture's.
+        dropout = torch.Generator().manual_seed((config.train.seed + DROPOUT_OFFSET) % 2**63)
+    return Start(config, dataset, parameters, generator, dropout)
 
 
 def check_room(sizes: Sizes, config: Config) -> None:
@@ -84,7 +109,7 @@ def check_settings(config: Config, saved: Checkpoint, folder: Path) -> None:
             )
     if config.train.steps < saved.step:
         raise MakemoreError(f"{folder}: stands at step {saved.step:,} already; give as many --steps or more")
-    if "generator" not in saved.training:
+    if not set(STREAMS[: 1 + bool(config.train.context_dropout)]) <= set(saved.training):
         raise MakemoreError(f"{folder}: its checkpoint can be sampled from, but not gone on with; train another run")
 
 

@@ -139,6 +139,6 @@ def _take_up(saved: Checkpoint, begun: Start, running: RunningStatistics | None,
         running.mean.copy_(torch.from_numpy(model.bnmean))
         running.var.copy_(torch.from_numpy(model.bnvar))
     try:
-        begun.generator.set_state(torch.from_numpy(saved.training["generator"]))
+        begun.set_random_state(saved.training)
     except RuntimeError:
         raise MakemoreError(f"{folder}: its random numbers' state is damaged; train another run") from None

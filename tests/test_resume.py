@@ -110,11 +110,14 @@ def process(*arguments: object, **options) -> subprocess.Popen[str]:
 # --- Killed ---
 
 BUSY = ["train.checkpoint_every=150", "train.eval_every=100", "train.sample_every=250"]
-VARIANTS = [[], ["model.batchnorm.statistics=running", "model.first_bias=false", "train.dtype=float64"]]
+VARIANTS = [
+    ["train.context_dropout=0.2", "optim.warmup=100", "optim.schedule={name: cosine}"],
+    ["model.batchnorm.statistics=running", "model.first_bias=false", "train.dtype=float64"],
+]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("more", VARIANTS, ids=["plain", "running"])
+@pytest.mark.parametrize("more", VARIANTS, ids=["dropout", "running"])
 def test_killed_20_times_between_any_two_of_its_acts(
     engine: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

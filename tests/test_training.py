@@ -137,6 +137,33 @@ def test_a_run_repeats_bit_by_bit(engine: str, more: list[str], tmp_path: Path) 
         np.testing.assert_array_equal(parameter, theirs.parameters[name])
 
 
+def test_dropped_letters(tmp_path: Path) -> None:
+    """Each letter of a context by itself, as often as asked for; the batches are the same but for that."""
+    plain, dropping = (start(tiny("train.batch_size=1000", f"train.context_dropout={p}")) for p in (0.0, 0.25))
+    (X, Y), (dropped, same) = plain.batches(40), dropping.batches(40)
+    assert torch.equal(Y, same)
+    kept = dropped == X
+    assert (dropped[~kept] == 0).all()
+    letters = X != 0
+    share = (~kept[letters]).double().mean().item()
+    assert share == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / letters.sum().item()) ** 0.5)
+    both = (~kept[..., 0] & ~kept[..., 1])[letters[..., 0] & letters[..., 1]].double().mean().item()
+    assert both == pytest.approx(0.25**2, abs=0.01)  # independently of each other
+    again = start(tiny("train.batch_size=1000", "train.context_dropout=0.25"))
+    parts = [again.batches(steps)[0] for steps in (1, 7, 32)]
+    assert torch.equal(torch.cat(parts), dropped)  # however many are drawn at a time
+
+
+def test_dropped_letters_are_a_penalty_in_training_only(tmp_path: Path) -> None:
+    """A network that saw nothing but full stops knows no more than how often letters are."""
+    summary = run(tiny("train.context_dropout=0.999999", "train.steps=1000"), tmp_path / "run")
+    whole = run(tiny("train.steps=1000"), tmp_path / "whole")
+    assert summary.loss["train"] > whole.loss["train"] + 0.1
+    saved = load_checkpoint(tmp_path / "run")
+    assert set(saved.training) == {"generator", "dropout"}
+    assert set(load_checkpoint(tmp_path / "whole").training) == {"generator"}
+
+
 def test_another_seed_is_another_run(tmp_path: Path) -> None:
     runs = [run(tiny("train.steps=20", f"train.seed={seed}"), tmp_path / str(seed)).loss for seed in (1, 2)]
     assert runs[0] != runs[1]
