@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_wheel_trains_and_samples(tmp_path: Path) -> None:
+def test_the_wheel_trains_samples_and_reports(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=60)
     (wheel,) = tmp_path.glob("*.whl")
@@ -32,3 +32,4 @@ def test_the_wheel_trains_and_samples(tmp_path: Path) -> None:
     assert str(installed) in subprocess.run(where, cwd=tmp_path, env=environment, capture_output=True, text=True).stdout
     run("train", "--config", "tiny", "--steps", "20", "-q")
     assert len(run("sample", "runs/tiny", "-n", "3").splitlines()) == 3
+    assert run("report", "runs/tiny") == "runs/tiny/report.html\n"
