@@ -80,6 +80,8 @@ def check_replaceable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if (path.exists() or path.is_symlink()) and not is_ours(path):
             raise MakemoreError(f"{path}: is there already, and was not made by makemore; give another --out")
+    except (FileExistsError, NotADirectoryError):
+        raise MakemoreError(f"{path.parent}: is no folder; give another --out") from None
     except OSError as error:
         raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
 

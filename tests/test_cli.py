@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-import pty
 import re
-import select
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +18,7 @@ from makemore_cli import __version__
 from makemore_cli.backprop import fused
 
 from .conftest import NAMES, Cli
+from .terminal import in_terminal
 
 COMMANDS = [[], ["train"], ["sample"], ["score"], ["gradcheck"], ["eval"], ["data"], ["data", "get"]]
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
@@ -333,26 +331,3 @@ def test_no_color(tmp_path: Path) -> None:
     assert "All agree" in shown
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)
     assert re.search(r"\x1b\[[0-9;]*3[0-7]m", in_terminal("gradcheck", "--config", "tiny"))
-
-
-def in_terminal(*arguments: str, **environment: str) -> str:
-    """All that a command shows on a terminal of 120 columns."""
-    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", **environment}
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execve(sys.executable, [sys.executable, "-m", "makemore_cli", *arguments], env)
-    shown, deadline = b"", time.monotonic() + 60
-    while time.monotonic() < deadline:
-        ready, _, _ = select.select([terminal], [], [], 1.0)
-        if ready:
-            try:
-                part = os.read(terminal, 65536)
-            except OSError:  # the other end is closed
-                break
-            if not part:
-                break
-            shown += part
-    _, status = os.waitpid(process, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 0, shown.decode()
-    return shown.decode()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,37 +22,25 @@ from makemore_cli import progress
 from makemore_cli.progress import Curve, Live, Plain, Status
 
 from .conftest import Cli
+from .terminal import LINES, in_terminal
 
-COLUMNS, LINES = 100, 40
+COLUMNS = 100
 
 
 def screen_of(*arguments: str, until: Callable[[str], bool] | None = None, columns: int = COLUMNS) -> list[str]:
     """What stands on a terminal after a command, or after it was interrupted once the screen is as `until` says."""
     screen = pyte.Screen(columns, LINES)
     stream = pyte.ByteStream(screen)
-    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": str(LINES)}
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execve(sys.executable, [sys.executable, "-m", "makemore_cli", *arguments], env)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if not select.select([terminal], [], [], 1.0)[0]:
-            continue
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:  # the other end is closed
-            break
-        if not part:
-            break
+
+    def reply(part: bytes) -> bytes:
+        nonlocal until
         stream.feed(part)
-        if until is not None and until("\n".join(screen.display)):
-            os.write(terminal, b"\x03")  # as typed
-            until = None
-    else:
-        os.kill(process, signal.SIGKILL)
-    _, status = os.waitpid(process, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) in (0, 128 + signal.SIGINT)
+        if until is None or not until("\n".join(screen.display)):
+            return b""
+        until = None
+        return b"\x03"  # Ctrl-C, as typed
+
+    in_terminal(*arguments, columns=columns, reply=reply, codes=(0, 128 + signal.SIGINT))
     return [line.rstrip() for line in screen.display]
 
 

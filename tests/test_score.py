@@ -22,7 +22,7 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.score import SHADES, names_of, score, shade
 
 from .conftest import NAMES, Cli, logits_in_float64
-from .test_cli import in_terminal
+from .terminal import in_terminal
 
 
 def test_a_letters_probability_is_the_networks(trained: Path) -> None:

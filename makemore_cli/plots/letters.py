@@ -138,8 +138,6 @@ class NextLetterPicture(Picture):
     def title(self) -> str:
         """The surest of them."""
         rows = self.probabilities[1:]
-        if not len(rows):
-            return "The letter that comes next"
         row, column = np.unravel_index(int(rows.argmax()), rows.shape)
         following = self.letters[column]
         what = "the name ends" if following == END else f"{following} comes"

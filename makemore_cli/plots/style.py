@@ -24,7 +24,7 @@ from makemore_cli.files import MARK, check_replaceable, write_atomically
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 SKY, AMBER, BLACK, YELLOW = "#56b4e9", "#e69f00", "#000000", "#b8a900"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, SKY, AMBER, BLACK, YELLOW)
-GREY, LIGHT = "#666666", "#d8d8d8"
+GREY = "#666666"
 
 FORMATS = ("png", "svg")
 SCRIPTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari")

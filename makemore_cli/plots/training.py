@@ -112,7 +112,7 @@ class LossPicture(Picture):
 
 
 def _plain_ticks(axes: Axes) -> None:
-    """Numbers as people write them, on a logarithmic axis that spans less than a decade, and steps as 10k."""
+    """Numbers as people write them, on a logarithmic axis too short for powers of ten, and steps as 10k."""
     low, high = axes.get_ylim()
     if high / low < 20:
         ticks = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
@@ -207,7 +207,5 @@ def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
 
 
 def _series(found: Sequence[Mapping[str, Any]], key: str) -> dict[str, Floats]:
-    names = list(found[-1].get(key, {}))
-    return {
-        name: np.log10(np.array([positive(diagnosis.get(key, {}).get(name)) for diagnosis in found])) for name in names
-    }
+    names = list(found[-1][key])
+    return {name: np.log10(np.array([positive(diagnosis[key].get(name)) for diagnosis in found])) for name in names}
