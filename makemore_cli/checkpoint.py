@@ -138,16 +138,31 @@ def _read(tensors: Any, path: Path) -> Checkpoint:
     if (loaded["bnvar"] < 0).any():
         raise MakemoreError(f"{path}: tensor bnvar holds negative variances; the checkpoint is damaged")
     training = {}
-    for stream in STREAMS:
-        if f"{TRAINING}{stream}" not in names:
+    for name in training_names(config):
+        if f"{TRAINING}{name}" not in names:
             continue
-        state = tensors.get_slice(f"{TRAINING}{stream}")
-        if state.get_dtype() != "U8" or math.prod(state.get_shape()) > LARGEST_STATE:
-            raise MakemoreError(f"{path}: its random numbers' state is damaged; take an earlier checkpoint")
-        training[stream] = tensors.get_tensor(f"{TRAINING}{stream}")
+        found = tensors.get_slice(f"{TRAINING}{name}")
+        if name in STREAMS:
+            if found.get_dtype() != "U8" or math.prod(found.get_shape()) > LARGEST_STATE:
+                raise MakemoreError(f"{path}: its random numbers' state is damaged; take an earlier checkpoint")
+        elif found.get_shape() != [sizes.parameters] or found.get_dtype() != DTYPES[config.train.dtype]:
+            raise MakemoreError(f"{path}: what its optimiser keeps ({name}) is damaged; take an earlier checkpoint")
+        training[name] = tensors.get_tensor(f"{TRAINING}{name}")
+        if not np.isfinite(training[name]).all():
+            raise MakemoreError(f"{path}: {name} holds numbers that are not finite; take an earlier checkpoint")
     parameters = {name: loaded[name] for name in sizes.shapes()}
     model = Model(sizes, parameters, loaded["bnmean"], loaded["bnvar"], config.model.batchnorm.epsilon)
     return Checkpoint(model, Vocabulary(letters), config, step, digest, training, loss)
+
+
+def training_names(config: Config) -> tuple[str, ...]:
+    """Names of what a checkpoint holds in order to go on.
+
+    The random numbers' states, and what the optimiser keeps. Of parameters that are averaged, the average is the model,
+    and what they were themselves stands here.
+    """
+    kept = tuple("parameters" if name == "average" else name for name in config.optim.kept)
+    return STREAMS[: 1 + bool(config.train.context_dropout)] + kept
 
 
 def _about(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any]:

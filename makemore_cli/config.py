@@ -96,32 +96,82 @@ class LinearSchedule(Section):
     final: float = Field(0.0, ge=0, le=1, description="what it falls to, as a share of the rate")
 
 
-SCHEDULES: dict[str, type[Section]] = {"steps": StepsSchedule, "cosine": CosineSchedule, "linear": LinearSchedule}
+class ExponentialAverage(Section):
+    """Of the parameters after each step, those long ago counted less and less."""
+
+    name: Literal["exponential"] = "exponential"
+    decay: float = Field(0.999, ge=0, lt=1, description="what is left of the average's weight after a step")
 
 
-def _schedule_name(value: Any) -> str | None:
-    """Which schedule a value is one of; without a name it is the first."""
-    if isinstance(value, dict):
-        name = value.get("name", "steps")
-        return name if isinstance(name, str) else None
-    return getattr(value, "name", None)
+class MeanAverage(Section):
+    """Of the parameters after each of the last steps, all counted alike."""
+
+    name: Literal["mean"] = "mean"
+    share: float = Field(0.25, gt=0, le=1, description="of the steps, the last ones")
+
+
+# Sections that come in kinds, by key: the first is meant where none is named.
+KINDS: dict[str, dict[str, type[Section]]] = {
+    "schedule": {"steps": StepsSchedule, "cosine": CosineSchedule, "linear": LinearSchedule},
+    "average": {"exponential": ExponentialAverage, "mean": MeanAverage},
+}
+
+
+def _kind_of(key: str) -> Discriminator:
+    """Which of its kinds a section is."""
+
+    def name(value: Any) -> str | None:
+        if isinstance(value, dict):
+            given = value.get("name", next(iter(KINDS[key])))
+            return given if isinstance(given, str) else None
+        return getattr(value, "name", None)
+
+    return Discriminator(name)
 
 
 Schedule = Annotated[
     Annotated[StepsSchedule, Tag("steps")]
     | Annotated[CosineSchedule, Tag("cosine")]
     | Annotated[LinearSchedule, Tag("linear")],
-    Discriminator(_schedule_name),
+    _kind_of("schedule"),
+]
+Average = Annotated[
+    Annotated[ExponentialAverage, Tag("exponential")] | Annotated[MeanAverage, Tag("mean")], _kind_of("average")
 ]
 
 
 class OptimConfig(Section):
     """How gradients become updates."""
 
-    name: Literal["sgd"] = "sgd"
+    name: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.1, ge=0, le=1e30, description="learning rate at the start, or at the end of the warm-up")
     warmup: int = Field(0, ge=0, le=10**12, description="steps in which the learning rate rises from near zero")
     schedule: Schedule | None = StepsSchedule()
+    momentum: float = Field(0.0, ge=0, lt=1, description="share of the last velocity that is kept (sgd)")
+    nesterov: bool = Field(False, description="look ahead along the velocity (sgd)")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the gradient's average (adamw)")
+    beta2: float = Field(0.999, ge=0, lt=1, description="decay of the squared gradient's average (adamw)")
+    epsilon: float = Field(1e-8, ge=0, le=1, description="added to its root (adamw)")
+    weight_decay: float = Field(0.0, ge=0, le=1e6, description="with sgd added to the gradient, with adamw apart")
+    clip: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
+    average: Average | None = Field(None, description="of the parameters: what is evaluated, saved and sampled from")
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What the optimiser keeps from step to step, each as long as all parameters together."""
+        names = ("m", "v") if self.name == "adamw" else ("velocity",) if self.momentum else ()
+        return names if self.average is None else (*names, "average")
+
+    @model_validator(mode="after")
+    def _of_this_kind(self) -> OptimConfig:
+        """Refuse what the optimiser would not look at."""
+        for other, keys in {"adamw": ("beta1", "beta2", "epsilon"), "sgd": ("momentum", "nesterov")}.items():
+            for key in keys:
+                if self.name != other and getattr(self, key) != OptimConfig.model_fields[key].default:
+                    raise ValueError(f"{key} is {other}'s, and this is {self.name}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov looks ahead along the velocity, so it needs a momentum")
+        return self
 
     @model_validator(mode="after")
     def _bounded(self) -> OptimConfig:
@@ -138,6 +188,7 @@ class TrainConfig(Section):
 
     steps: int = Field(200_000, ge=1, le=10**12)
     context_dropout: float = Field(0.0, ge=0, lt=1, description="share of a context's letters read as . in training")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that all letters have alike")
     batch_size: int = Field(32, ge=2, le=2**24, description="B; at least 2, since the variance divides by B − 1")
     seed: int = Field(LECTURE_SEED, ge=0, lt=2**63, description="of the initial parameters and the batches")
     engine: Literal["auto", "kernel", "tensor", "autograd"] = "auto"
@@ -158,6 +209,16 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _one_average(self) -> Config:
+        """Refuse statistics of batches that the averaged parameters never saw."""
+        if self.optim.average is not None and self.model.batchnorm.statistics == "running":
+            raise ValueError(
+                "optim.average: averaged parameters need batchnorm statistics of their own: "
+                "model.batchnorm.statistics must be calibrated"
+            )
+        return self
 
 
 def name(file: Path) -> str:
@@ -248,20 +309,21 @@ def validate(raw: Any, source: str) -> Config:
 def _describe(mistake: Any) -> str:
     """One of pydantic's mistakes as a sentence: the key, what is wrong with it, and what it may be."""
     path = [str(part) for part in mistake["loc"]]
-    # Between a schedule and its keys, pydantic puts its name.
-    schedule = SCHEDULES[path.pop(2)] if path[:2] == ["optim", "schedule"] and path[2:3] else None
+    # Between such a section and its keys, pydantic puts the name of its kind.
+    kinds = KINDS.get(path[1], {}) if path[:1] == ["optim"] and path[1:] else {}
+    section = kinds[path.pop(2)] if kinds and path[2:] else None
     key = ".".join(path)
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
         if not isinstance(mistake["input"], dict):
             return f"{key}: should be a section, but is {_kind(mistake['input'])}"
-        return f"{key}.name: should be one of {', '.join(SCHEDULES)}, but is {_kind(mistake['input'].get('name'))}"
+        return f"{key}.name: should be one of {', '.join(kinds)}, but is {_kind(mistake['input'].get('name'))}"
     if mistake["type"] == "extra_forbidden":
-        known = list(schedule.model_fields) if schedule else _keys(path[:-1])
+        known = list(section.model_fields) if section else _keys(path[:-1])
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
     if mistake["type"] == "value_error" and isinstance(mistake["input"], dict):
-        return f"{key}: {mistake['ctx']['error']}"
+        return f"{key}: {mistake['ctx']['error']}" if key else str(mistake["ctx"]["error"])
     given = mistake["input"]
     message = re.sub(r"^(Input|Value error,) ?", "", mistake["msg"])
     if mistake["type"] == "string_pattern_mismatch":

@@ -27,11 +27,11 @@ from makemore_cli import evaluate, output
 from makemore_cli.backprop import steps
 from makemore_cli.backprop.chain import Chain, run_chain
 from makemore_cli.backprop.fused import training_pass
-from makemore_cli.checkpoint import Checkpoint, load_checkpoint
+from makemore_cli.checkpoint import Checkpoint, load_checkpoint, training_names
 from makemore_cli.dataset import END, Dataset, Vocabulary
 from makemore_cli.engine import TensorEngine
 from makemore_cli.model import Model
-from makemore_cli.optim import learning_rates
+from makemore_cli.optim import Optimiser, learning_rates
 from makemore_cli.parameters import Parameters
 from makemore_cli.trouble import SATURATED, saturated
 
@@ -41,14 +41,16 @@ MEMORISED = 0.3  # nats a letter: a network that loses more on names that are ne
 LAYERS = ("embcat", "hprebn", "hpreact", "h", "logits")  # whose values and gradients are looked at
 
 
-def diagnose(before: Parameters, after: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str, Any]:
+def diagnose(
+    before: Parameters, after: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0
+) -> dict[str, Any]:
     """What one training step on a batch did: for each parameter the lecture's ratios, as JSON takes them.
 
     `grad_data` is the gradient's standard deviation over the parameter's, `update_data` the update's over the
     parameter's (about 1e-3 is healthy), `grad_norm` the gradient's Euclidean norm. A ratio is None where the parameter
     is a single number, or all of its numbers are equal. `saturated` is the share of tanh's outputs beyond 0.97.
     """
-    gradients = training_pass(before, X, Y, eps).gradients
+    gradients = training_pass(before, X, Y, eps, smoothing).gradients
     grad_norm, grad_data, update_data = {}, {}, {}
     for name, parameter in before.views.items():
         own = spread(parameter)
@@ -91,7 +93,12 @@ class Look:
     @cached_property
     def chain(self) -> Chain:
         """Both passes, with the batch's own statistics, as in training."""
-        return run_chain(self.parameters, self.X, self.Y, self.model.epsilon)
+        return run_chain(self.parameters, self.X, self.Y, self.model.epsilon, self.smoothing)
+
+    @property
+    def smoothing(self) -> float:
+        """Of the labels, as it was trained."""
+        return self.checkpoint.config.train.label_smoothing
 
     @property
     def values(self) -> steps.Values:
@@ -158,14 +165,18 @@ def next_step(seen: Look) -> dict[str, Any]:
 
     It has a batch of the training's size, drawn from the examples that were looked at.
     """
-    config, before = seen.checkpoint.config, seen.parameters
+    config, before, training = seen.checkpoint.config, seen.parameters, seen.checkpoint.training
+    optimiser = Optimiser(config.optim, config.train.steps, before.flat)
+    if set(training_names(config)) <= set(training):
+        before = Parameters(before.sizes, optimiser.take_up(before.flat, training))
     rng = np.random.default_rng(config.train.seed)
     index = torch.from_numpy(rng.integers(0, len(seen.X), config.train.batch_size))
     X, Y = seen.X[index], seen.Y[index]
     after = before.to()
-    lr = learning_rates(config.optim, max(0, seen.checkpoint.step - 1), 1, config.train.steps)
-    TensorEngine(after, eps=seen.model.epsilon).run(X[None], Y[None], lr)
-    return diagnose(before, after, X, Y, seen.model.epsilon)
+    last = max(0, seen.checkpoint.step - 1)
+    lr = learning_rates(config.optim, last, 1, config.train.steps)
+    TensorEngine(after, None, seen.model.epsilon, optimiser, seen.smoothing).run(X[None], Y[None], lr, last)
+    return diagnose(before, after, X, Y, seen.model.epsilon, seen.smoothing) | {"lr": lr[0]}
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,7 @@ def inspect(seen: Look) -> dict[str, Any]:
         "activations": {name: _distribution(values[name]) for name in LAYERS},
         "gradients": {name: _distribution(gradients[name]) for name in LAYERS},
         "grad_norm": {name: float(gradient.double().norm()) for name, gradient in gradients.items()},
+        "lr": after["lr"],
         "grad_data": after["grad_data"],
         "update_data": after["update_data"],
     }
@@ -229,8 +241,9 @@ def _verdicts(seen: Look, numbers: Mapping[str, Any]) -> list[Verdict]:
             + ("" if share < 0.5 else ": hardly any gradient comes through them"),
         ),
     ]
+    ended = numbers["lr"] < 0.01 * seen.checkpoint.config.optim.lr
     for name, ratio in numbers["update_data"].items():
-        verdicts.append(_update_verdict(name, ratio))
+        verdicts.append(_update_verdict(name, ratio, ended))
     through = [numbers["grad_norm"][name] for name in LAYERS]
     most, least = max(through), min(through)
     even = least > 0 and most / least < 1000
@@ -272,18 +285,19 @@ def _generalisation(losses: Mapping[str, float], V: int) -> Verdict:
     return Verdict("generalisation", fine, text + ("" if fine else ": it has learned its own names by heart, if any"))
 
 
-def _update_verdict(name: str, ratio: float | None) -> Verdict:
+def _update_verdict(name: str, ratio: float | None, ended: bool) -> Verdict:
+    """On one parameter's ratio; `ended` says that the learning rate has fallen to next to nothing, as it was to."""
     what = f"update_data.{name}"
     if ratio is None:
         return Verdict(what, True, f"{name}: all of its numbers are equal, so that they have no ratio")
     if name == "b1":
         return Verdict(what, True, "b1: its gradient is zero, but for rounding, since batchnorm takes b1 out again")
     if ratio == 0:
-        return Verdict(what, False, f"{name}: the next step would not change it")
+        return Verdict(what, ended, f"{name}: the next step would not change it")
     power = math.log10(ratio)
     told = f"{name}: an update has 10^{power:.1f} of the parameter's size"
     if power > -2:
         return Verdict(what, False, f"{told}, and about 10^-3 is healthy: the learning rate may be too large")
-    if power < -5:
+    if power < -5 and not ended:
         return Verdict(what, False, f"{told}, and about 10^-3 is healthy: it hardly moves")
     return Verdict(what, True, f"{told}" + (", small steps as at the end of a training" if power < -3.5 else ""))

@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from makemore_cli.backprop.fused import training_pass
+from makemore_cli.config import OptimConfig
 from makemore_cli.model import BATCHNORM_EPSILON
-from makemore_cli.optim import sgd
+from makemore_cli.optim import Optimiser
 from makemore_cli.parameters import Parameters
 
 if TYPE_CHECKING:
-    from makemore_cli.backprop.kernel import Kernel
+    from makemore_cli.backprop.kernel import Kernel, Rule
 
 # Multiplications in one forward pass. Measured on two cores: one thread is as fast or faster at 365,000 (the lecture's
 # B = 32, H = 200), two are 10 % faster at 1,500,000 (B = 128) and 40 % at 22,000,000.
@@ -50,9 +51,16 @@ class Engine(ABC):
     source = "fused"  # of gradients, for gradcheck
 
     def __init__(
-        self, parameters: Parameters, running: RunningStatistics | None = None, eps: float = BATCHNORM_EPSILON
+        self,
+        parameters: Parameters,
+        running: RunningStatistics | None = None,
+        eps: float = BATCHNORM_EPSILON,
+        optimiser: Optimiser | None = None,
+        smoothing: float = 0.0,
     ) -> None:
-        self.parameters, self.running, self.eps = parameters, running, eps
+        """Without an optimiser, it is plain stochastic gradient descent."""
+        self.parameters, self.running, self.eps, self.smoothing = parameters, running, eps, smoothing
+        self.optimiser = optimiser or Optimiser(OptimConfig(), 1, parameters.flat)
 
     @abstractmethod
     def run(
@@ -60,8 +68,18 @@ class Engine(ABC):
         X: Int[Tensor, "steps batch context"],
         Y: Int[Tensor, "steps batch"],
         learning_rates: Sequence[float],
+        first: int = 0,
     ) -> Float[Tensor, " steps"]:
-        """Train one step for each leading index. Returns the losses before each update, in nats a letter."""
+        """Train one step for each leading index. Returns the losses before each update, in nats a letter.
+
+        `first` is the number of the first step, a run's first step being 0.
+        """
+
+    @property
+    def averaged(self) -> Parameters:
+        """The parameters' average, where one is kept, and otherwise they themselves."""
+        average = self.optimiser.kept.get("average")
+        return self.parameters if average is None else Parameters(self.parameters.sizes, average)
 
     def state(self) -> list[Tensor]:
         """A copy of all that training changes."""
@@ -78,7 +96,7 @@ class Engine(ABC):
 
     def _changing(self) -> list[Tensor]:
         running = [] if self.running is None else [self.running.mean, self.running.var]
-        return [self.parameters.flat, *running]
+        return [self.parameters.flat, *running, *self.optimiser.kept.values()]
 
     def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:  # noqa: B027 (most have nothing to do)
         """Do what must be done once before the first step, and say so if it takes long."""
@@ -98,9 +116,34 @@ class KernelEngine(Engine):
         from makemore_cli.backprop.kernel import Kernel
 
         if self._kernel is None or self._kernel.batch_size != batch_size:
-            p = self.parameters
-            self._kernel = Kernel(p.sizes, batch_size, p.flat.numpy().dtype, self.eps)
+            p, optimiser = self.parameters, self.optimiser
+            self._kernel = Kernel(
+                p.sizes,
+                batch_size,
+                p.flat.numpy().dtype,
+                self.eps,
+                smoothing=self.smoothing,
+                rule=self._rule(),
+                kept=list(optimiser.kept),
+            )
         return self._kernel
+
+    def _rule(self) -> Rule:
+        from makemore_cli.backprop.kernel import Rule
+
+        c, adamw = self.optimiser.config, self.optimiser.config.name == "adamw"
+        return Rule(
+            adamw,
+            c.nesterov,
+            c.momentum,
+            c.beta1,
+            1 - c.beta1,
+            c.beta2,
+            1 - c.beta2,
+            c.epsilon,
+            0.0 if adamw else c.weight_decay,
+            c.clip or 0.0,
+        )
 
     def restore(self, state: Sequence[Tensor]) -> None:
         """See `Engine.restore`."""
@@ -119,14 +162,15 @@ class KernelEngine(Engine):
         if started:
             say(f"compiled in {time.perf_counter() - started[0]:.1f} s")
 
-    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float]) -> Tensor:
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
         """See `Engine.run`."""
-        kernel, running = self.kernel(X.shape[1]), self.running
-        parameters = self.parameters.arrays()
+        kernel, running, p = self.kernel(X.shape[1]), self.running, self.parameters
         averages = None if running is None else (running.mean.numpy()[0], running.var.numpy()[0], running.momentum)
-        kernel.load(parameters)
-        losses = kernel.train(X.numpy(), Y.numpy(), learning_rates, averages, threads=torch.get_num_threads())
-        kernel.store(parameters)
+        kept = {name: Parameters(p.sizes, flat).arrays() for name, flat in self.optimiser.kept.items()}
+        factors = self.optimiser.factors(learning_rates, first)
+        kernel.load(p.arrays(), kept)
+        losses = kernel.train(X.numpy(), Y.numpy(), factors, averages, threads=torch.get_num_threads())
+        kernel.store(p.arrays(), kept)
         return torch.from_numpy(losses)
 
 
@@ -134,13 +178,13 @@ class TensorEngine(Engine):
     """The hand-written pass, in eager PyTorch, on any device."""
 
     @torch.inference_mode()
-    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float]) -> Tensor:
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
         """See `Engine.run`."""
         losses = []
         gradients = Parameters(self.parameters.sizes, torch.empty_like(self.parameters.flat))
-        for x, y, lr in zip(X, Y, learning_rates, strict=True):
-            loss, _, bnmean, bnvar = training_pass(self.parameters, x, y, self.eps, gradients)
-            sgd(self.parameters, gradients, lr)
+        for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, first), strict=True):
+            loss, _, bnmean, bnvar = training_pass(self.parameters, x, y, self.eps, self.smoothing, gradients)
+            self.optimiser.update(self.parameters.flat, gradients.flat, factors)
             if self.running is not None:
                 self.running.update(bnmean, bnvar)
             losses.append(loss)
@@ -151,24 +195,29 @@ class AutogradEngine(Engine):
     """The same network and the same batches with `loss.backward()`, as most people would write it: to compare."""
 
     def __init__(
-        self, parameters: Parameters, running: RunningStatistics | None = None, eps: float = BATCHNORM_EPSILON
+        self,
+        parameters: Parameters,
+        running: RunningStatistics | None = None,
+        eps: float = BATCHNORM_EPSILON,
+        optimiser: Optimiser | None = None,
+        smoothing: float = 0.0,
     ) -> None:
-        super().__init__(parameters, running, eps)
+        super().__init__(parameters, running, eps, optimiser, smoothing)
         # Leaves that share the flat tensor's memory, so that an update of them is one of it.
         self.leaves = {name: view.detach().requires_grad_() for name, view in parameters.views.items()}
 
-    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float]) -> Tensor:
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
         """See `Engine.run`."""
         losses = []
-        for x, y, lr in zip(X, Y, learning_rates, strict=True):
-            loss, bnmean, bnvar = forward(self.leaves, x, y, self.eps)
+        for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, first), strict=True):
+            loss, bnmean, bnvar = forward(self.leaves, x, y, self.eps, self.smoothing)
             for leaf in self.leaves.values():
                 leaf.grad = None
             loss.backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
-                for leaf in self.leaves.values():
-                    assert leaf.grad is not None
-                    leaf.sub_(leaf.grad, alpha=lr)
+                gradients = {name: leaf.grad for name, leaf in self.leaves.items() if leaf.grad is not None}
+                gradient = Parameters.pack(self.parameters.sizes, gradients).flat
+                self.optimiser.update(self.parameters.flat, gradient, factors)
                 if self.running is not None:
                     self.running.update(bnmean, bnvar)
             losses.append(loss.detach())
@@ -191,13 +240,14 @@ def threads(parameters: Parameters, batch_size: int) -> Iterator[None]:
 
 
 def forward(
-    p: dict[str, Tensor], X: Int[Tensor, "n context"], Y: Int[Tensor, " n"], eps: float
+    p: dict[str, Tensor], X: Int[Tensor, "n context"], Y: Int[Tensor, " n"], eps: float, smoothing: float = 0.0
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "1 hidden"], Float[Tensor, "1 hidden"]]:
     """The network in PyTorch's own functions: loss, batch mean and unbiased batch variance."""
     hprebn = F.linear(F.embedding(X, p["C"]).flatten(1), p["W1"].T, p.get("b1"))
     bnmean, bnvar = hprebn.mean(0, keepdim=True), hprebn.var(0, keepdim=True)
     h = torch.tanh(p["bngain"] * (hprebn - bnmean) / torch.sqrt(bnvar + eps) + p["bnbias"])
-    return F.cross_entropy(F.linear(h, p["W2"].T, p["b2"]), Y), bnmean, bnvar
+    logits = F.linear(h, p["W2"].T, p["b2"])
+    return F.cross_entropy(logits, Y, label_smoothing=smoothing), bnmean, bnvar
 
 
 ENGINES: dict[str, type[Engine]] = {

@@ -152,8 +152,8 @@ class Loop:
         """Check the gradients of the first step, where that is due."""
         if self.crosscheck_every and (chunk.first - 1) % self.crosscheck_every == 0:
             self.crosschecks += 1
-            eps = self.config.model.batchnorm.epsilon
-            crosscheck(self.engine.parameters, chunk.X[0], chunk.Y[0], eps, chunk.first, self.engine.source)
+            engine, x, y = self.engine, chunk.X[0], chunk.Y[0]
+            crosscheck(engine.parameters, x, y, engine.eps, chunk.first, engine.source, engine.smoothing)
 
     def _train(self, chunk: _Chunk) -> _Trained:
         every, engine = self.config.train.diagnose_every, self.engine
@@ -162,7 +162,7 @@ class Loop:
             # What the last step does is looked at later: the next chunk trains by then.
             losses = [self._run(chunk, slice(0, -1))] if len(chunk.lrs) > 1 else []
             p = engine.parameters.to()
-            losses.append(self._run(chunk, slice(-1, None)))
+            losses.append(self._run(chunk, slice(len(chunk.lrs) - 1, None)))
             last_step = (p, engine.parameters.to())
         else:
             losses, last_step = [self._run(chunk, slice(None))], None
@@ -171,7 +171,8 @@ class Loop:
         return _Trained(chunk, before, np.concatenate(losses), finite, seconds, last_step)
 
     def _run(self, chunk: _Chunk, steps: slice) -> NDArray[np.float64]:
-        losses = self.engine.run(chunk.X[steps], chunk.Y[steps], chunk.lrs[steps])
+        first = chunk.first - 1 + (steps.start or 0)
+        losses = self.engine.run(chunk.X[steps], chunk.Y[steps], chunk.lrs[steps], first)
         return losses.double().cpu().numpy()
 
     def _pace(self, trained: _Trained) -> None:
@@ -190,7 +191,7 @@ class Loop:
         if trained.last_step is None:
             self.run.append_steps(chunk.first, losses.tolist(), chunk.lrs)
         else:
-            found = diagnose(*trained.last_step, chunk.X[-1], chunk.Y[-1], self.engine.eps)
+            found = diagnose(*trained.last_step, chunk.X[-1], chunk.Y[-1], self.engine.eps, self.engine.smoothing)
             self.run.append_steps(chunk.first, losses[:-1].tolist(), chunk.lrs[:-1])
             # Before its step's own record: a run that goes on after that can't find it again.
             self.run.append_metrics({"step": chunk.last, "diagnose": found})
@@ -205,7 +206,9 @@ class Loop:
     def _failure(self, trained: _Trained) -> MakemoreError:
         """What to say of a chunk with numbers that are not finite, whose good steps are written."""
         chunk = trained.chunk
-        failure = find_failure(self.engine, trained.before, chunk.X, chunk.Y, chunk.lrs, self.dataset.vocabulary)
+        failure = find_failure(
+            self.engine, trained.before, chunk.X, chunk.Y, chunk.lrs, chunk.first - 1, self.dataset.vocabulary
+        )
         self.run.append_steps(chunk.first, trained.losses[: failure.index].tolist(), chunk.lrs[: failure.index])
         return self._too_far(
             f"step {chunk.first + failure.index:,}: the loss is {failure.loss:.4g}: {failure.text}",
@@ -279,7 +282,7 @@ class Loop:
 
         Raises MakemoreError where these are not finite.
         """
-        p, running, eps = self.engine.parameters, self.engine.running, self.config.model.batchnorm.epsilon
+        p, running, eps = self.engine.averaged, self.engine.running, self.config.model.batchnorm.epsilon
         if running is None:
             model = evaluate.calibrate(p.sizes, p.arrays(), self.dataset.train, eps)
         else:
@@ -293,7 +296,8 @@ class Loop:
 
     def _checkpoint(self, model: Model, loss: float | None = None) -> Checkpoint:
         vocabulary, digest = self.dataset.vocabulary, self.dataset.sha256
-        return Checkpoint(model, vocabulary, self.config, self.step, digest, self.random_state, loss)
+        training = {**self.random_state, **self.engine.optimiser.state(self.engine.parameters.flat)}
+        return Checkpoint(model, vocabulary, self.config, self.step, digest, training, loss)
 
     def _save(self, model: Model) -> None:
         self.run.save_checkpoint(self._checkpoint(model))

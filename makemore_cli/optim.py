@@ -1,16 +1,109 @@
-"""Optimisers and learning-rate schedules."""
+"""Optimisers, averages of the parameters, and learning-rate schedules.
+
+All of them work on the one flat tensor, whatever the layers, and nothing that they do depends on how many steps are
+trained at a time: what changes from step to step follows from the step's number.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
 import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
 
-from makemore_cli.config import OptimConfig, StepsSchedule
-from makemore_cli.parameters import Parameters
+from makemore_cli.config import ExponentialAverage, MeanAverage, OptimConfig, StepsSchedule
+
+CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
 
 
-def sgd(parameters: Parameters, gradients: Parameters, lr: float) -> None:
-    """Plain stochastic gradient descent, in place: parameters −= lr · gradients."""
-    parameters.flat.sub_(gradients.flat, alpha=lr)
+class Factors(NamedTuple):
+    """Numbers of one step."""
+
+    lr: float
+    shrink: float = 1.0  # what decay leaves of the parameters, where it is decoupled
+    size: float = 0.0  # of an update, and
+    second: float = 1.0  # what divides the root of v: with these, Adam's averages do not begin too small
+    new: float = 0.0  # the new parameters' share in their average
+
+
+class Optimiser:
+    """Turns gradients into updates, with what it keeps for that from step to step.
+
+    sgd: Nesterov's or plain momentum, the weight decay added to the gradient (`torch.optim.SGD`). adamw: Loshchilov and
+    Hutter, "Decoupled weight decay regularization", 2019 (`torch.optim.AdamW`). Before either, a gradient whose norm is
+    beyond `clip` is scaled down to it. After it, the parameters' average moves towards them
+    (`torch.optim.swa_utils.AveragedModel`).
+    """
+
+    def __init__(self, config: OptimConfig, steps: int, flat: Float[Tensor, " parameters"]) -> None:
+        """For a run of `steps`, whose parameters are `flat`."""
+        self.config, self.steps = config, steps
+        self.kept = {name: torch.zeros_like(flat) for name in config.kept}
+        if "average" in self.kept:
+            self.kept["average"].copy_(flat)
+
+    def state(self, flat: Float[Tensor, " parameters"]) -> dict[str, NDArray[np.floating]]:
+        """What is needed to go on, by the names that it has in a checkpoint, beside the checkpoint's model.
+
+        Where parameters are averaged, the average is the model, and what they were themselves is kept here.
+        """
+        state = dict(self.kept)
+        if state.pop("average", None) is not None:
+            state["parameters"] = flat
+        return {name: kept.cpu().numpy() for name, kept in state.items()}
+
+    def take_up(self, model: Float[Tensor, " parameters"], state: Mapping[str, NDArray[Any]]) -> Tensor:
+        """Put what is kept where it stood. Returns the parameters, given those of the checkpoint's model."""
+        for name, kept in self.kept.items():
+            kept.copy_(model if name == "average" else torch.from_numpy(state[name]))
+        return torch.from_numpy(state["parameters"]) if "average" in self.kept else model
+
+    def factors(self, learning_rates: Sequence[float], first: int) -> list[Factors]:
+        """The numbers of steps from `first` on, a run's first step being 0."""
+        c, factors = self.config, []
+        for step, lr in enumerate(learning_rates, start=first):
+            t = step + 1
+            size, second = lr / (1 - c.beta1**t), (1 - c.beta2**t) ** 0.5
+            factors.append(Factors(lr, 1 - lr * c.weight_decay, size, second, self._new(step)))
+        return factors
+
+    def _new(self, step: int) -> float:
+        """The share of the parameters after a step in their average. At its beginning it is they themselves."""
+        average = self.config.average
+        if isinstance(average, ExponentialAverage):
+            return 1.0 if step == 0 else 1 - average.decay
+        if isinstance(average, MeanAverage):
+            begins = self.steps - max(1, round(average.share * self.steps))
+            return 1 / max(1, step - begins + 1)
+        return 0.0
+
+    def update(
+        self, flat: Float[Tensor, " parameters"], gradient: Float[Tensor, " parameters"], factors: Factors
+    ) -> None:
+        """One step, in place. Changes the gradient, too."""
+        c, kept = self.config, self.kept
+        if c.clip is not None:
+            gradient.mul_((c.clip / (gradient.norm() + CLIP_EPSILON)).clamp_(max=1.0))
+        if c.name == "adamw":
+            m, v = kept["m"], kept["v"]
+            flat.mul_(factors.shrink)
+            m.lerp_(gradient, 1 - c.beta1)
+            v.mul_(c.beta2).addcmul_(gradient, gradient, value=1 - c.beta2)
+            deviation = (v.sqrt() / factors.second).add_(c.epsilon)
+            flat.addcdiv_(m, deviation, value=-factors.size)
+        else:
+            if c.weight_decay:
+                gradient.add_(flat, alpha=c.weight_decay)
+            if c.momentum:
+                velocity = kept["velocity"].mul_(c.momentum).add_(gradient)
+                gradient = gradient.add_(velocity, alpha=c.momentum) if c.nesterov else velocity
+            flat.sub_(gradient, alpha=factors.lr)
+        if c.average is not None:
+            kept["average"].lerp_(flat, factors.new)
 
 
 def learning_rates(optim: OptimConfig, first: int, count: int, steps: int) -> list[float]:

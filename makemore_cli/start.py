@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from makemore_cli import dataset as data
-from makemore_cli.checkpoint import STREAMS, Checkpoint, sizes_of
+from makemore_cli.checkpoint import STREAMS, Checkpoint, sizes_of, training_names
 from makemore_cli.config import Config, flatten
 from makemore_cli.dataset import Dataset, Vocabulary
 from makemore_cli.engine import WIDEST
@@ -80,7 +80,7 @@ def check_room(sizes: Sizes, config: Config) -> None:
     A system that promises more memory than it has would end the process without a word, when it takes it.
     """
     rows = config.train.batch_size * (2 * sizes.context * sizes.embedding + 4 * sizes.hidden + 2 * sizes.vocabulary)
-    needed = (3 * sizes.parameters + rows) * np.dtype(config.train.dtype).itemsize
+    needed = ((3 + len(config.optim.kept)) * sizes.parameters + rows) * np.dtype(config.train.dtype).itemsize
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # a system that doesn't say
@@ -109,7 +109,7 @@ def check_settings(config: Config, saved: Checkpoint, folder: Path) -> None:
             )
     if config.train.steps < saved.step:
         raise MakemoreError(f"{folder}: stands at step {saved.step:,} already; give as many --steps or more")
-    if not set(STREAMS[: 1 + bool(config.train.context_dropout)]) <= set(saved.training):
+    if not set(training_names(config)) <= set(saved.training):
         raise MakemoreError(f"{folder}: its checkpoint can be sampled from, but not gone on with; train another run")
 
 

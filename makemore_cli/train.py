@@ -13,6 +13,7 @@ from makemore_cli.engine import ENGINES, RunningStatistics, threads
 from makemore_cli.environment import environment
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.loop import SAMPLES, Loop
+from makemore_cli.optim import Optimiser
 from makemore_cli.parameters import Parameters
 from makemore_cli.progress import Display
 from makemore_cli.run import Run
@@ -60,8 +61,9 @@ def train(
 def _train(begun: Start, saved: Checkpoint | None, run: Run, display: Display, crosscheck_every: int) -> Summary:
     config, dataset, parameters = begun.config, begun.dataset, begun.parameters
     running = _running(config, parameters.flat)
+    optimiser = Optimiser(config.optim, config.train.steps, parameters.flat)
     if saved is not None:
-        _take_up(saved, begun, running, run.folder)
+        _take_up(saved, begun, running, optimiser, run.folder)
     display.say(
         f"{len(dataset.train):,} / {len(dataset.val):,} / {len(dataset.test):,} examples for training, validation and "
         f"test"
@@ -70,7 +72,8 @@ def _train(begun: Start, saved: Checkpoint | None, run: Run, display: Display, c
         f"{len(dataset.vocabulary.letters)} letters, {parameters.flat.numel():,} parameters, "
         f"engine {config.train.engine} on {config.train.device}"
     )
-    engine = ENGINES[config.train.engine](parameters, running, config.model.batchnorm.epsilon)
+    eps, smoothing = config.model.batchnorm.epsilon, config.train.label_smoothing
+    engine = ENGINES[config.train.engine](parameters, running, eps, optimiser, smoothing)
     with display, threads(parameters, config.train.batch_size):
         engine.prepare(config.train.batch_size, display.say)
         if saved is None:
@@ -131,10 +134,14 @@ def _running(config: Config, like: torch.Tensor) -> RunningStatistics | None:
     return RunningStatistics(like.new_zeros((1, hidden)), like.new_ones((1, hidden)), config.model.batchnorm.momentum)
 
 
-def _take_up(saved: Checkpoint, begun: Start, running: RunningStatistics | None, folder: Path) -> None:
+def _take_up(
+    saved: Checkpoint, begun: Start, running: RunningStatistics | None, optimiser: Optimiser, folder: Path
+) -> None:
     """Put everything where it stood when the checkpoint was made."""
     model = saved.model
-    begun.parameters.flat.copy_(Parameters.from_arrays(model.sizes, model.parameters).flat)
+    begun.parameters.flat.copy_(
+        optimiser.take_up(Parameters.from_arrays(model.sizes, model.parameters).flat, saved.training)
+    )
     if running is not None:
         running.mean.copy_(torch.from_numpy(model.bnmean))
         running.var.copy_(torch.from_numpy(model.bnvar))

@@ -27,30 +27,33 @@ class Failure:
 
 
 def find_failure(
-    engine: Engine, before: Sequence[Tensor], X: Tensor, Y: Tensor, lrs: list[float], vocabulary: Vocabulary
+    engine: Engine, before: Sequence[Tensor], X: Tensor, Y: Tensor, lrs: list[float], first: int, vocabulary: Vocabulary
 ) -> Failure:
     """Train a chunk once more, from its beginning and step by step, and look into the step that fails.
 
-    `before` is the engine's state at the beginning of the chunk, X (steps, n, T) and Y (steps, n) its batches.
+    `before` is the engine's state at the beginning of the chunk, X (steps, n, T) and Y (steps, n) its batches, and
+    `first` the number of its first step.
     """
     engine.restore(before)
     for index in range(len(lrs)):
         here = slice(index, index + 1)
         p = engine.parameters.to(device="cpu")
-        loss = float(engine.run(X[here], Y[here], lrs[here])[0])
+        loss = float(engine.run(X[here], Y[here], lrs[here], first + index)[0])
         if not (math.isfinite(loss) and engine.is_finite()):
             break
     x, y = X[index].cpu(), Y[index].cpu()
-    return Failure(index, loss, _first_of_the_chain(p, x, y, engine.eps, lrs[index], vocabulary))
+    return Failure(index, loss, _first_of_the_chain(p, x, y, engine.eps, engine.smoothing, lrs[index], vocabulary))
 
 
-def _first_of_the_chain(p: Parameters, x: Tensor, y: Tensor, eps: float, lr: float, vocabulary: Vocabulary) -> str:
+def _first_of_the_chain(
+    p: Parameters, x: Tensor, y: Tensor, eps: float, smoothing: float, lr: float, vocabulary: Vocabulary
+) -> str:
     """The first tensor of the atomic chain that is not finite, given parameters that are, and what is wrong with it.
 
     From the logits to the loss and back, cross-entropy's one expression takes the place of the atomic steps, which
     overflow where it does not.
     """
-    _, values, gradients = run_chain(p, x, y, eps)
+    _, values, gradients = run_chain(p, x, y, eps, smoothing)
     chain = {s.name: values[s.name] for s in steps.up_to("logits", p.sizes.first_bias)}
     chain |= {f"d{name}": gradient for name, gradient in gradients.items()}
     for name, tensor in chain.items():

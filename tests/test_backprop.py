@@ -42,22 +42,23 @@ def test_gradcheck_passes(n: int, H: int, T: int, dtype: torch.dtype) -> None:
     V=st.integers(2, 60),
     first_bias=st.booleans(),
     dtype=st.sampled_from([torch.float32, torch.float64]),
+    smoothing=st.sampled_from([0.0, 0.05, 0.3]),
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=100)
-def test_gradcheck_passes_for_any_sizes(n, T, E, H, V, first_bias, dtype, seed) -> None:
-    report = gradcheck(*problem(n, T, E, H, V, first_bias=first_bias, dtype=dtype, seed=seed), EPS)
+def test_gradcheck_passes_for_any_sizes(n, T, E, H, V, first_bias, dtype, smoothing, seed) -> None:
+    report = gradcheck(*problem(n, T, E, H, V, first_bias=first_bias, dtype=dtype, seed=seed), EPS, smoothing)
     assert report.ok, report.failures()
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("first_bias", [True, False])
-def test_the_chain_computes_the_network(device: str, first_bias: bool) -> None:
+@pytest.mark.parametrize(("first_bias", "smoothing"), [(True, 0.0), (False, 0.0), (True, 0.2)])
+def test_the_chain_computes_the_network(device: str, first_bias: bool, smoothing: float) -> None:
     """The table's forward lines and the training pass give the loss of PyTorch's own functions."""
     p, X, Y = problem(first_bias=first_bias, dtype=torch.float64, device=device)
-    loss, bnmean, bnvar = engine.forward(p.views, X, Y, EPS)
-    values = steps.forward(p, X, Y, eps=EPS)
-    result = fused.training_pass(p, X, Y, EPS)
+    loss, bnmean, bnvar = engine.forward(p.views, X, Y, EPS, smoothing)
+    values = steps.forward(p, X, Y, eps=EPS, smoothing=smoothing)
+    result = fused.training_pass(p, X, Y, EPS, smoothing)
     torch.testing.assert_close(values["loss"], loss, rtol=1e-13, atol=0)
     torch.testing.assert_close(result.loss, loss, rtol=1e-13, atol=0)
     torch.testing.assert_close(result.bnmean, bnmean, rtol=1e-13, atol=1e-15)
@@ -96,14 +97,26 @@ def test_the_chains_backward_leaves_the_forward_values_alone() -> None:
     assert all(torch.equal(values[name], value) for name, value in before.items())
 
 
-@given(seed=st.integers(0, 10_000), n=st.integers(2, 40))
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 40), smoothing=st.floats(0, 0.99))
 @settings(max_examples=25)
-def test_every_row_of_dlogits_sums_to_zero(seed: int, n: int) -> None:
+def test_every_row_of_dlogits_sums_to_zero(seed: int, n: int, smoothing: float) -> None:
     p, X, Y = problem(n=n, seed=seed, dtype=torch.float64)
-    _, dlogits = fused.cross_entropy(steps.forward(p, X, Y)["logits"], Y)
-    assert dlogits.sum(1).abs().max() < 1e-15
-    assert (dlogits[torch.arange(n), Y] < 0).all()  # only the right letter is pulled up
-    assert (dlogits < 0).sum() == n
+    logits = steps.forward(p, X, Y)["logits"]
+    for s in (0.0, smoothing):
+        _, dlogits = fused.cross_entropy(logits, Y, s)
+        assert dlogits.sum(1).abs().max() < 1e-15
+        pulled = logits.softmax(1) < (1 - s) * torch.eye(27, dtype=torch.float64)[Y] + s / 27
+        assert ((dlogits < 0) == pulled).all()  # without smoothing the right letter, and no other
+        assert s > 0 or pulled.sum() == n
+
+
+def test_logits_that_fit_the_smoothed_target_are_left_alone() -> None:
+    """Where softmax is the target itself, there is nothing to learn; and the loss is the target's entropy."""
+    Y, s = torch.tensor([0, 2, 1]), 0.3
+    target = (1 - s) * torch.eye(4, dtype=torch.float64)[Y] + s / 4
+    loss, dlogits = fused.cross_entropy(target.log() + 5, Y, s)
+    assert dlogits.abs().max() < 1e-16
+    assert float(loss) == pytest.approx(float(-(target * target.log()).sum(1).mean()), rel=1e-14)
 
 
 @given(seed=st.integers(0, 10_000))
@@ -220,7 +233,7 @@ def test_wrong_shapes_are_never_close() -> None:
 @pytest.mark.parametrize(
     ("function", "wrong"),
     [
-        ("cross_entropy", lambda right: lambda logits, Y: (right(logits, Y)[0], right(logits, Y)[1] * len(Y))),
+        ("cross_entropy", lambda right: lambda logits, Y, s: (right(logits, Y, s)[0], right(logits, Y, s)[1] * len(Y))),
         (
             "batchnorm_backward",
             lambda right: (

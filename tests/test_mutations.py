@@ -168,6 +168,25 @@ def test_there_are_enough_of_them() -> None:
     assert {(m.step, m.target) for m in MUTATIONS} == every
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda logprobs, Y, n, dloss: _right(logprobs, Y, -1.0 / n) * dloss,  # not smoothed at all
+        lambda logprobs, Y, n, smoothing, dloss: _right(logprobs, Y, (smoothing - 1) / n) * dloss,  # a part is missing
+        lambda logprobs, Y, n, smoothing, dloss: (_right(logprobs, Y, (smoothing - 1) / n) - smoothing / n) * dloss,
+        lambda logprobs, Y, n, smoothing, dloss: (
+            (_right(logprobs, Y, (smoothing - 1) / n) + smoothing / logprobs.numel()) * dloss
+        ),
+        lambda logprobs, Y, n, smoothing, dloss: (_right(logprobs, Y, -1.0 / n) - smoothing / logprobs.numel()) * dloss,
+    ],
+    ids=["none", "one-hot", "not-shared", "sign", "too-much"],
+)
+def test_wrong_lines_of_the_smoothed_loss_are_caught(wrong: Line) -> None:
+    table = tuple(replace(s, backward={"dlogprobs": wrong}) if s.name == "loss" else s for s in steps.steps(True, True))
+    report = gradcheck(*problem(n=11, T=3, E=4, H=16, V=27), EPS, 0.1, table=table)
+    assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [("loss", "logprobs")]
+
+
 @pytest.mark.parametrize("target", ["dembcat", "dW1"])
 def test_the_lines_without_b1_are_checked_too(target: str) -> None:
     def negated(line: Line) -> Line:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, against PyTorch's own."""
+"""Learning-rate schedules, optimisers and averages, against PyTorch's own."""
 
 from __future__ import annotations
 
@@ -8,16 +8,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from makemore_cli import config as configuration
-from makemore_cli.config import CosineSchedule, LinearSchedule, OptimConfig, StepsSchedule
+from makemore_cli import evaluate
+from makemore_cli.checkpoint import load_checkpoint
+from makemore_cli.config import (
+    CosineSchedule,
+    ExponentialAverage,
+    LinearSchedule,
+    MeanAverage,
+    OptimConfig,
+    StepsSchedule,
+)
+from makemore_cli.engine import ENGINES
 from makemore_cli.errors import MakemoreError
 from makemore_cli.metrics import load_metrics
-from makemore_cli.optim import learning_rates
+from makemore_cli.model import Sizes
+from makemore_cli.optim import Optimiser, learning_rates
+from makemore_cli.parameters import Parameters, initialise
 from makemore_cli.progress import Display
+from makemore_cli.start import start
 from makemore_cli.train import train
 
 
@@ -115,3 +130,184 @@ def test_mistakes_are_told(setting: str, message: str) -> None:
     with pytest.raises(MakemoreError) as error:
         configuration.load(configuration.find("tiny"), [f"optim.schedule={setting}"])
     assert str(error.value) == f"--set optim.schedule={setting}: {message}"
+
+
+# --- Optimisers ---
+
+
+def by_torch_optim(optim: OptimConfig, start: torch.Tensor, gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Parameters and their average after a run with PyTorch's own optimiser, clipping and averaging."""
+    steps = len(gradients)
+    module = torch.nn.Module()
+    module.register_parameter("p", torch.nn.Parameter(start.clone()))
+    (p,) = module.parameters()
+    decay = {"lr": optim.lr, "weight_decay": optim.weight_decay}
+    theirs: torch.optim.Optimizer
+    if optim.name == "adamw":
+        theirs = torch.optim.AdamW([p], betas=(optim.beta1, optim.beta2), eps=optim.epsilon, **decay)
+    else:
+        theirs = torch.optim.SGD([p], momentum=optim.momentum, nesterov=optim.nesterov, **decay)
+    average, first = AveragedModel(module), 0
+    if isinstance(optim.average, ExponentialAverage):
+        average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(optim.average.decay))
+    elif isinstance(optim.average, MeanAverage):
+        first = steps - max(1, round(optim.average.share * steps))
+    for step, (gradient, lr) in enumerate(zip(gradients, learning_rates(optim, 0, steps, steps), strict=True)):
+        theirs.param_groups[0]["lr"] = lr
+        p.grad = gradient.clone()
+        if optim.clip is not None:
+            torch.nn.utils.clip_grad_norm_([p], optim.clip)
+        theirs.step()
+        if step >= first:
+            average.update_parameters(module)
+    averaged = next(average.module.parameters()) if optim.average else p
+    return [p.detach(), averaged.detach()]
+
+
+SGDS = st.fixed_dictionaries(
+    {"name": st.just("sgd"), "momentum": st.sampled_from([0.0, 0.5, 0.9]), "nesterov": st.booleans()}
+).map(lambda sgd: sgd | {"nesterov": sgd["nesterov"] and sgd["momentum"] > 0})
+ADAMWS = st.fixed_dictionaries(
+    {
+        "name": st.just("adamw"),
+        "beta1": st.sampled_from([0.0, 0.9]),
+        "beta2": st.sampled_from([0.9, 0.999]),
+        "epsilon": st.sampled_from([1e-8, 1e-3]),
+    }
+)
+AVERAGES = st.one_of(
+    st.none(),
+    st.fixed_dictionaries({"name": st.just("exponential"), "decay": st.floats(0, 0.999)}),
+    st.fixed_dictionaries({"name": st.just("mean"), "share": st.floats(0.01, 1)}),
+)
+COMMON = st.fixed_dictionaries(
+    {
+        "lr": st.sampled_from([0.003, 0.1]),
+        "weight_decay": st.sampled_from([0.0, 0.05]),
+        "clip": st.sampled_from([None, 0.5, 100.0]),
+        "average": AVERAGES,
+        "schedule": st.sampled_from([None, {"name": "cosine"}]),
+    }
+)
+
+
+@given(st.one_of(SGDS, ADAMWS), COMMON, st.integers(1, 20), st.integers(0, 10_000))
+def test_optimisers_are_pytorchs(kind: dict, common: dict, steps: int, seed: int) -> None:
+    """The same gradients give the same parameters and averages, to the last bits of either precision."""
+    optim = OptimConfig.model_validate(kind | common)
+    generator = torch.Generator().manual_seed(seed)
+    for dtype, tolerance in ((torch.float32, 2e-6), (torch.float64, 1e-14)):
+        start, *gradients = torch.randn((steps + 1, 30), generator=generator, dtype=dtype)
+        flat = start.clone()
+        optimiser = Optimiser(optim, steps, flat)
+        factors = optimiser.factors(learning_rates(optim, 0, steps, steps), 0)
+        for gradient, numbers in zip(gradients, factors, strict=True):
+            optimiser.update(flat, gradient.clone(), numbers)
+        ends = [flat, optimiser.kept.get("average", flat)]
+        for ours, theirs in zip(ends, by_torch_optim(optim, start, list(gradients)), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+OPTIMISERS = [
+    "{momentum: 0.9}",
+    "{momentum: 0.8, nesterov: true, weight_decay: 0.01, average: {name: mean, share: 0.4}}",
+    "{weight_decay: 0.1, clip: 0.3, average: {decay: 0.9}}",
+    "{name: adamw, lr: 0.01, weight_decay: 0.2, schedule: {name: cosine}, average: {decay: 0.95}}",
+    "{name: adamw, lr: 0.01, beta1: 0.8, beta2: 0.95, epsilon: 1.0e-6, clip: 0.2, average: {name: mean, share: 1}}",
+]
+
+
+@pytest.mark.parametrize("settings", OPTIMISERS)
+@pytest.mark.parametrize("batch_size", [7, 40])
+def test_every_engine_has_every_optimiser(settings: str, batch_size: int) -> None:
+    """They end at the same parameters, average and memory, in two chunks or in one; so does PyTorch's, by autograd.
+
+    A batch of 7 has the kernel's first layer as a product, one of 40 has it looked up. Without b1, whose gradient is
+    rounding alone: what AdamW makes of that is as large as any other update.
+    """
+    optim = OptimConfig.model_validate(yaml.safe_load(settings))
+    before, generator = initialise(Sizes(5, 3, 3, 17, first_bias=False), 3)
+    X = torch.randint(0, 5, (50, batch_size, 3), generator=generator)
+    Y = torch.randint(0, 5, (50, batch_size), generator=generator)
+    lrs, ends = learning_rates(optim, 0, 50, 50), {}
+    for name, cuts in (("tensor", (50,)), ("tensor", (20, 1, 29)), ("autograd", (50,)), ("kernel", (13, 37))):
+        p, first, losses = before.to(dtype=torch.float64), 0, []
+        engine = ENGINES[name](p, None, 1e-5, Optimiser(optim, 50, p.flat), smoothing=0.1)
+        for count in cuts:
+            here = slice(first, first + count)
+            losses.append(engine.run(X[here], Y[here], lrs[here], first).double())
+            first += count
+        ends[name, len(cuts)] = [torch.cat(losses), p.flat, *engine.optimiser.kept.values()]
+    expected = ends.pop(("tensor", 1))
+    for end in ends.values():
+        for ours, theirs in zip(end, expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-9)
+    assert torch.equal(ends["tensor", 3][1], expected[1])
+
+
+def test_a_clipped_step_is_as_long_as_it_may_be() -> None:
+    p, generator = initialise(Sizes(5, 3, 3, 17), 3)
+    X, Y = torch.randint(0, 5, (1, 40, 3), generator=generator), torch.randint(0, 5, (1, 40), generator=generator)
+    for name in ENGINES:
+        for clip, whole in ((0.01, False), (100.0, True)):
+            end, free = p.to(), p.to()
+            ENGINES[name](end, optimiser=Optimiser(OptimConfig(clip=clip), 1, end.flat)).run(X, Y, [1.0])
+            ENGINES[name](free).run(X, Y, [1.0])
+            assert (end.flat - p.flat).norm().item() == pytest.approx(clip, rel=1e-3) or whole
+            assert torch.equal(end.flat, free.flat) == whole
+
+
+def test_the_average_is_what_a_run_leaves(tmp_path: Path) -> None:
+    """Evaluated, saved, calibrated for; and what was averaged stands beside it."""
+    settings = ["train.steps=300", "optim.average={name: mean, share: 0.5}", "optim.momentum=0.5"]
+    config = configuration.load(configuration.find("tiny"), settings)
+    summary = train(config, tmp_path / "run", Display())
+    saved, begun = load_checkpoint(tmp_path / "run"), start(config)
+    raw = Parameters(saved.model.sizes, torch.from_numpy(saved.training["parameters"]))
+    averaged = Parameters.from_arrays(saved.model.sizes, saved.model.parameters)
+    assert not torch.equal(raw.flat, averaged.flat)
+    assert summary.loss["val"] == evaluate.loss(saved.model, begun.dataset.val)
+    again = evaluate.calibrate(saved.model.sizes, saved.model.parameters, begun.dataset.train)
+    np.testing.assert_array_equal(again.bnmean, saved.model.bnmean)
+    np.testing.assert_array_equal(again.bnvar, saved.model.bnvar)
+    # By hand: the mean of the last 150 steps' parameters.
+    lrs, path = learning_rates(config.optim, 0, 300, 300), []
+    engine = ENGINES["tensor"](begun.parameters, optimiser=Optimiser(config.optim, 300, begun.parameters.flat))
+    for step, lr in enumerate(lrs):
+        engine.run(*begun.batches(1), [lr], step)
+        path.append(begun.parameters.flat.clone())
+    torch.testing.assert_close(averaged.flat, torch.stack(path[-150:]).mean(0), rtol=0, atol=1e-4)
+    torch.testing.assert_close(raw.flat, path[-1], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optim.momentum=1", "optim.momentum: should be less than 1, but is 1"),
+        ("optim.nesterov=true", "optim: nesterov looks ahead along the velocity, so it needs a momentum"),
+        ("optim.beta2=0.99", "optim: beta2 is adamw's, and this is sgd"),
+        ("optim={name: adamw, momentum: 0.9}", "optim: momentum is sgd's, and this is adamw"),
+        ("optim.clip=0", "optim.clip: should be greater than 0, but is 0"),
+        ("optim.name=adam", "optim.name: should be 'sgd' or 'adamw', but is 'adam'"),
+        ("optim.average={name: men}", "optim.average.name: should be one of exponential, mean, but is 'men'"),
+        ("optim.average={share: 0.5}", "optim.average.share: unknown key; known here: name, decay"),
+        ("optim.average={name: mean, share: 0}", "optim.average.share: should be greater than 0, but is 0"),
+        ("optim.average=0.999", "optim.average: should be a section, but is 0.999"),
+        (
+            "{model: {batchnorm: {statistics: running}}, optim: {average: {}}}",
+            "optim.average: averaged parameters need batchnorm statistics of their own: model.batchnorm.statistics "
+            "must be calibrated",
+        ),
+    ],
+)
+def test_mistakes_in_an_optimiser_are_told(setting: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    if setting.startswith("{"):
+        file.write_text(setting)
+        settings, source = [], str(file)
+    else:
+        file.write_text("{}")
+        settings, source = [setting], f"--set {setting}"
+    with pytest.raises(MakemoreError) as error:
+        configuration.load(file, settings)
+    assert str(error.value) == f"{source}: {message}"

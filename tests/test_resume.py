@@ -111,13 +111,19 @@ def process(*arguments: object, **options) -> subprocess.Popen[str]:
 
 BUSY = ["train.checkpoint_every=150", "train.eval_every=100", "train.sample_every=250"]
 VARIANTS = [
-    ["train.context_dropout=0.2", "optim.warmup=100", "optim.schedule={name: cosine}"],
-    ["model.batchnorm.statistics=running", "model.first_bias=false", "train.dtype=float64"],
+    [
+        "train.context_dropout=0.2",
+        "train.label_smoothing=0.1",
+        "optim={name: adamw, lr: 0.01, weight_decay: 0.1, clip: 1.0, warmup: 100}",
+        "optim.schedule={name: cosine}",
+        "optim.average={name: mean, share: 0.5}",
+    ],
+    ["model.batchnorm.statistics=running", "model.first_bias=false", "train.dtype=float64", "optim.momentum=0.5"],
 ]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("more", VARIANTS, ids=["dropout", "running"])
+@pytest.mark.parametrize("more", VARIANTS, ids=["averaged", "running"])
 def test_killed_20_times_between_any_two_of_its_acts(
     engine: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

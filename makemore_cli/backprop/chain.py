@@ -25,11 +25,15 @@ class Chain(NamedTuple):
 
 
 def run_chain(
-    p: Parameters, X: Int[Tensor, "n context"], Y: Int[Tensor, " n"], eps: float = BATCHNORM_EPSILON
+    p: Parameters,
+    X: Int[Tensor, "n context"],
+    Y: Int[Tensor, " n"],
+    eps: float = BATCHNORM_EPSILON,
+    smoothing: float = 0.0,
 ) -> Chain:
     """Run it forward and backward. Raises ValueError for a batch of one example, which has no variance."""
     table = steps.up_to("logits", p.sizes.first_bias)
     values = steps.forward(p, X, Y, eps=eps, table=table)
-    loss, dlogits = fused.cross_entropy(values["logits"], Y)
+    loss, dlogits = fused.cross_entropy(values["logits"], Y, smoothing)
     gradients = steps.backward(values, table=table, above={"dlogits": dlogits})
     return Chain(loss, values, {"logits": dlogits, **gradients})

@@ -27,17 +27,23 @@ class Pass(NamedTuple):
 
 
 def cross_entropy(
-    logits: Float[Tensor, "n vocabulary"], Y: Int[Tensor, " n"]
+    logits: Float[Tensor, "n vocabulary"], Y: Int[Tensor, " n"], smoothing: float = 0.0
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "n vocabulary"]]:
     """Mean cross-entropy in nats, and its gradient: dlogits = (softmax − onehot) / n (the lecture's exercise 2).
 
-    Each row of dlogits sums to zero: a pull on the right letter, balanced by pushes on the others.
+    Each row of dlogits sums to zero: a pull on the right letter, balanced by pushes on the others. With label smoothing
+    (Szegedy et al., "Rethinking the Inception architecture", 2016), all V letters share a part s of the target:
+    dlogits = (softmax − (1 − s) · onehot − s/V) / n.
     """
-    n = len(Y)
+    n, V = logits.shape
     logprobs = logits.log_softmax(1)
     loss = F.nll_loss(logprobs, Y)
-    dlogits = logprobs.exp_().scatter_add_(1, Y[:, None], logits.new_full((n, 1), -1.0)).div_(n)
-    return loss, dlogits
+    if smoothing:
+        loss = (1 - smoothing) * loss - smoothing * logprobs.mean()
+    dlogits = logprobs.exp_().scatter_add_(1, Y[:, None], logits.new_full((n, 1), smoothing - 1))
+    if smoothing:
+        dlogits.sub_(smoothing / V)
+    return loss, dlogits.div_(n)
 
 
 def batchnorm_backward(
@@ -63,6 +69,7 @@ def training_pass(
     X: Int[Tensor, "n context"],
     Y: Int[Tensor, " n"],
     eps: float = BATCHNORM_EPSILON,
+    smoothing: float = 0.0,
     out: Parameters | None = None,
 ) -> Pass:
     """Loss and gradients of one batch of contexts X and next letters Y; the gradients go to `out`, if that is given.
@@ -83,7 +90,7 @@ def training_pass(
     bnvar_inv = (bnvar + eps).rsqrt_()
     bnraw = bndiff.mul_(bnvar_inv)
     h = torch.addcmul(p.bnbias, p.bngain, bnraw).tanh_()
-    loss, dlogits = cross_entropy(torch.addmm(p.b2, h, p.W2), Y)
+    loss, dlogits = cross_entropy(torch.addmm(p.b2, h, p.W2), Y, smoothing)
 
     # Backward, from the loss up.
     db2 = dlogits.sum(0)

@@ -30,6 +30,9 @@ LANE = 16  # float32 numbers in the widest vector, 64 bytes; every array starts 
 NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exactly zero
 BLOCK = 4  # rows that a product takes at a time
 FEW = 32  # rows that are summed before they are added to the others
+FACTORS = 5  # numbers that a step has of its own
+WORTH_A_TABLE = 2  # examples of a batch for each letter, from which on the first layer is looked up
+CLIP_EPSILON = 1e-6  # see `optim.CLIP_EPSILON`
 
 Array = NDArray[np.floating]
 Tokens = NDArray[np.int64]
@@ -44,21 +47,23 @@ shared = njit(fastmath=True, error_model="numpy", parallel=True)
 
 
 class Weights(NamedTuple):
-    """The parameters, or their gradients, padded: K = T·E and V to whole blocks, H to whole vectors."""
+    """The parameters, or their gradients, padded: V, E and K = T·E to whole blocks, H to whole vectors."""
 
     C: Array  # (V, E)
     W1: Array  # (K, H)
     b1: Array  # (H,), zero where the network has none
     W2T: Array  # (V, H)
-    b2: Array  # (V,), padded to whole vectors
     bngain: Array  # (H,)
     bnbias: Array  # (H,)
+    b2: Array  # (V,), padded to whole vectors; the last, since its padding is not zero
 
 
 class Activations(NamedTuple):
     """What the forward pass leaves for the backward pass, and the gradients of that, padded like the weights."""
 
-    embcat: Array  # (n, K)
+    embcat: Array  # (n, K), where the first layer is a product
+    tables: Array  # (T, V, H), where it is looked up, and no rows otherwise
+    dtables: Array  # (T, V, H)
     bnraw: Array  # (n, H), hprebn before
     bnmean: Array  # (H,)
     bnvar: Array  # (H,)
@@ -68,8 +73,36 @@ class Activations(NamedTuple):
     dlogits: Array  # (n, V), logits before
     dhprebn: Array  # (n, H), dh and dhpreact before
     dembcat: Array  # (n, K)
+    dC: Array  # (V, E), what one place of the context adds  # noqa: N815
     zeros: Array  # (H,)
     sums: Array  # (2, H)
+
+
+class Rule(NamedTuple):
+    """How a gradient becomes an update: the numbers that are the same in every step."""
+
+    adamw: bool
+    nesterov: bool
+    momentum: float
+    beta1: float
+    rest1: float  # 1 − beta1
+    beta2: float
+    rest2: float
+    epsilon: float
+    weight_decay: float  # of sgd
+    clip: float  # zero for none
+
+
+SGD = Rule(False, False, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+class Memory(NamedTuple):
+    """What an optimiser keeps from step to step, each as long as the weights, or empty."""
+
+    velocity: Array
+    m: Array
+    v: Array
+    average: Array
 
 
 # --- What the compiler must be told: the width, products, exp and tanh ---
@@ -216,14 +249,28 @@ def _tanh(x: types.Type) -> Callable[[Any], Any]:
 
 
 @exact
-def embed(embcat: Array, C: Array, X: Tokens) -> None:
-    """Leaves embcat = C[X], the embedded letters of an example side by side."""
-    size = C.shape[1]
+def embed(embcat: Array, C: Array, X: Tokens, size: int) -> None:
+    """Leaves embcat = C[X], the embedded letters of an example side by side, E = `size` numbers each."""
     for i in range(X.shape[0]):
         for t in range(X.shape[1]):
             letter = X[i, t]
             for e in range(size):
                 embcat[i, t * size + e] = C[letter, e]
+
+
+@exact
+def look_up(hprebn: Array, tables: Array, X: Tokens, lanes: Lanes) -> None:
+    """Leaves in each row of hprebn the sum of the rows that its letters have in the tables of their places."""
+    width = padded(lanes)
+    assert width == hprebn.shape[1] == tables.shape[2]
+    for i in range(X.shape[0]):
+        letter = X[i, 0]
+        for j in range(width):
+            hprebn[i, j] = tables[0, letter, j]
+        for t in range(1, X.shape[1]):
+            letter = X[i, t]
+            for j in range(width):
+                hprebn[i, j] += tables[t, letter, j]
 
 
 @exact
@@ -297,16 +344,22 @@ def total(counts: Array, i: int, width: int) -> np.floating:
 
 
 @exact
-def cross_entropy(logits: Array, b2: Array, Y: Tokens, n: np.floating) -> float:
-    """Add b2 to the logits. Returns the loss; leaves dlogits = (softmax − onehot) / n in place of the logits."""
+def cross_entropy(logits: Array, b2: Array, Y: Tokens, n: np.floating, smoothing: np.floating, letters: int) -> float:
+    """Add b2 to the logits. Returns the loss; leaves dlogits = (softmax − target) / n in place of the logits.
+
+    The target is onehot, of which each of the V letters has got `smoothing` / V.
+    """
     width, rows = logits.shape[1], Y.shape[0]
     one = logits.dtype.type(1)
+    right, every = one - smoothing, smoothing / logits.dtype.type(letters)
     loss = 0.0
     for i in range(rows):
         for v in range(width):
             logits[i, v] += b2[v]
         top = largest(logits, i, width)
-        loss += top - logits[i, Y[i]]
+        loss += top - right * logits[i, Y[i]]
+        if smoothing > 0:
+            loss -= every * total(logits, i, letters)
         for v in range(width):
             logits[i, v] = exp(logits[i, v] - top)
     for i in range(rows):
@@ -315,7 +368,10 @@ def cross_entropy(logits: Array, b2: Array, Y: Tokens, n: np.floating) -> float:
         scale = one / (counts_sum * n)
         for v in range(width):
             logits[i, v] *= scale
-        logits[i, Y[i]] -= one / n
+        logits[i, Y[i]] -= right / n
+        if smoothing > 0:
+            for v in range(letters):
+                logits[i, v] -= every / n
     return loss / rows
 
 
@@ -384,12 +440,32 @@ def batchnorm_backward(
 
 
 @exact
-def embed_backward(dC: Array, dembcat: Array, X: Tokens) -> None:
+def clear(x: Array) -> None:
+    """Leaves zeros."""
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            x[i, j] = 0
+
+
+@exact
+def look_up_backward(dtables: Array, dhprebn: Array, X: Tokens, lanes: Lanes) -> None:
+    """A row of a table gathers all its uses."""
+    width = padded(lanes)
+    assert width == dhprebn.shape[1] == dtables.shape[2]
+    for t in range(X.shape[1]):
+        for letter in range(dtables.shape[1]):
+            for j in range(width):
+                dtables[t, letter, j] = 0
+    for i in range(X.shape[0]):
+        for t in range(X.shape[1]):
+            letter = X[i, t]
+            for j in range(width):
+                dtables[t, letter, j] += dhprebn[i, j]
+
+
+@exact
+def embed_backward(dC: Array, dembcat: Array, X: Tokens, size: int) -> None:
     """A letter's row of dC gathers all its uses."""
-    size = dC.shape[1]
-    for letter in range(dC.shape[0]):
-        for e in range(size):
-            dC[letter, e] = 0
     for i in range(X.shape[0]):
         for t in range(X.shape[1]):
             letter = X[i, t]
@@ -409,25 +485,38 @@ def training_pass(
     Y: Tokens,
     n: np.floating,
     eps: np.floating,
+    smoothing: np.floating,
+    letters: int,
+    size: int,
     first_bias: bool,
     lanes: Lanes,
     share: bool | None,
 ) -> float:
-    """Loss of one batch; its gradients are left in `d`. The lines are those of `fused.training_pass`."""
-    rows = X.shape[0]
+    """Loss of one batch; its gradients are left in `d`. The lines are those of `fused.training_pass`.
+
+    Where a batch has more examples than there are letters, the first layer is looked up: each place of the context has
+    a table of what its letters add, (V, E) @ (E, H). So the products have V rows for each place, and not n.
+    """
+    rows, places, whole = X.shape[0], a.tables.shape[0], p.C.shape[1]
     # What is changed in place has a name before and one after.
     hprebn = bnraw = a.bnraw
     logits = dlogits = a.dlogits
     dh = dhpreact = dhprebn = a.dhprebn
 
     # Forward.
-    embed(a.embcat, p.C, X)
-    product(hprebn, p.b1, a.embcat, p.W1, lanes, share)
+    if places > 0:
+        for t in range(places):
+            start = p.b1 if t == 0 else a.zeros
+            product(a.tables[t], start, p.C, p.W1[t * size : t * size + whole], lanes, share)
+        look_up(hprebn, a.tables, X, lanes)
+    else:
+        embed(a.embcat, p.C, X, size)
+        product(hprebn, p.b1, a.embcat, p.W1, lanes, share)
     batch_statistics(hprebn, a.bnmean, a.bnvar, a.rest, n, rows, lanes)
     inverse_deviation(a.bnvar_inv, a.bnvar, eps)
     normalise_and_squash(a.h, bnraw, a.rest, a.bnvar_inv, p.bngain, p.bnbias, rows, lanes)
     product_transposed(logits, a.h, p.W2T, lanes, share)
-    loss = cross_entropy(logits, p.b2, Y, n)
+    loss = cross_entropy(logits, p.b2, Y, n, smoothing, letters)
 
     # Backward, from the loss up.
     sum_rows(d.b2, dlogits, rows)
@@ -437,17 +526,82 @@ def training_pass(
     batchnorm_backward(dhpreact, bnraw, a.bnvar_inv, p.bngain, d.bngain, d.bnbias, n, rows, lanes)
     if first_bias:
         sum_rows(d.b1, dhprebn, rows)
-    product(d.W1, a.zeros, a.embcat.T, dhprebn, lanes, share)
-    product_transposed(a.dembcat, dhprebn, p.W1, lanes, share)
-    embed_backward(d.C, a.dembcat, X)
+    clear(d.C)
+    if places > 0:
+        look_up_backward(a.dtables, dhprebn, X, lanes)
+        for t in range(places):
+            # What is padded in C is zero, so that rows beyond this place's become zero, and are then the next one's.
+            product(d.W1[t * size : t * size + whole], a.zeros, p.C.T, a.dtables[t], lanes, share)
+            product_transposed(a.dC, a.dtables[t], p.W1[t * size : t * size + whole], lanes, share)
+            for letter in range(letters):
+                for e in range(size):
+                    d.C[letter, e] += a.dC[letter, e]
+    else:
+        product(d.W1, a.zeros, a.embcat.T, dhprebn, lanes, share)
+        product_transposed(a.dembcat, dhprebn, p.W1, lanes, share)
+        embed_backward(d.C, a.dembcat, X, size)
     return loss
 
 
+@any_order
+def clip(gradient: Array, largest: float) -> None:
+    """Scale a gradient whose norm is larger down to it."""
+    squares = gradient.dtype.type(0)
+    for i in range(gradient.shape[0]):
+        squares += gradient[i] * gradient[i]
+    norm = math.sqrt(squares)
+    if norm > largest:
+        scale = largest / (norm + CLIP_EPSILON)
+        for i in range(gradient.shape[0]):
+            gradient[i] *= scale
+
+
 @exact
-def sgd(flat: Array, gradients: Array, lr: np.floating) -> None:
-    """Plain stochastic gradient descent: parameters −= lr · gradients."""
+def sgd(flat: Array, gradient: Array, velocity: Array, rule: Rule, lr: np.floating) -> None:
+    """Stochastic gradient descent: parameters −= lr · gradient, with momentum −= lr · velocity."""
+    if velocity.shape[0] == 0:
+        for i in range(flat.shape[0]):
+            flat[i] -= lr * (gradient[i] + rule.weight_decay * flat[i])
+        return
+    ahead = rule.momentum if rule.nesterov else flat.dtype.type(0)
     for i in range(flat.shape[0]):
-        flat[i] -= lr * gradients[i]
+        g = gradient[i] + rule.weight_decay * flat[i]
+        velocity[i] = rule.momentum * velocity[i] + g
+        flat[i] -= lr * (g + ahead * velocity[i] if rule.nesterov else velocity[i])
+
+
+@exact
+def adamw(flat: Array, gradient: Array, m: Array, v: Array, rule: Rule, factors: Array) -> None:
+    """Adam with decoupled weight decay; the factors are those of `optim.Factors`."""
+    shrink, size, second = factors[1], factors[2], factors[3]
+    for i in range(flat.shape[0]):
+        g = gradient[i]
+        m[i] += rule.rest1 * (g - m[i])
+        v[i] = rule.beta2 * v[i] + rule.rest2 * (g * g)
+        flat[i] = shrink * flat[i] - size * (m[i] / (math.sqrt(v[i]) / second + rule.epsilon))
+
+
+@exact
+def average(averages: Array, flat: Array, new: np.floating) -> None:
+    """Move the parameters' average towards them."""
+    if new == 1:
+        for i in range(averages.shape[0]):
+            averages[i] = flat[i]
+    else:
+        for i in range(averages.shape[0]):
+            averages[i] += new * (flat[i] - averages[i])
+
+
+@exact
+def update(flat: Array, gradient: Array, memory: Memory, rule: Rule, factors: Array) -> None:
+    """One step of the optimiser: `optim.Optimiser.update`."""
+    if rule.clip > 0:
+        clip(gradient, rule.clip)
+    if rule.adamw:
+        adamw(flat, gradient, memory.m, memory.v, rule, factors)
+    else:
+        sgd(flat, gradient, memory.velocity, rule, factors[0])
+    average(memory.average, flat, factors[4])
 
 
 @exact
@@ -464,12 +618,17 @@ def train_steps(
     a: Activations,
     flat: Array,
     dflat: Array,
+    memory: Memory,
+    rule: Rule,
     X: Tokens,
     Y: Tokens,
-    lrs: Array,
+    factors: Array,
     losses: Array,
     n: np.floating,
     eps: np.floating,
+    smoothing: np.floating,
+    letters: int,
+    size: int,
     first_bias: bool,
     running: Array,
     momentum: np.floating,
@@ -478,8 +637,10 @@ def train_steps(
 ) -> None:
     """A training step for each leading index of X and Y. Other threads of Python go on meanwhile."""
     for step in range(X.shape[0]):
-        losses[step] = training_pass(p, d, a, X[step], Y[step], n, eps, first_bias, lanes, share)
-        sgd(flat, dflat, lrs[step])
+        losses[step] = training_pass(
+            p, d, a, X[step], Y[step], n, eps, smoothing, letters, size, first_bias, lanes, share
+        )
+        update(flat, dflat, memory, rule, factors[step])
         lerp(running[0], a.bnmean, momentum)
         lerp(running[1], a.bnvar, momentum)
 
@@ -490,18 +651,43 @@ def train_steps(
 class Kernel:
     """The compiled pass for one network and batch size, with memory of its own."""
 
-    def __init__(self, sizes: Sizes, batch_size: int, dtype: np.dtype[np.floating], eps: float) -> None:
-        self.sizes, self.batch_size, self.real, self.eps = sizes, batch_size, dtype.type, eps
-        V, E, K, H = sizes.vocabulary, sizes.embedding, sizes.context * sizes.embedding, sizes.hidden
-        n, V4, K4 = _up(batch_size, BLOCK), _up(V, BLOCK), _up(K, BLOCK)
+    def __init__(
+        self,
+        sizes: Sizes,
+        batch_size: int,
+        dtype: np.dtype[np.floating],
+        eps: float,
+        *,
+        smoothing: float = 0.0,
+        rule: Rule = SGD,
+        kept: Sequence[str] = (),
+    ) -> None:
+        """`kept` names what the optimiser's rule keeps from step to step, and "average" where there is one."""
+        self.sizes, self.batch_size, self.real = sizes, batch_size, dtype.type
+        self.eps, self.smoothing = eps, smoothing
+        self.rule = Rule(rule.adamw, rule.nesterov, *(self.real(number) for number in rule[2:]))
+        V, T, E, H = sizes.vocabulary, sizes.context, sizes.embedding, sizes.hidden
+        n, V4, E4 = (_up(length, BLOCK) for length in (batch_size, V, E))
+        K4 = _up((T - 1) * E + E4, BLOCK)
         H16, V16 = _up(H, LANE), _up(V, LANE)
         self.lanes = (0,) * (H16 // LANE)
-        shapes = ((V, E), (K4, H16), (H16,), (V4, H16), (V16,), (H16,), (H16,))
-        self.flat, weights = _aligned(shapes, dtype)
-        self.dflat, gradients = _aligned(shapes, dtype)
+        shapes = ((V4, E4), (K4, H16), (H16,), (V4, H16), (H16,), (H16,), (V16,))
+        flat, weights = _aligned(shapes, dtype)
+        dflat, gradients = _aligned(shapes, dtype)
         self.weights, self.gradients = Weights(*weights), Weights(*gradients)
+        memories = {name: _aligned(shapes, dtype) for name in kept}
+        self.memories = {name: Weights(*parts) for name, (_, parts) in memories.items()}
+        # What pads b2 at their end is no parameter.
+        end = slice(len(flat) - (V16 - V))
+        self.flat, self.dflat = flat[end], dflat[end]
+        nothing = np.zeros(0, dtype)
+        self.memory = Memory(*(memories[name][0][end] if name in memories else nothing for name in Memory._fields))
+        looked_up = batch_size >= WORTH_A_TABLE * V4
+        places, products = (T, 0) if looked_up else (0, n)
         activations = (
-            (n, K4),
+            (products, K4),
+            (places, V4, H16),
+            (places, V4, H16),
             (n, H16),
             (H16,),
             (H16,),
@@ -510,7 +696,8 @@ class Kernel:
             (n, H16),
             (n, V16),
             (n, H16),
-            (n, K4),
+            (products, K4),
+            (V4, E4),
             (H16,),
             (2, H16),
         )
@@ -522,7 +709,7 @@ class Kernel:
         """Views of padded arrays with the parameters' own names and shapes."""
         T, E, H, V = self.sizes.context, self.sizes.embedding, self.sizes.hidden, self.sizes.vocabulary
         views = {
-            "C": weights.C,
+            "C": weights.C[:V, :E],
             "W1": weights.W1[: T * E, :H],
             "b1": weights.b1[:H],
             "W2": weights.W2T[:V, :H].T,
@@ -532,15 +719,22 @@ class Kernel:
         }
         return {name: views[name] for name in self.sizes.shapes()}
 
-    def load(self, parameters: Mapping[str, Array]) -> None:
-        """Copy the parameters, by name and in their own shapes, into the padded weights."""
-        for name, view in self.named(self.weights).items():
-            view[...] = parameters[name]
+    def load(self, parameters: Mapping[str, Array], kept: Mapping[str, Mapping[str, Array]] | None = None) -> None:
+        """Copy the parameters, by name and in their own shapes, into the padded weights; so, too, what is kept."""
+        for weights, arrays in self._pairs(parameters, kept):
+            for name, view in self.named(weights).items():
+                view[...] = arrays[name]
 
-    def store(self, parameters: Mapping[str, Array]) -> None:
-        """Copy the weights back."""
-        for name, view in self.named(self.weights).items():
-            parameters[name][...] = view
+    def store(self, parameters: Mapping[str, Array], kept: Mapping[str, Mapping[str, Array]] | None = None) -> None:
+        """Copy all of it back."""
+        for weights, arrays in self._pairs(parameters, kept):
+            for name, view in self.named(weights).items():
+                arrays[name][...] = view
+
+    def _pairs(
+        self, parameters: Mapping[str, Array], kept: Mapping[str, Mapping[str, Array]] | None
+    ) -> list[tuple[Weights, Mapping[str, Array]]]:
+        return [(self.weights, parameters), *((self.memories[name], arrays) for name, arrays in (kept or {}).items())]
 
     def prepare(self, started: Callable[[], None], threads: int = 1) -> None:
         """Have the machine code for this width: from the disk, or compiled, before which `started` is called.
@@ -566,15 +760,16 @@ class Kernel:
         self,
         X: NDArray[np.int64],
         Y: NDArray[np.int64],
-        learning_rates: Sequence[float],
+        factors: Sequence[Sequence[float]],
         running: tuple[Array, Array, float] | None = None,
         *,
         threads: int = 1,
     ) -> NDArray[np.float64]:
         """A step for each leading index of X (steps, n, T) and Y (steps, n). Returns the losses, in nats a letter.
 
-        `running` holds averages (H,) of the batches' mean and variance, which are updated, and the batch's share in
-        them. More than one thread share the rows of the matrix products, which changes no digit.
+        `factors` are the steps' own numbers (see `optim.Factors`). `running` holds averages (H,) of the batches' mean
+        and variance, which are updated, and the batch's share in them. More than one thread share the rows of the
+        matrix products, which changes no digit.
         """
         losses, momentum, H = np.empty(len(X)), 0.0, self.sizes.hidden
         if running is not None:
@@ -589,12 +784,17 @@ class Kernel:
             self.activations,
             self.flat,
             self.dflat,
+            self.memory,
+            self.rule,
             np.ascontiguousarray(X),
             np.ascontiguousarray(Y),
-            np.array(learning_rates, real),
+            np.array(factors, real).reshape(-1, FACTORS),
             losses,
             real(self.batch_size),
             real(self.eps),
+            real(self.smoothing),
+            self.sizes.vocabulary,
+            self.sizes.embedding,
             self.sizes.first_bias,
             self.running,
             real(momentum),

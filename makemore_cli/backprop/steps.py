@@ -27,7 +27,7 @@ from makemore_cli.model import BATCHNORM_EPSILON
 from makemore_cli.parameters import Parameters
 
 Line = Callable[..., Tensor]
-Values = dict[str, Any]  # tensors by name, and the plain numbers n and eps
+Values = dict[str, Any]  # tensors by name, and the plain numbers n, eps and smoothing
 
 
 @dataclass(frozen=True)
@@ -251,9 +251,27 @@ _WITHOUT_B1 = step(
 )
 
 
-def steps(first_bias: bool = True) -> tuple[Step, ...]:
-    """The table, with or without the first linear layer's bias."""
-    return STEPS if first_bias else tuple(_WITHOUT_B1 if s.name == "hprebn" else s for s in STEPS)
+_SMOOTHED = step(
+    "loss",
+    "",
+    lambda logprobs, Y, n, smoothing: (
+        -(1 - smoothing) * logprobs[torch.arange(n, device=Y.device), Y].mean() - smoothing * logprobs.mean()
+    ),
+    dlogprobs=lambda logprobs, Y, n, smoothing, dloss: (
+        torch.zeros_like(logprobs).scatter(1, Y[:, None], (-(1 - smoothing) * dloss / n).expand(n, 1))
+        - smoothing * dloss / logprobs.numel()
+    ),
+    rule="choice ⇄ to the chosen one; mean ⇄ 1/n each",
+    why="The right letter's log probability has all but a part of the target, and all letters of the row share that "
+    "part alike, the right one too: smoothing / V each.",
+)
+
+
+def steps(first_bias: bool = True, smoothed: bool = False) -> tuple[Step, ...]:
+    """The table, with or without the first linear layer's bias and label smoothing."""
+    others = ([] if first_bias else [_WITHOUT_B1]) + ([_SMOOTHED] if smoothed else [])
+    by_name = {other.name: other for other in others}
+    return tuple(by_name.get(s.name, s) for s in STEPS)
 
 
 def up_to(name: str, first_bias: bool = True) -> tuple[Step, ...]:
@@ -289,17 +307,18 @@ def forward(
     Y: Int[Tensor, " n"],
     *,
     eps: float = BATCHNORM_EPSILON,
+    smoothing: float = 0.0,
     table: Sequence[Step] | None = None,
 ) -> Values:
-    """Run the forward lines. Returns every tensor by its name, with the parameters, X, Y, n and eps.
+    """Run the forward lines. Returns every tensor by its name, with the parameters, X, Y, n, eps and smoothing.
 
     Raises ValueError for a batch of one example, which has no variance (n − 1 is zero).
     """
     n = len(X)
     if n < 2:
         raise ValueError("batchnorm needs at least 2 examples: the variance divides by n − 1")
-    values: Values = {**parameters.views, "X": X, "Y": Y, "n": n, "eps": eps}
-    for s in table or steps(parameters.sizes.first_bias):
+    values: Values = {**parameters.views, "X": X, "Y": Y, "n": n, "eps": eps, "smoothing": smoothing}
+    for s in table or steps(parameters.sizes.first_bias, smoothing > 0):
         values[s.name] = run(s.forward, values)
     return values
 
@@ -312,7 +331,7 @@ def backward(
     Where a tensor is used twice, what comes back through both uses is added. Changes nothing in `values`. A table that
     ends before the loss needs the gradient from `above`: {"dlogits": …}.
     """
-    table = table or steps("b1" in values)
+    table = table or steps("b1" in values, values["smoothing"] > 0)
     gradients = dict(above or {"dloss": torch.ones_like(values["loss"])})
     for s in reversed(table):
         for target, line in s.backward.items():

@@ -35,14 +35,20 @@ class LineCheck:
 
 
 def check_lines(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, *, table: Sequence[steps.Step] | None = None
+    p: Parameters,
+    X: Tensor,
+    Y: Tensor,
+    eps: float,
+    smoothing: float = 0.0,
+    *,
+    table: Sequence[steps.Step] | None = None,
 ) -> list[LineCheck]:
     """Check every backward line of the table with a random gradient from above, from the loss up.
 
     A step without a line for one of its differentiable inputs fails, and so does a line for what is no input.
     """
-    table = table or steps.steps(p.b1 is not None)
-    values = steps.forward(p.to(dtype=torch.float64), X, Y, eps=eps, table=table)
+    table = table or steps.steps(p.b1 is not None, smoothing > 0)
+    values = steps.forward(p.to(dtype=torch.float64), X, Y, eps=eps, smoothing=smoothing, table=table)
     generator = torch.Generator().manual_seed(SEED)
     return [check for step in reversed(table) for check in _check_step(step, values, generator)]
 
@@ -89,7 +95,7 @@ def branches(
     """
     follows: dict[str, dict[str, Tensor] | None] = {}
     gradients = {**gradients, "loss": torch.ones_like(values["loss"])}
-    for step in reversed(steps.steps(first_bias)):
+    for step in reversed(steps.steps(first_bias, values["smoothing"] > 0)):
         above = gradients.get(step.name)
         usable = isinstance(above, Tensor) and above.shape == values[step.name].shape
         parts = vjp(step, values, above.to(values[step.name])) if isinstance(above, Tensor) and usable else None

@@ -27,14 +27,23 @@ from makemore_cli.parameters import Parameters
 class _Check:
     """One batch in one precision, and what every comparison on it needs."""
 
-    def __init__(self, p: Parameters, X: Tensor, Y: Tensor, eps: float, *, measure_rounding: bool = False) -> None:
-        self.p, self.X, self.Y, self.eps = p, X, Y, eps
+    def __init__(
+        self,
+        p: Parameters,
+        X: Tensor,
+        Y: Tensor,
+        eps: float,
+        smoothing: float = 0.0,
+        *,
+        measure_rounding: bool = False,
+    ) -> None:
+        self.p, self.X, self.Y, self.eps, self.smoothing = p, X, Y, eps, smoothing
         self.measure_rounding = measure_rounding
         self.first_bias = p.b1 is not None
         self.order = steps.gradient_names(steps.steps(self.first_bias))
         self.tolerance = TOLERANCE[p.flat.dtype]
-        self.autograd = sources.autograd(p, X, Y, eps)
-        self.truth = sources.finite_autograd(p, X, Y, eps)
+        self.autograd = sources.autograd(p, X, Y, eps, smoothing)
+        self.truth = sources.finite_autograd(p, X, Y, eps, smoothing)
 
     @cached_property
     def size(self) -> dict[str, float]:
@@ -42,7 +51,7 @@ class _Check:
 
     @cached_property
     def scale(self) -> dict[str, float]:
-        return scales(self.p, self.X, self.Y, self.eps, self.truth)
+        return scales(self.p, self.X, self.Y, self.eps, self.smoothing, self.truth)
 
     def compare(
         self, tensor: str, ours: object, theirs: Tensor, tolerance: float, known: Tensor | None = None
@@ -70,15 +79,15 @@ class _Check:
 
     @cached_property
     def values(self) -> steps.Values:
-        return steps.forward(self.p, self.X, self.Y, eps=self.eps)
+        return steps.forward(self.p, self.X, self.Y, eps=self.eps, smoothing=self.smoothing)
 
     @cached_property
     def in_float64(self) -> _Check:
         double = self.p.to(dtype=torch.float64)
-        return _Check(double, self.X, self.Y, self.eps, measure_rounding=self.measure_rounding)
+        return _Check(double, self.X, self.Y, self.eps, self.smoothing, measure_rounding=self.measure_rounding)
 
     def gradients(self, source: Source) -> Gradients:
-        return source.gradients(self.p, self.X, self.Y, self.eps)
+        return source.gradients(self.p, self.X, self.Y, self.eps, self.smoothing)
 
     def section(
         self,
@@ -205,6 +214,7 @@ def gradcheck(
     X: Tensor,
     Y: Tensor,
     eps: float,
+    smoothing: float = 0.0,
     *,
     table: Sequence[steps.Step] | None = None,
     measure_rounding: bool = False,
@@ -214,9 +224,9 @@ def gradcheck(
     With `measure_rounding` every scale is what rounding can do on this batch, not only where a gradient's size is too
     small a scale: slower, and no verdict changes.
     """
-    table = table or steps.steps(p.b1 is not None)
-    check = _Check(p, X, Y, eps, measure_rounding=measure_rounding)
-    lines = check_lines(p, X, Y, eps, table=table)
+    table = table or steps.steps(p.b1 is not None, smoothing > 0)
+    check = _Check(p, X, Y, eps, smoothing, measure_rounding=measure_rounding)
+    lines = check_lines(p, X, Y, eps, smoothing, table=table)
     wrong_lines = {line.comparison.tensor: line.diagnosis for line in lines if not line.comparison.close}
     faults = []
     try:
@@ -246,7 +256,7 @@ def gradcheck(
 
 def _wrong_losses(check: _Check, of: str = "fused") -> list[str]:
     """The chain and the training pass must begin with the same loss as the network in PyTorch's own functions."""
-    problem = (check.X, check.Y, check.eps)
+    problem = (check.X, check.Y, check.eps, check.smoothing)
     truth = float(engine.forward(check.p.views, *problem)[0])
     training_pass = fused.training_pass if of == "fused" else sources.kernel_pass
     losses = {"the training pass": float(training_pass(check.p, *problem)[0])}
@@ -260,7 +270,7 @@ def _wrong_losses(check: _Check, of: str = "fused") -> list[str]:
 
 
 def _cross_entropy(check: _Check) -> tuple[Gradients, Gradients]:
-    _, dlogits = fused.cross_entropy(check.values["logits"], check.Y)
+    _, dlogits = fused.cross_entropy(check.values["logits"], check.Y, check.smoothing)
     return {"logits": dlogits}, {"logits": check.truth["logits"]}
 
 
@@ -277,11 +287,13 @@ def _training_pass(check: _Check) -> tuple[Gradients, Gradients]:
     return check.gradients(SOURCES["fused"]), check.gradients(SOURCES["functions"])
 
 
-def compare_sources(p: Parameters, X: Tensor, Y: Tensor, eps: float, of: Source, against: Source) -> Report:
+def compare_sources(
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, of: Source, against: Source, smoothing: float = 0.0
+) -> Report:
     """Hold any source against any other, in the gradients that both have."""
-    check = _Check(p, X, Y, eps)
+    check = _Check(p, X, Y, eps, smoothing)
     accuracy = max(of.accuracy, against.accuracy)
-    lines = check_lines(p, X, Y, eps) if of.name == "atomic" else []
+    lines = check_lines(p, X, Y, eps, smoothing) if of.name == "atomic" else []
     section = check.section_twice(
         f"{of.name} against {against.name}",
         f"{of.about}, {against.about}",
@@ -296,16 +308,18 @@ def compare_sources(p: Parameters, X: Tensor, Y: Tensor, eps: float, of: Source,
     return check.report([section], accuracy, lines=lines)
 
 
-def check_user(p: Parameters, X: Tensor, Y: Tensor, eps: float, user: UserPass, against: Source) -> Report:
+def check_user(
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, user: UserPass, against: Source, smoothing: float = 0.0
+) -> Report:
     """Check a user's own backward pass. Raises MakemoreError where it doesn't run."""
-    check = _Check(p, X, Y, eps)
-    ours = user.gradients(p, X, Y, eps)
+    check = _Check(p, X, Y, eps, smoothing)
+    ours = user.gradients(p, X, Y, eps, smoothing)
 
     def gradients(c: _Check) -> tuple[dict[str, Any], Gradients]:
         if c is check:
             return ours, c.gradients(against)
         try:
-            return user.gradients(c.p, X, Y, eps), c.gradients(against)
+            return user.gradients(c.p, X, Y, eps, smoothing), c.gradients(against)
         except MakemoreError:  # it is made for float32 alone
             return {}, {}
 
@@ -335,9 +349,11 @@ def check_user(p: Parameters, X: Tensor, Y: Tensor, eps: float, user: UserPass, 
 
 
 @torch.enable_grad()
-def crosscheck(p: Parameters, X: Tensor, Y: Tensor, eps: float, step: int, of: str = "fused") -> None:
+def crosscheck(
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, step: int, of: str = "fused", smoothing: float = 0.0
+) -> None:
     """Hold a training pass against autograd on one batch. Raises CheckFailedError, which names the tensor."""
-    check = _Check(p, X, Y, eps)
+    check = _Check(p, X, Y, eps, smoothing)
     section = check.section_twice(of, "", lambda c: (c.gradients(SOURCES[of]), c.gradients(SOURCES["functions"])))
     wrong = [str(finding) for finding in section.findings if not finding.ok] + _wrong_losses(check.in_float64, of)
     if wrong:

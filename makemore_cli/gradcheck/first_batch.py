@@ -41,13 +41,14 @@ def check_first_batch(
     if checkpoint is not None and begun.dataset.sha256 != checkpoint.data_sha256:
         remarks.append(f"{begun.dataset.path}: has changed since the model was trained on it")
     problem = (parameters, X[0], Y[0], config.model.batchnorm.epsilon)
+    smoothing = config.train.label_smoothing
     with threads(parameters, config.train.batch_size):
         if own is not None:
-            report = check_user(*problem, own, witness)
+            report = check_user(*problem, own, witness, smoothing)
         elif ours is not None or against is not None:
-            report = compare_sources(*problem, ours or SOURCES["atomic"], witness)
+            report = compare_sources(*problem, ours or SOURCES["atomic"], witness, smoothing)
         else:
-            report = gradcheck(*problem)
+            report = gradcheck(*problem, smoothing)
     report.remarks.extend(remarks)
     return report
 

@@ -20,10 +20,12 @@ ENTRIES = 24
 COMPLEX_STEP = 1e-20  # squared it is nothing at all, and no difference is taken, so it can be this small
 
 
-def finite(p: Parameters, X: Tensor, Y: Tensor, eps: float, *, entries: int | None = ENTRIES) -> dict[str, Tensor]:
+def finite(
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0, *, entries: int | None = ENTRIES
+) -> dict[str, Tensor]:
     """Central differences in float64: (f(x + h) − f(x − h)) / 2h, off by about h² and by rounding / h."""
-    values = steps.forward(p.to(dtype=torch.float64), X, Y, eps=eps)
-    table = steps.steps(p.b1 is not None)
+    values = steps.forward(p.to(dtype=torch.float64), X, Y, eps=eps, smoothing=smoothing)
+    table = steps.steps(p.b1 is not None, smoothing > 0)
 
     def derivative(name: str, at: int) -> float:
         value = values[name]
@@ -36,7 +38,7 @@ def finite(p: Parameters, X: Tensor, Y: Tensor, eps: float, *, entries: int | No
 
 
 def complex_step(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, *, entries: int | None = ENTRIES
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0, *, entries: int | None = ENTRIES
 ) -> dict[str, Tensor]:
     """Complex-step differentiation: Im f(x + ih) / h, exact to rounding (Squire & Trapp, 1998; Martins et al., 2003).
 
@@ -46,10 +48,10 @@ def complex_step(
         replace(s, forward=lambda logits: logits.gather(1, logits.real.argmax(1, keepdim=True)))
         if s.name == "logit_maxes"
         else s
-        for s in steps.steps(p.b1 is not None)
+        for s in steps.steps(p.b1 is not None, smoothing > 0)
     )
     q = Parameters(p.sizes, p.flat.to(torch.complex128))
-    values = steps.forward(q, X, Y, eps=eps, table=table)
+    values = steps.forward(q, X, Y, eps=eps, smoothing=smoothing, table=table)
 
     def derivative(name: str, at: int) -> float:
         value = _nudged(values[name], at, COMPLEX_STEP * 1j)

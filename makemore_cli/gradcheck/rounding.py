@@ -35,28 +35,30 @@ USUAL = 2.0  # on ordinary batches, sensitivity over size is 6 to 12
 USUAL_ERROR = 8.0
 
 
-def scales(p: Parameters, X: Tensor, Y: Tensor, eps: float, reference: Mapping[str, Tensor]) -> dict[str, float]:
+def scales(
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float, reference: Mapping[str, Tensor]
+) -> dict[str, float]:
     """What each gradient's rounding is to be measured by: the largest of its size and what rounding does to it."""
-    moved = sensitivity(p, X, Y, eps)
+    moved = sensitivity(p, X, Y, eps, smoothing)
     if "b1" in moved:  # b1 sums n entries of dhprebn, whose errors are alike where contexts are
         moved["b1"] = max(moved["b1"], len(X) * moved["hprebn"])
     scale = {name: max(size, moved.get(name, 0.0) / USUAL) for name, size in sizes(reference).items()}
-    errors = witness_errors(p, X, Y, eps)
+    errors = witness_errors(p, X, Y, eps, smoothing)
     return scale | {name: max(scale[name], error / USUAL_ERROR) for name, error in errors.items()}
 
 
-def sensitivity(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str, float]:
+def sensitivity(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> dict[str, float]:
     """Largest change of each of the chain's gradients over DRAWS random roundings, divided by DELTA."""
     generator = torch.Generator(p.flat.device).manual_seed(0)
-    exact = _gradients(p, X, Y, eps, None)
+    exact = _gradients(p, X, Y, eps, smoothing, None)
     moved = dict.fromkeys(exact, 0.0)
     for _ in range(DRAWS):
-        for name, gradient in _gradients(p, X, Y, eps, generator).items():
+        for name, gradient in _gradients(p, X, Y, eps, smoothing, generator).items():
             moved[name] = max(moved[name], float((gradient - exact[name]).abs().max()) / DELTA)
     return moved
 
 
-def witness_errors(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str, float]:
+def witness_errors(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> dict[str, float]:
     """Largest error of autograd's float32 gradients through PyTorch's functions, in units of float32's rounding.
 
     Of the parameters, over WITNESSES parameters next to these, so that it is not small by chance.
@@ -67,14 +69,16 @@ def witness_errors(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str,
     for _ in range(WITNESSES):
         jitter = torch.rand(p.flat.shape, generator=generator, device=p.flat.device) * 2 - 1
         near = Parameters(p.sizes, p.flat.float() * (1 + 4 * unit * jitter))
-        single = sources.functions(near, X, Y, eps)
-        double = sources.functions(near.to(dtype=torch.float64), X, Y, eps)
+        single = sources.functions(near, X, Y, eps, smoothing)
+        double = sources.functions(near.to(dtype=torch.float64), X, Y, eps, smoothing)
         for name in errors:
             errors[name] = max(errors[name], float((single[name] - double[name]).abs().max()) / unit)
     return errors
 
 
-def _gradients(p: Parameters, X: Tensor, Y: Tensor, eps: float, generator: torch.Generator | None) -> dict[str, Tensor]:
+def _gradients(
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float, generator: torch.Generator | None
+) -> dict[str, Tensor]:
     """Autograd's gradients of the chain in float64, rounded at random by `generator`, if there is one."""
     alike = torch.unique(X, dim=0, return_inverse=True)[1]  # equal contexts give equal rows, which round alike
 
@@ -85,13 +89,13 @@ def _gradients(p: Parameters, X: Tensor, Y: Tensor, eps: float, generator: torch
         return value * (1 + DELTA * (sign if rows is None else sign[rows]))
 
     tensors = {name: rounded(view.detach().double()).requires_grad_() for name, view in p.views.items()}
-    values: steps.Values = {**tensors, "X": X, "Y": Y, "n": len(X), "eps": eps}
-    for step in steps.steps(p.b1 is not None):
+    values: steps.Values = {**tensors, "X": X, "Y": Y, "n": len(X), "eps": eps, "smoothing": smoothing}
+    for step in steps.steps(p.b1 is not None, smoothing > 0):
         value = steps.run(step.forward, values)
         values[step.name] = tensors[step.name] = rounded(value, alike if value.shape[:1] == X.shape[:1] else None)
         tensors[step.name].register_hook(rounded)  # type: ignore[no-untyped-call]  # its gradient, on its way down
     loss = tensors.pop("loss")
     if not values["logprobs"].isfinite().all():  # as in `sources.finite_autograd`
-        loss = F.cross_entropy(values["logits"], Y)
+        loss = F.cross_entropy(values["logits"], Y, label_smoothing=smoothing)
         tensors = {k: v for k, v in tensors.items() if k in p.views or k in sources.BELOW_LOGITS}
     return dict(zip(tensors, torch.autograd.grad(loss, tuple(tensors.values())), strict=True))

@@ -1,6 +1,7 @@
-"""Sources of gradients, by name. A source is a function `(parameters, X, Y, eps) → gradients by the tensor's name`.
+"""Sources of gradients, by name.
 
-A source gives as many of the chain's 26 gradients as it has. Adding one is a line in SOURCES.
+A source is a function `(parameters, X, Y, eps, smoothing) → gradients by the tensor's name`. It gives as many of the
+chain's 26 gradients as it has. Adding one is a line in SOURCES.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from makemore_cli import engine
 from makemore_cli.backprop import fused, steps
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import numeric
+from makemore_cli.optim import Factors
 from makemore_cli.parameters import Parameters
 
 Gradients = dict[str, Tensor]
@@ -35,67 +37,75 @@ BELOW_LOGITS = (
 )
 
 
-def atomic(p: Parameters, X: Tensor, Y: Tensor, eps: float, *, table: Sequence[steps.Step] | None = None) -> Gradients:
+def atomic(
+    p: Parameters,
+    X: Tensor,
+    Y: Tensor,
+    eps: float,
+    smoothing: float = 0.0,
+    *,
+    table: Sequence[steps.Step] | None = None,
+) -> Gradients:
     """The hand-written chain, line by line: all 26 gradients."""
-    return steps.backward(steps.forward(p, X, Y, eps=eps, table=table), table=table)
+    return steps.backward(steps.forward(p, X, Y, eps=eps, smoothing=smoothing, table=table), table=table)
 
 
-def training_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+def training_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
     """The hand-written pass that training uses: the parameters' gradients."""
-    return fused.training_pass(p, X, Y, eps).gradients.views
+    return fused.training_pass(p, X, Y, eps, smoothing).gradients.views
 
 
-def kernel(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+def kernel(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
     """The same pass as it is compiled for the CPU, in either precision: the parameters' gradients."""
-    return kernel_pass(p, X, Y, eps)[1]
+    return kernel_pass(p, X, Y, eps, smoothing)[1]
 
 
-def kernel_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> tuple[float, Gradients]:
+def kernel_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> tuple[float, Gradients]:
     """The compiled pass: loss and gradients. Raises MakemoreError for a problem that is not on the CPU."""
     from makemore_cli.backprop.kernel import Kernel
 
     if p.flat.device.type != "cpu":
         raise MakemoreError("the source kernel: runs on the CPU only; leave out --device")
-    compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, eps)
+    compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, eps, smoothing=smoothing)
     compiled.prepare(lambda: None)
     compiled.load(p.arrays())
-    loss = compiled.train(X[None].numpy(), Y[None].numpy(), [0.0])
+    loss = compiled.train(X[None].numpy(), Y[None].numpy(), [Factors(0.0)])
     return float(loss[0]), {
         name: torch.from_numpy(view.copy()) for name, view in compiled.named(compiled.gradients).items()
     }
 
 
-def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
     """Autograd through the chain's forward lines: all 26 gradients."""
-    values = steps.forward(_leaves(p), X, Y, eps=eps)
+    values = steps.forward(_leaves(p), X, Y, eps=eps, smoothing=smoothing)
     tensors = {k: v for k, v in values.items() if isinstance(v, Tensor) and v.requires_grad and k != "loss"}
     return dict(zip(tensors, torch.autograd.grad(values["loss"], tuple(tensors.values())), strict=True))
 
 
-def finite_autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+def finite_autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
     """Autograd through the chain; where its probabilities underflow, from the logits down by way of log_softmax.
 
     The logarithm of a probability that is zero in floating point has no gradient, though the loss has.
     """
-    gradients = autograd(p, X, Y, eps)
+    gradients = autograd(p, X, Y, eps, smoothing)
     if all(gradient.isfinite().all() for gradient in gradients.values()):
         return gradients
-    values = steps.forward(_leaves(p), X, Y, eps=eps)
+    values = steps.forward(_leaves(p), X, Y, eps=eps, smoothing=smoothing)
     names = [name for name in gradients if name in p.views or name in BELOW_LOGITS]
-    loss = F.cross_entropy(values["logits"], Y)
+    loss = F.cross_entropy(values["logits"], Y, label_smoothing=smoothing)
     below = torch.autograd.grad(loss, [values[name] for name in names])
     return gradients | dict(zip(names, below, strict=True))
 
 
-def float64(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+def float64(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
     """Autograd through the chain in float64, which is as good as the truth for float32: all 26 gradients."""
-    return finite_autograd(p.to(dtype=torch.float64), X, Y, eps)
+    return finite_autograd(p.to(dtype=torch.float64), X, Y, eps, smoothing)
 
 
-def functions(p: Parameters, X: Tensor, Y: Tensor, eps: float) -> Gradients:
+def functions(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
     """Autograd through the network in PyTorch's own functions: the parameters' gradients."""
     leaves = _leaves(p).views
-    loss, _, _ = engine.forward(leaves, X, Y, eps)
+    loss, _, _ = engine.forward(leaves, X, Y, eps, smoothing)
     return dict(zip(leaves, torch.autograd.grad(loss, tuple(leaves.values())), strict=True))
 
 
@@ -115,7 +125,7 @@ class Source:
 
     name: str
     about: str
-    gradients: Callable[[Parameters, Tensor, Tensor, float], Gradients]
+    gradients: Callable[[Parameters, Tensor, Tensor, float, float], Gradients]
     accuracy: float = 0.0  # largest error of its own over the gradient's scale, where that is more than rounding
     partial: bool = False  # only some entries of each gradient, drawn at random; the others are NaN
 

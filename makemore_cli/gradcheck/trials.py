@@ -46,13 +46,14 @@ def run_trials(count: int, seed: int = 0, progress: Callable[[int], None] = lamb
         n, H = draw.choice([2, 3, 7, 16, 32, 64, 100]), draw.choice([1, 2, 15, 16, 64, 65, 200])
         T, E, V = draw.choice([1, 2, 3, 5, 8]), draw.choice([1, 2, 10, 24]), draw.choice([2, 3, 27, 60])
         first_bias, dtype, own = draw.random() < 0.8, draw.choice([torch.float32, torch.float64]), draw.randrange(2**31)
+        smoothing = draw.choice([0.0, 0.0, 0.1, 0.5])
         parameters, generator = initialise(Sizes(V, T, E, H, first_bias), own)
         X = torch.randint(0, V, (n, T), generator=generator)
         Y = torch.randint(0, V, (n,), generator=generator)
         with threads(parameters, n):
-            report = gradcheck(parameters.to(dtype=dtype), X, Y, BATCHNORM_EPSILON, measure_rounding=True)
+            report = gradcheck(parameters.to(dtype=dtype), X, Y, BATCHNORM_EPSILON, smoothing, measure_rounding=True)
         if not report.ok:
-            problem = f"n={n} T={T} E={E} H={H} V={V} b1={first_bias} {report.dtype} seed={own}"
+            problem = f"n={n} T={T} E={E} H={H} V={V} b1={first_bias} smoothing={smoothing} {report.dtype} seed={own}"
             trials.refused.append(f"{problem}: {report.failures()[0]}")
         for section in report.sections:
             for finding in section.findings:

@@ -1,8 +1,8 @@
 """A user's own backward pass, checked like ours.
 
 The file holds a function `backward`. Its arguments are names of what it wants of the forward pass: the chain's tensors
-(`logits`, `h`, `bnvar_inv` …, the parameters), X, Y, and the numbers n and eps. It returns a dictionary of gradients by
-their names, `{"dlogits": dlogits, …}`; any number of them, so `return locals()` does.
+(`logits`, `h`, `bnvar_inv` …, the parameters), X, Y, and the numbers n, eps and smoothing. It returns a dictionary
+of gradients by their names, `{"dlogits": dlogits, …}`; any number of them, so `return locals()` does.
 
     def backward(logprobs, probs, Y, n):
         dlogprobs = torch.zeros_like(logprobs)
@@ -67,9 +67,9 @@ class UserPass:
             raise MakemoreError(f"{self.path}: has no function `backward`; see `makemore gradcheck --help`")
         return function  # type: ignore[no-any-return]
 
-    def gradients(self, p: Parameters, X: Tensor, Y: Tensor, eps: float) -> dict[str, Any]:
+    def gradients(self, p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> dict[str, Any]:
         """Run the function on a batch's forward pass. Raises MakemoreError, which shows the user's line."""
-        values = steps.forward(p, X, Y, eps=eps)
+        values = steps.forward(p, X, Y, eps=eps, smoothing=smoothing)
         given = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in values.items()}
         wanted = [
             name
