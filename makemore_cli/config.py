@@ -226,7 +226,7 @@ def name(file: Path) -> str:
     return file.absolute().parent.name if file.name == "config.yaml" else file.stem
 
 
-def find(config: str | None) -> Path:
+def find(config: str | None, folder: str = "configs", what: str = "configuration") -> Path:
     """The configuration file that a user names: a path, or a bundled one by its bare name ("lecture")."""
     name = "quickstart" if config is None else config
     path = Path(name)
@@ -234,12 +234,12 @@ def find(config: str | None) -> Path:
         if config and path.exists() and not path.is_dir():
             return path
     except OSError as error:
-        raise MakemoreError(f"{name}: the configuration can't be read: {error.strerror}") from None
-    shipped = bundled(f"configs/{name}.yaml")
+        raise MakemoreError(f"{name}: the {what} can't be read: {error.strerror}") from None
+    shipped = bundled(f"{folder}/{name}.yaml")
     if re.fullmatch(r"[\w-]+", name) and shipped.is_file():
         return shipped
     known = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.yaml")))
-    raise MakemoreError(f"{name}: no such configuration; give a YAML file, or a bundled one by its name ({known})")
+    raise MakemoreError(f"{name}: no such {what}; give a YAML file, or a bundled one by its name ({known})")
 
 
 def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
@@ -247,17 +247,7 @@ def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
 
     Overrides that are None are left out. Raises MakemoreError, which names the file or setting and the key.
     """
-    try:
-        text = read(path, LARGEST)
-    except OSError as error:
-        raise MakemoreError(f"{path}: the configuration can't be read: {error.strerror}") from None
-    raw = parse_yaml(text, str(path))
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        raise MakemoreError(
-            f"{path}: a configuration has sections (data, model, optim, train), but this is {_kind(raw)}"
-        )
+    raw = read_mapping(path, "a configuration has sections (data, model, optim, train)")
     validate(raw, str(path))  # a mistake in the file is the file's, whatever is set besides
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -269,6 +259,28 @@ def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
     return override(validate(raw, str(path)), **overrides)
 
 
+def read_mapping(path: Path, expected: str) -> dict[Any, Any]:
+    """What a YAML file holds, which is to be keys and values. Raises MakemoreError, which says what was expected."""
+    try:
+        text = read(path, LARGEST)
+    except OSError as error:
+        raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
+    raw = parse_yaml(text, str(path))
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise MakemoreError(f"{path}: {expected}, but this is {kind(raw)}")
+    return raw
+
+
+def change(config: Config, settings: Mapping[str, Any], source: str) -> Config:
+    """The configuration with other values at some dotted keys. Raises MakemoreError, which names the source."""
+    raw = config.model_dump()
+    for key, value in settings.items():
+        _assign(raw, key, value, source)
+    return validate(raw, source)
+
+
 def override(config: Config, **overrides: Any) -> Config:
     """The configuration with some options changed ("train.steps" written train__steps); those that are None are left.
 
@@ -276,10 +288,8 @@ def override(config: Config, **overrides: Any) -> Config:
     """
     for name, value in overrides.items():
         if value is not None:
-            raw = config.model_dump()
             section, key = name.split("__")
-            raw[section][key] = value
-            config = validate(raw, f"--{'data' if key == 'path' else key} {value}")
+            config = change(config, {f"{section}.{key}": value}, f"--{'data' if key == 'path' else key} {value}")
     return config
 
 
@@ -315,8 +325,8 @@ def _describe(mistake: Any) -> str:
     key = ".".join(path)
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
         if not isinstance(mistake["input"], dict):
-            return f"{key}: should be a section, but is {_kind(mistake['input'])}"
-        return f"{key}.name: should be one of {', '.join(kinds)}, but is {_kind(mistake['input'].get('name'))}"
+            return f"{key}: should be a section, but is {kind(mistake['input'])}"
+        return f"{key}.name: should be one of {', '.join(kinds)}, but is {kind(mistake['input'].get('name'))}"
     if mistake["type"] == "extra_forbidden":
         known = list(section.model_fields) if section else _keys(path[:-1])
         close = difflib.get_close_matches(path[-1], known, n=1)
@@ -330,7 +340,7 @@ def _describe(mistake: Any) -> str:
         message = "should be auto, cpu, cuda or cuda:N"
     if mistake["type"] == "model_type":
         message = "should be a section"
-    return f"{key}: {message}, but is {_cut(repr(given)) if isinstance(given, list) else _kind(given)}"
+    return f"{key}: {message}, but is {_cut(repr(given)) if isinstance(given, list) else kind(given)}"
 
 
 def _keys(path: list[str]) -> list[str]:
@@ -343,7 +353,7 @@ def _keys(path: list[str]) -> list[str]:
     return list(section.model_fields)
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
     """A value as a message shows it, cut where it is long."""
     if value is None:
         return "empty"

@@ -19,6 +19,8 @@ from makemore_cli.config import ExponentialAverage, MeanAverage, OptimConfig, St
 
 CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
 
+YOUNG = 9  # the tenth part of its steps is about what an exponential average remembers at first
+
 
 class Factors(NamedTuple):
     """Numbers of one step."""
@@ -36,7 +38,8 @@ class Optimiser:
     sgd: Nesterov's or plain momentum, the weight decay added to the gradient (`torch.optim.SGD`). adamw: Loshchilov and
     Hutter, "Decoupled weight decay regularization", 2019 (`torch.optim.AdamW`). Before either, a gradient whose norm is
     beyond `clip` is scaled down to it. After it, the parameters' average moves towards them
-    (`torch.optim.swa_utils.AveragedModel`).
+    (`torch.optim.swa_utils.AveragedModel`). An exponential one forgets faster while it is young, as in TensorFlow's
+    ExponentialMovingAverage: the network that it began with is not to be averaged with a trained one.
     """
 
     def __init__(self, config: OptimConfig, steps: int, flat: Float[Tensor, " parameters"]) -> None:
@@ -75,7 +78,7 @@ class Optimiser:
         """The share of the parameters after a step in their average. At its beginning it is they themselves."""
         average = self.config.average
         if isinstance(average, ExponentialAverage):
-            return 1.0 if step == 0 else 1 - average.decay
+            return max(1 - average.decay, YOUNG / (YOUNG + step))
         if isinstance(average, MeanAverage):
             begins = self.steps - max(1, round(average.share * self.steps))
             return 1 / max(1, step - begins + 1)

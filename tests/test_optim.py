@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from makemore_cli import config as configuration
 from makemore_cli import evaluate
@@ -149,7 +149,8 @@ def by_torch_optim(optim: OptimConfig, start: torch.Tensor, gradients: list[torc
         theirs = torch.optim.SGD([p], momentum=optim.momentum, nesterov=optim.nesterov, **decay)
     average, first = AveragedModel(module), 0
     if isinstance(optim.average, ExponentialAverage):
-        average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(optim.average.decay))
+        decay_of = optim.average.decay
+        average = AveragedModel(module, avg_fn=lambda old, new, n: old.lerp(new, max(1 - decay_of, 9 / (9 + int(n)))))
     elif isinstance(optim.average, MeanAverage):
         first = steps - max(1, round(optim.average.share * steps))
     for step, (gradient, lr) in enumerate(zip(gradients, learning_rates(optim, 0, steps, steps), strict=True)):

@@ -242,7 +242,7 @@ def overlaps(boxes: list[Bbox]) -> int:
     return sum(a.overlaps(b) for a, b in combinations(shrunk, 2))
 
 
-def assert_readable(picture: Picture) -> None:
+def readable(picture: Picture) -> Figure:
     """The title is within the picture; no two labels of an axis lie over each other; every axis says what it shows."""
     figure = drawn(picture)
     title = figure.get_suptitle()
@@ -268,11 +268,12 @@ def assert_readable(picture: Picture) -> None:
         assert box.x0 >= page.x0 - 1
         assert box.x1 <= page.x1 + 1
         assert box.y0 >= page.y0 - 1
+    return figure
 
 
 @pytest.mark.parametrize("name", list(KINDS))
 def test_every_picture_can_be_read(name: str, subject: Subject) -> None:
-    assert_readable(make(subject, name))
+    readable(make(subject, name))
 
 
 def test_letters_of_the_embedding_do_not_cover_each_other(subject: Subject) -> None:
@@ -303,7 +304,7 @@ def odd(tmp_path: Path, letters: str, *settings: str) -> Subject:
 def test_odd_networks_can_be_drawn(letters: str, settings: list[str], tmp_path: Path) -> None:
     subject = odd(tmp_path, letters, *settings)
     for name in KINDS:
-        assert_readable(make(subject, name))
+        readable(make(subject, name))
 
 
 # The command
@@ -405,7 +406,7 @@ def test_a_network_that_has_gone_astray_is_drawn(cli: Cli, tmp_path: Path) -> No
     result = cli("plot", run)
     assert (result.code, result.err) == (0, "")
     assert len(result.out.splitlines()) == len(KINDS)
-    assert_readable(make(Subject(run), "loss"))
+    readable(make(Subject(run), "loss"))
     told = json.loads(cli("inspect", run, "--json").out, parse_constant=lambda name: pytest.fail(name))
     assert 20 < told["loss"] < 1000
     bad = {verdict["what"] for verdict in told["verdicts"] if not verdict["fine"]}

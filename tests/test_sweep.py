@@ -1,0 +1,342 @@
+"""The search for a configuration: spaces, trials, what is given up, stopped, killed, gone on with, and drawn."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from makemore_cli import config as configuration
+from makemore_cli import study as studies
+from makemore_cli import sweep as sweeps
+from makemore_cli.errors import MakemoreError
+from makemore_cli.plots.sweep import SweepPicture
+from makemore_cli.progress import Display
+from makemore_cli.space import EXPECTED, load_space, short
+from makemore_cli.study import Plan, importances, open_study, outcomes
+from makemore_cli.train import train
+
+from .conftest import Cli
+from .test_plots import drawn, readable
+
+SPACE = """\
+optim.lr: {low: 0.01, high: 1, log: true}
+model.hidden_size: {low: 8, high: 16, step: 8}
+train.batch_size: [16, 64]
+optim.schedule: [{name: cosine}, {name: linear, final: 0.1}]
+"""
+
+
+def planned(folder: Path, space: str = SPACE, *settings: str, **options) -> Plan:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "space.yaml").write_text(space)
+    config = configuration.load(configuration.find("tiny"), ["train.steps=100", *settings])
+    return sweeps.plan(config, folder / "space.yaml", folder, **options)
+
+
+def worked(plan: Plan, trials: int) -> list:
+    """The trials of one process, which is this one. Returns what it said of them."""
+    study = open_study(plan)
+    studies.begin(study, plan)
+    tickets, results = queue.Queue(), queue.Queue()
+    for ticket in [True] * trials + [False]:
+        tickets.put(ticket)
+    sweeps.work(plan, tickets, results)
+    return list(results.queue)
+
+
+# --- Trials ---
+
+
+def test_trials_are_runs_and_the_best_is_written(tmp_path: Path) -> None:
+    """Each is what `train` makes of its configuration; nothing else is left of them."""
+    plan = planned(tmp_path, trials=6)
+    assert worked(plan, 6) == list(range(6))
+    results = sweeps.sweep(plan, print)  # they are all there
+    assert len(results.trials) == 6
+    losses = [trial.val for trial in results.trials if trial.state == "complete"]
+    assert losses == sorted(losses)
+    for trial in results.trials[:1] + results.trials[-1:]:
+        again = train(configuration.change(plan.config, trial.settings, ""), tmp_path / str(trial.number), Display())
+        assert (again.loss["val"], again.loss["train"]) == (trial.val, trial.train)
+        assert again.parameters == trial.parameters
+    best = configuration.load(tmp_path / "best.yaml")
+    assert configuration.flatten(best.model_dump())["optim.lr"] == results.trials[0].settings["optim.lr"]
+    assert list(tmp_path.glob(".trial-*")) == []
+    # The configuration's own values come first, as far as the space has them.
+    first = next(trial for trial in results.trials if trial.number == 0)
+    assert first.settings["optim.lr"] == 0.2
+    assert {type(trial.settings["model.hidden_size"]) for trial in results.trials} == {int}
+    assert {trial.settings["model.hidden_size"] for trial in results.trials} <= {8, 16}
+    shares = results.importance
+    assert shares.keys() <= plan.space.keys()
+    assert not shares or sum(shares.values()) == pytest.approx(1)
+    drawn(SweepPicture(results.trials, plan.space, shares, "a sweep"))
+
+
+def test_bad_trials_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that learn next to nothing, once there are others to compare with, before their last step."""
+    monkeypatch.setattr(studies, "STARTED", 1)
+    plan = planned(tmp_path, "optim.lr: [0.2, 0.0001]", trials=9)
+    study = open_study(plan)
+    studies.begin(study, plan)
+    for lr in (0.2, 0.2, 0.0001, 0.2, 0.0001):
+        study.enqueue_trial({"optim.lr": lr})
+    worked(plan, 6)
+    states = {(trial.settings["optim.lr"], trial.state) for trial in outcomes(study, plan.space)}
+    assert states == {(0.2, "complete"), (0.0001, "given up")}
+    early = [t for t in study.trials if t.state == TrialState.PRUNED]
+    assert all(20 <= max(trial.intermediate_values) < 100 for trial in early)
+    complete = next(t for t in study.trials if t.state == TrialState.COMPLETE)
+    assert list(complete.intermediate_values) == [10, 20, 30, 40, 50, 60, 70, 80, 90]
+
+
+def test_what_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "optim.lr: [0.2, 1.0e+25]\noptim.nesterov: [true, false]", trials=4)
+    study = open_study(plan)
+    for lr, nesterov in ((1e25, False), (0.2, True), (0.2, False)):
+        study.enqueue_trial({"optim.lr": lr, "optim.nesterov": nesterov})
+    study.set_user_attr("makemore", {})
+    with pytest.raises(MakemoreError, match="begun with another configuration"):
+        studies.begin(study, plan)
+    tickets, results = queue.Queue(), queue.Queue()
+    for ticket in (True, True, True, False):
+        tickets.put(ticket)
+    sweeps.work(plan, tickets, results)
+    ended = outcomes(study, plan.space)
+    assert [trial.state for trial in ended] == ["complete", "failed", "failed"]
+    told = {trial.settings["optim.lr"]: trial.told for trial in ended[1:]}
+    assert "step 2: the loss is nan" in told[1e25] or "not finite" in told[1e25]
+    assert told[0.2] == "optim: nesterov looks ahead along the velocity, so it needs a momentum"
+
+
+def test_a_study_of_something_else_is_refused(tmp_path: Path, names_file: Path) -> None:
+    worked(planned(tmp_path / "one", trials=1), 1)
+    told = "the study one was begun with another {}, .*; give another --out"
+    for what, plan in (
+        ("configuration", planned(tmp_path / "one", SPACE, "optim.warmup=3")),
+        ("space", planned(tmp_path / "one", SPACE.replace("[16, 64]", "[16, 32]"))),
+        ("data", planned(tmp_path / "one", SPACE, f"data.path={names_file}")),
+    ):
+        with pytest.raises(MakemoreError, match=told.format(what)):
+            sweeps.sweep(plan, print)
+    on_another_machine = planned(tmp_path / "one", SPACE, "train.engine=tensor", trials=1)
+    assert len(sweeps.sweep(on_another_machine, print).trials) == 1
+
+
+# --- Stopped and killed ---
+
+
+def command(folder: Path, *more: object) -> list[str]:
+    space = folder.parent / "space.yaml"
+    space.write_text("optim.lr: [0.1, 0.2, 0.3]\nmodel.embedding_size: {low: 2, high: 9}\n")
+    options = ["--config", "tiny", "--space", space, "--out", folder, "--jobs", 2, "-n", 3, *more]
+    return [sys.executable, "-m", "makemore_cli", "sweep", *map(str, options)]
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    plan = Plan(configuration.Config(), "", {}, folder, None, folder.name, 1, 1)
+    return open_study(plan).trials
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_that_is_ended_goes_on(number: int, tmp_path: Path) -> None:
+    """Its trials are given back, or found dead, and tried again; none is counted twice."""
+    folder = tmp_path / "sweep"
+    steps = "--set=train.steps=200000"
+    with subprocess.Popen(command(folder, steps), stderr=subprocess.PIPE, text=True, start_new_session=True) as first:
+        while len(list(folder.glob(".trial-*/metrics.jsonl"))) < 1:
+            assert first.poll() is None
+            time.sleep(0.02)
+        if number == signal.SIGKILL:
+            os.killpg(first.pid, number)  # with its workers
+        else:
+            first.send_signal(number)
+        error = first.communicate(timeout=60)[1]
+    if number == signal.SIGTERM:
+        assert first.returncode == 143
+        assert error.splitlines()[-1].endswith("of 3 trials; the same command goes on")
+        assert list(folder.glob(".trial-*")) == []
+    stopped = [trial for trial in trials(folder) if trial.state in (TrialState.FAIL, TrialState.RUNNING)]
+    begun = {json.dumps(trial.params) for trial in stopped if trial.params}
+    assert begun
+    again = subprocess.run(command(folder, steps, "--json"), capture_output=True, text=True, timeout=100)
+    assert again.returncode == 0, again.stderr
+    ended = json.loads(again.stdout)["trials"]
+    assert len(ended) == 3
+    states = [trial.state for trial in trials(folder)]
+    assert states.count(TrialState.FAIL) == len(stopped)
+    assert TrialState.RUNNING not in states
+    assert begun <= {json.dumps(trial["settings"]) for trial in ended}
+    assert list(folder.glob(".trial-*")) == []
+    assert configuration.load(folder / "best.yaml").train.steps == 200_000
+
+
+def test_a_running_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
+    plan = planned(tmp_path, trials=2)
+    study = open_study(plan)
+    for host, pid in (("elsewhere", 1), (socket.gethostname(), os.getpid()), (socket.gethostname(), 2**22 + 1)):
+        trial = study.ask()
+        trial.set_user_attr("host", host)
+        trial.set_user_attr("pid", pid)
+    studies.bury(study)
+    assert [trial.state for trial in study.trials] == [TrialState.RUNNING, TrialState.RUNNING, TrialState.FAIL]
+
+
+def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
+    plan = planned(tmp_path, trials=1)
+    with sweeps.open_log(tmp_path / ".lock") as file:
+        assert sweeps.lock(file)
+        with pytest.raises(MakemoreError, match="another `makemore sweep` is at work there"):
+            sweeps.sweep(plan, print)
+
+
+# --- Storage ---
+
+
+def test_a_data_base_instead_of_the_journal(tmp_path: Path) -> None:
+    plan = planned(tmp_path / "sweep", trials=1, storage=f"sqlite:///{tmp_path}/all.db")
+    worked(plan, 1)
+    assert len(outcomes(open_study(plan), plan.space)) == 1
+    assert not (tmp_path / "sweep" / "journal.log").exists()
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/all.db")
+    assert [study.study_name for study in storage.get_all_studies()] == ["sweep"]
+    storage.engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/a.db", "martian://host/a"])
+def test_a_storage_that_cannot_be_had(url: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    run = cli(
+        "sweep", "--config", "tiny", "--space", tmp_path / "space.yaml", "--out", tmp_path / "s", "--storage", url
+    )
+    assert (run.code, run.out, run.err.count("\n")) == (2, "", 1)
+    assert run.err.startswith(f"makemore: {url}: Optuna can't use this storage: ")
+
+
+# --- Spaces, the picture, the command line ---
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty; a space has keys"),
+        ("- 3", f"{EXPECTED}, but this is a list"),
+        ("optim.lr: 3", "optim.lr: give a list of values or {low: …, high: …}, not 3"),
+        ("optim.lr: [0.1]", "optim.lr: give at least two values, each once"),
+        ("optim.lr: [0.1, 0.1]", "optim.lr: give at least two values, each once"),
+        ("optim.lr: {low: 1}", "optim.lr: high: Field required"),
+        ("optim.lr: {low: 2, high: 1}", "optim.lr: low must be less than high"),
+        ("optim.lr: {low: 0, high: 1, log: true}", "optim.lr: log needs numbers above zero"),
+        ("optim.lr: {low: 1, high: 2, lgo: true}", "optim.lr: lgo: Extra inputs are not permitted"),
+        ("optim.lr: {low: -1, high: 1}", "optim.lr: should be greater than or equal to 0, but is -1"),
+        ("optim.lrr: [1, 2]", "optim.lrr: unknown key; did you mean lr?"),
+        ("model.hidden_size: [8, wide]", "model.hidden_size: should be a valid integer"),
+        ("model.hidden_size: {low: 8, high: 9.5}", "model.hidden_size: should be a valid integer"),
+        (
+            "3: [1, 2]",
+            "a space has keys of the configuration, each with a list of values or {low: …, high: …}, but here",
+        ),
+    ],
+)
+def test_mistakes_in_a_space_are_told(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(text)
+    with pytest.raises(MakemoreError) as error:
+        load_space(file, configuration.Config())
+    assert str(error.value).startswith(f"{file}: {message}")
+
+
+def test_keys_of_a_section_that_is_not_there_yet(tmp_path: Path) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(
+        "optim.average.decay: [0.9, 0.99]\noptim.momentum: {low: 0.0, high: 0.9}\noptim.nesterov: [true, false]"
+    )
+    assert list(load_space(file, configuration.Config())) == ["optim.average.decay", "optim.momentum", "optim.nesterov"]
+
+
+def test_bundled_spaces_fit_their_configurations() -> None:
+    spaces = sorted(configuration.find("best", "configs/spaces", "space").parent.glob("*.yaml"))
+    assert [file.stem for file in spaces] == ["best", "fast"]
+    for file in spaces:
+        assert load_space(file, configuration.load(configuration.find(file.stem)))
+
+
+def test_the_picture_can_be_read(tmp_path: Path) -> None:
+    plan = planned(tmp_path, trials=4)
+    trial = studies.Outcome(0, {}, "complete", 2.5, 2.4, 1.0, 100, None)
+    settings = {"model.hidden_size": 8, "train.batch_size": 16, "optim.schedule": {"name": "cosine"}}
+    some = [
+        replace(
+            trial,
+            number=n,
+            val=2.5 + n**3 / 10,
+            state="complete" if n < 4 else "given up",
+            settings=settings | {"optim.lr": lr},
+        )
+        for n, lr in enumerate((0.02, 0.05, 0.2, 0.5, 0.9, 0.01))
+    ]
+    for importance in ({"optim.lr": 0.75, "train.batch_size": 0.25}, {}):
+        picture = SweepPicture(some, plan.space, importance, "sweeps/a")
+        assert "2.5000" in picture.title
+        assert ("optim.lr (75%)" in picture.title) == bool(importance)
+        figure = readable(picture)
+        panels = [axes for axes in figure.axes if axes.get_visible()]
+        assert panels[0].get_title(loc="left").startswith("optim.lr")
+        offsets = [point for axes in panels[:1] for c in axes.collections for point in c.get_offsets().tolist()]
+        assert sorted(x for x, _ in offsets) == sorted(t.settings["optim.lr"] for t in some)
+        assert {y for x, y in offsets if x <= 0.05} >= {2.5, 2.6}
+    readable(SweepPicture(some[:1], {"optim.lr": plan.space["optim.lr"]}, {}, "sweeps/a"))
+
+
+def test_no_importance_without_trials_that_differ(tmp_path: Path) -> None:
+    assert importances(open_study(planned(tmp_path))) == {}
+
+
+def test_the_command_line(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned(tmp_path / "s", trials=3)
+    worked(plan, 3)
+    options = ["--config", "tiny", "--set", "train.steps=100", "--space", tmp_path / "s" / "space.yaml"]
+    shown = cli("sweep", *options, "--out", tmp_path / "s", "-n", 2)
+    assert (shown.code, shown.err) == (0, "")
+    assert "3 trials: 3 complete" in shown.out
+    assert str(tmp_path / "s" / "best.yaml") in shown.out
+    numbers = json.loads(cli("sweep", *options, "--out", tmp_path / "s", "-n", 2, "--json").out)
+    assert [trial["state"] for trial in numbers["trials"]] == ["complete"] * 3
+    assert (tmp_path / "s" / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    mistakes = [
+        (
+            ["--space", "nonsense"],
+            "nonsense: no such space; give a YAML file, or a bundled one by its name (best, fast)",
+        ),
+        ([], "--space: give a YAML file that says what is searched, or a bundled one (best, fast)"),
+    ]
+    for arguments, message in mistakes:
+        run = cli("sweep", *arguments)
+        assert (run.code, run.err) == (2, f"makemore: {message}\n")
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    run = cli("sweep", *options, "--out", tmp_path / "other")
+    assert (run.code, run.err) == (2, "makemore: sweep: Optuna is not installed; run: pip install optuna\n")
+    assert not (tmp_path / "other").exists()
+
+
+def test_values_in_few_signs() -> None:
+    assert [short(value) for value in (0.0020004, 3, True, None, "a", {"name": "linear", "final": 0.1})] == [
+        "0.002",
+        "3",
+        "true",
+        "null",
+        "a",
+        "{name: linear, final: 0.1}",
+    ]
