@@ -17,6 +17,7 @@ from makemore_cli.model import Sizes
 from makemore_cli.parameters import initialise
 
 LEGEND = "n examples · T letters of context · E numbers a letter · H hidden units · V letters"
+SMOOTHING = 0.1
 SMALL = Sizes(vocabulary=5, context=2, embedding=2, hidden=4)
 SMALL_BATCH = 3
 
@@ -104,7 +105,7 @@ def _numbers(name: str | None) -> list[str]:
     parameters, generator = initialise(SMALL, 42)
     X = torch.randint(0, SMALL.vocabulary, (SMALL_BATCH, SMALL.context), generator=generator)
     Y = torch.randint(0, SMALL.vocabulary, (SMALL_BATCH,), generator=generator)
-    values = steps.forward(parameters, X, Y)
+    values = steps.forward(parameters, X, Y, smoothing=SMOOTHING if name == "label_smoothing" else 0.0)
     gradients = steps.backward(values)
     if name is None:
         shown = list(values)

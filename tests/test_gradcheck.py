@@ -514,8 +514,9 @@ def test_mistakes_of_the_command_line(arguments: str, message: str, cli: Cli) ->
 @pytest.mark.parametrize("name", DERIVATIONS)
 def test_every_stage_of_a_derivation_gives_autograds_gradient(name: str) -> None:
     p, X, Y = problem(n=9, H=11, dtype=DOUBLE)
-    truth = sources.autograd(p, X, Y, EPS)
-    values = steps.forward(p, X, Y, eps=EPS) | {"dhpreact": truth["hpreact"]}
+    smoothing = 0.1 if name == "label_smoothing" else 0.0
+    truth = sources.autograd(p, X, Y, EPS, smoothing)
+    values = steps.forward(p, X, Y, eps=EPS, smoothing=smoothing) | {"dhpreact": truth["hpreact"]}
     for stage in DERIVATIONS[name]:
         values[stage.name] = steps.run(stage.line, values)
         expected = truth[stage.name[1:]]
@@ -547,7 +548,7 @@ def test_explain_shows_the_codes_lines(cli: Cli) -> None:
 def test_every_line_of_the_table_can_be_shown() -> None:
     from makemore_cli.explain import line_text
 
-    for table in (steps.steps(True), steps.steps(False)):
+    for table in (steps.steps(True), steps.steps(False), steps.steps(True, smoothed=True)):
         for step in table:
             for line in (step.forward, *step.backward.values()):
                 names = steps.arguments(line)

@@ -107,4 +107,27 @@ BATCHNORM: tuple[Stage, ...] = (
     ),
 )
 
-DERIVATIONS = {"cross_entropy": CROSS_ENTROPY, "batchnorm": BATCHNORM}
+LABEL_SMOOTHING: tuple[Stage, ...] = (
+    Stage(
+        "The target is no longer one letter: all V share a part of it alike, and the right one has the rest besides. "
+        "Each log probability counts as much as its letter has of the target.",
+        "dlogprobs",
+        lambda logprobs, Y, n, smoothing: (
+            -((1 - smoothing) * F.one_hot(Y, logprobs.shape[1]).to(logprobs) + smoothing / logprobs.shape[1]) / n
+        ),
+    ),
+    Stage(
+        "From there on it is cross-entropy's derivation, for any dlogprobs.",
+        "dlogits",
+        lambda dlogprobs, probs: dlogprobs - probs * dlogprobs.sum(1, keepdim=True),
+    ),
+    Stage(
+        "A row of dlogprobs still sums to −1/n. What is left: probabilities, less the target, shared by n rows.",
+        "dlogits",
+        lambda probs, Y, n, smoothing: (
+            (probs - (1 - smoothing) * F.one_hot(Y, probs.shape[1]).to(probs) - smoothing / probs.shape[1]) / n
+        ),
+    ),
+)
+
+DERIVATIONS = {"cross_entropy": CROSS_ENTROPY, "label_smoothing": LABEL_SMOOTHING, "batchnorm": BATCHNORM}
