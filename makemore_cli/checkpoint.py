@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from makemore_cli import config as configuration
-from makemore_cli.config import Config
+from makemore_cli.config import Config, MeanAverage
 from makemore_cli.dataset import LARGEST_VOCABULARY, Vocabulary, fault
 from makemore_cli.errors import MakemoreError
 from makemore_cli.files import check_plain
@@ -145,6 +145,9 @@ def _read(tensors: Any, path: Path) -> Checkpoint:
         if name in STREAMS:
             if found.get_dtype() != "U8" or math.prod(found.get_shape()) > LARGEST_STATE:
                 raise MakemoreError(f"{path}: its random numbers' state is damaged; take an earlier checkpoint")
+        elif name == "began":
+            if found.get_shape() != [1] or found.get_dtype() != "I64":
+                raise MakemoreError(f"{path}: when its average began is damaged; take an earlier checkpoint")
         elif found.get_shape() != [sizes.parameters] or found.get_dtype() != DTYPES[config.train.dtype]:
             raise MakemoreError(f"{path}: what its optimiser keeps ({name}) is damaged; take an earlier checkpoint")
         training[name] = tensors.get_tensor(f"{TRAINING}{name}")
@@ -162,7 +165,8 @@ def training_names(config: Config) -> tuple[str, ...]:
     and what they were themselves stands here.
     """
     kept = tuple("parameters" if name == "average" else name for name in config.optim.kept)
-    return STREAMS[: 1 + bool(config.train.context_dropout)] + kept
+    began = ("began",) if isinstance(config.optim.average, MeanAverage) else ()
+    return STREAMS[: 1 + bool(config.train.context_dropout)] + kept + began
 
 
 def _about(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any]:

@@ -151,9 +151,9 @@ class OptimConfig(Section):
     nesterov: bool = Field(False, description="look ahead along the velocity (sgd)")
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the gradient's average (adamw)")
     beta2: float = Field(0.999, ge=0, lt=1, description="decay of the squared gradient's average (adamw)")
-    epsilon: float = Field(1e-8, ge=0, le=1, description="added to its root (adamw)")
+    epsilon: float = Field(1e-8, ge=1e-30, le=1, description="added to its root (adamw)")
     weight_decay: float = Field(0.0, ge=0, le=1e6, description="with sgd added to the gradient, with adamw apart")
-    clip: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
+    clip: float | None = Field(None, ge=1e-30, description="largest norm of the whole gradient")
     average: Average | None = Field(None, description="of the parameters: what is evaluated, saved and sampled from")
 
     @property

@@ -167,15 +167,17 @@ def next_step(seen: Look) -> dict[str, Any]:
     """
     config, before, training = seen.checkpoint.config, seen.parameters, seen.checkpoint.training
     optimiser = Optimiser(config.optim, config.train.steps, before.flat)
-    if set(training_names(config)) <= set(training):
-        before = Parameters(before.sizes, optimiser.take_up(before.flat, training))
+    last = max(0, seen.checkpoint.step - 1)
+    whole = set(training_names(config)) <= set(training)
+    if whole:
+        before = Parameters(before.sizes, optimiser.take_up(before.flat, training, seen.checkpoint.step))
     rng = np.random.default_rng(config.train.seed)
     index = torch.from_numpy(rng.integers(0, len(seen.X), config.train.batch_size))
     X, Y = seen.X[index], seen.Y[index]
     after = before.to()
-    last = max(0, seen.checkpoint.step - 1)
     lr = learning_rates(config.optim, last, 1, config.train.steps)
-    TensorEngine(after, None, seen.model.epsilon, optimiser, seen.smoothing).run(X[None], Y[None], lr, last)
+    engine = TensorEngine(after, None, seen.model.epsilon, optimiser, seen.smoothing)
+    engine.run(X[None], Y[None], lr, last if whole else 0)
     return diagnose(before, after, X, Y, seen.model.epsilon, seen.smoothing) | {"lr": lr[0]}
 
 

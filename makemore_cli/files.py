@@ -13,10 +13,11 @@ from typing import IO
 from makemore_cli.errors import MakemoreError, WriteError
 
 MARK = "makemore"
-# How a picture or a report begins, and what stands near its beginning, so that no other file is taken for one.
+# How a picture, a report or the like begins, and what stands near its beginning: no other file is taken for one.
 SIGNATURES = (
     (b"\x89PNG\r\n", b"tEXtSoftware\0" + MARK.encode()),
     (b"<?xml", f"<dc:title>{MARK}</dc:title>".encode()),
+    (f"# The best trial of a `{MARK} sweep`".encode(), b"\n"),
     (b"<!DOCTYPE html>", f'<meta name="generator" content="{MARK}">'.encode()),
 )
 
@@ -72,22 +73,25 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def check_replaceable(path: Path) -> None:
-    """Make a folder for a picture or a report, which takes the place of nothing but an earlier one.
+    """Make a folder for a picture, a report or the like, which takes the place of nothing but an earlier one.
 
     Raises MakemoreError.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if (path.exists() or path.is_symlink()) and not is_ours(path):
-            raise MakemoreError(f"{path}: is there already, and was not made by makemore; give another --out")
     except (FileExistsError, NotADirectoryError):
         raise MakemoreError(f"{path.parent}: is no folder; give another --out") from None
+    except OSError as error:
+        raise MakemoreError(f"{path.parent}: can't be made: {error.strerror}; give another --out") from None
+    try:
+        if (path.exists() or path.is_symlink()) and not is_ours(path):
+            raise MakemoreError(f"{path}: is there already, and was not made by makemore; give another --out")
     except OSError as error:
         raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is a picture or a report of ours. Raises OSError where it can't be read."""
+    """Whether a file is a picture, a report or the like of ours. Raises OSError where it can't be read."""
     if not stat.S_ISREG(path.lstat().st_mode):
         return False
     with path.open("rb") as file:

@@ -48,8 +48,11 @@ class Optimiser:
         self.kept = {name: torch.zeros_like(flat) for name in config.kept}
         if "average" in self.kept:
             self.kept["average"].copy_(flat)
+        self.began = 0  # the step after which a mean has its first share
+        if isinstance(config.average, MeanAverage):
+            self.began = steps - max(1, round(config.average.share * steps))
 
-    def state(self, flat: Float[Tensor, " parameters"]) -> dict[str, NDArray[np.floating]]:
+    def state(self, flat: Float[Tensor, " parameters"]) -> dict[str, NDArray[Any]]:
         """What is needed to go on, by the names that it has in a checkpoint, beside the checkpoint's model.
 
         Where parameters are averaged, the average is the model, and what they were themselves is kept here.
@@ -57,10 +60,17 @@ class Optimiser:
         state = dict(self.kept)
         if state.pop("average", None) is not None:
             state["parameters"] = flat
-        return {name: kept.cpu().numpy() for name, kept in state.items()}
+        arrays: dict[str, NDArray[Any]] = {name: kept.cpu().numpy() for name, kept in state.items()}
+        return arrays | {"began": np.array([self.began])} if isinstance(self.config.average, MeanAverage) else arrays
 
-    def take_up(self, model: Float[Tensor, " parameters"], state: Mapping[str, NDArray[Any]]) -> Tensor:
-        """Put what is kept where it stood. Returns the parameters, given those of the checkpoint's model."""
+    def take_up(self, model: Float[Tensor, " parameters"], state: Mapping[str, NDArray[Any]], step: int) -> Tensor:
+        """Put what is kept where it stood after `step` steps. Returns the parameters, given the checkpoint's model's.
+
+        Where the run has another goal than it had, a mean of its last part begins anew if that part is yet to come, or
+        now if it should have begun already; one that has begun goes on. So all steps that are in it count alike.
+        """
+        if "began" in state and step > self.began:
+            self.began = min(int(state["began"][0]), step)
         for name, kept in self.kept.items():
             kept.copy_(model if name == "average" else torch.from_numpy(state[name]))
         return torch.from_numpy(state["parameters"]) if "average" in self.kept else model
@@ -80,8 +90,7 @@ class Optimiser:
         if isinstance(average, ExponentialAverage):
             return max(1 - average.decay, YOUNG / (YOUNG + step))
         if isinstance(average, MeanAverage):
-            begins = self.steps - max(1, round(average.share * self.steps))
-            return 1 / max(1, step - begins + 1)
+            return 1 / max(1, step - self.began + 1)
         return 0.0
 
     def update(

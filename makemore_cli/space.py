@@ -9,6 +9,7 @@ optim.name: [sgd, adamw]                           # or some values
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from makemore_cli.errors import MakemoreError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+DRAWN = 100  # configurations, of which one at least must be accepted
 EXPECTED = "a space has keys of the configuration, each with a list of values or {low: …, high: …}"
 
 
@@ -56,8 +58,8 @@ class Range(Section):
         """Whether a value lies in it."""
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
-        on_a_step = self.step is None or abs((value - self.low) / self.step % 1) < 1e-9
-        return self.low <= value <= self.high and on_a_step
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-9
 
     def value(self, held: Any) -> Any:
         """The value that a study holds."""
@@ -66,6 +68,10 @@ class Range(Section):
     def to_json(self) -> object:
         """What it is, as JSON takes it."""
         return self.model_dump()
+
+    def draw(self, rng: random.Random) -> int | float:
+        """Any of its values."""
+        return rng.randint(int(self.low), int(self.high)) if self.whole else rng.uniform(self.low, self.high)
 
     def suggest(self, trial: Trial, key: str) -> int | float:
         """A trial's value."""
@@ -92,6 +98,10 @@ class Choice:
         """What it is, as JSON takes it."""
         return list(self.values)
 
+    def draw(self, rng: random.Random) -> Any:
+        """Any of its values."""
+        return rng.choice(list(self.values.values()))
+
     def suggest(self, trial: Trial, key: str) -> Any:
         """A trial's value."""
         return self.values[trial.suggest_categorical(key, list(self.values))]
@@ -117,32 +127,57 @@ def load_space(path: Path, config: Config) -> Space:
     raw = configuration.read_mapping(path, EXPECTED)
     if not raw:
         raise MakemoreError(f"{path}: is empty; {EXPECTED}")
+    settings = configuration.flatten(config.model_dump())
     space: dict[str, Range | Choice] = {}
     for key, value in raw.items():
-        if not isinstance(key, str):
+        if not isinstance(key, str) or not key.strip("."):
             raise MakemoreError(f"{path}: {EXPECTED}, but here is the key {key!r}")
-        part = space[key] = _part(value, f"{path}: {key}")
-        ends = [part.low, part.high] if isinstance(part, Range) else list(part.values.values())
-        for end in ends:
+        if key.partition(".")[0] == "data":
+            raise MakemoreError(f"{path}: {key}: losses on other data can't be compared; leave it out")
+        part = space[key] = _part(value, isinstance(settings.get(key), float), f"{path}: {key}")
+        for end in [part.low, part.high] if isinstance(part, Range) else part.values.values():
             _check(config, key, end, str(path))
+    _check_some(config, space, str(path))
     return space
 
 
-def _part(value: Any, source: str) -> Range | Choice:
+def _part(value: Any, real: bool, source: str) -> Range | Choice:
+    """A key's values; `real` says that they are not whole numbers, even where both ends are."""
     if isinstance(value, list):
+        if not all(_is_plain(choice) for choice in value):
+            raise MakemoreError(f"{source}: gives a value that a configuration can't have, such as a date")
         values = {label(choice): choice for choice in value}
         if len(values) < 2 or len(values) < len(value):
             raise MakemoreError(f"{source}: give at least two values, each once")
         return Choice(values)
     if isinstance(value, dict):
+        if real:
+            value |= {end: float(n) for end in ("low", "high", "step") if type(n := value.get(end)) is int}
         try:
             return Range.model_validate(value)
         except ValidationError as error:
             mistake = error.errors()[0]
-            where = ".".join([*map(str, mistake["loc"][:1])])
-            told = mistake["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            raise MakemoreError(f"{source}: {f'{where}: ' if where else ''}{told}") from None
+            where = f"{mistake['loc'][0]}: " if mistake["loc"] else ""
+            if mistake["type"] == "extra_forbidden":
+                told = f"unknown key; known here: {', '.join(Range.model_fields)}"
+            elif mistake["type"] == "missing":
+                told = "is missing"
+            elif mistake["type"] == "value_error":
+                told = str(mistake["ctx"]["error"])
+            else:
+                told = f"should be {'true or false' if where == 'log: ' else 'a number'}, but is " + configuration.kind(
+                    mistake["input"]
+                )
+            raise MakemoreError(f"{source}: {where}{told}") from None
     raise MakemoreError(f"{source}: give a list of values or {{low: …, high: …}}, not {configuration.kind(value)}")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(inner) for inner in value)
+    return isinstance(value, str | int | float | bool | None)
 
 
 def _check(config: Config, key: str, value: Any, source: str) -> None:
@@ -152,3 +187,17 @@ def _check(config: Config, key: str, value: Any, source: str) -> None:
     except MakemoreError as error:
         if str(error).startswith(f"{source}: {key}"):
             raise
+
+
+def _check_some(config: Config, space: Space, source: str) -> None:
+    """Raises MakemoreError where of many configurations that might be drawn not one is accepted."""
+    draw, refused = random.Random(0), None
+    for _ in range(DRAWN):
+        try:
+            configuration.change(config, {key: part.draw(draw) for key, part in space.items()}, source)
+        except MakemoreError as error:
+            refused = refused or error
+        else:
+            return
+    if refused:
+        raise refused

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import socket
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-JOURNAL = "journal.log"
+JOURNAL = "sweep.journal"
+LONGEST = 1 << 20  # bytes of a journal's last line, at most
+TELLING = 8  # complete trials from which on it can be said what mattered
 STARTED = 8  # trials that are drawn at random, and none of them is given up
 UNDECIDED = 20  # percent of its steps before which a trial is not given up
 OWN = "makemore"  # the study's attribute that says what it is a study of
@@ -63,6 +67,10 @@ class Outcome:
         return dict(vars(self))
 
 
+class StorageError(MakemoreError):
+    """What is known of the trials can't be read or written."""
+
+
 def require_optuna() -> None:
     """Raises MakemoreError where Optuna is missing."""
     try:
@@ -74,19 +82,56 @@ def require_optuna() -> None:
 
 
 def open_study(plan: Plan) -> Study:
-    """The study, made where there is none. Raises MakemoreError where the storage can't be had."""
+    """The study, made where there is none. Raises StorageError where the storage can't be had."""
     import optuna
 
     sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=plan.jobs > 1, n_startup_trials=STARTED)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTED, n_warmup_steps=UNDECIDED)
-    try:
+    with stored(plan):
         return optuna.create_study(
             storage=_storage(plan), study_name=plan.name, load_if_exists=True, sampler=sampler, pruner=pruner
         )
-    except Exception as error:  # of SQLAlchemy, a data base's driver, Redis, or a damaged journal
+
+
+@contextmanager
+def stored(plan: Plan) -> Iterator[None]:
+    """Around what is read from the storage or written to it: whatever goes wrong there is told in one line.
+
+    SQLAlchemy, a data base's driver, Redis and a damaged journal have each errors of their own. Raises StorageError.
+    """
+    import optuna
+
+    try:
+        yield
+    except (optuna.TrialPruned, MakemoreError):
+        raise
+    except Exception as error:
         where = plan.storage or plan.folder / JOURNAL
-        told = " ".join(str(error).split())[:200]
-        raise MakemoreError(f"{where}: Optuna can't use this storage: {type(error).__name__}: {told}") from None
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        text = f"{where}: Optuna can't use this storage: {told}; give another --{'storage' if plan.storage else 'out'}"
+        raise StorageError(re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)) from None
+
+
+def mend_journal(path: Path) -> None:
+    """Refuse a file that is somebody else's, and take an end that was never written whole off one that is ours.
+
+    Nobody may be adding to it. Raises MakemoreError.
+    """
+    try:
+        with path.open("r+b") as file:
+            if b'"op_code"' not in file.readline(4096):
+                if file.seek(0, os.SEEK_END) == 0:
+                    return
+                raise MakemoreError(f"{path}: is there already, and is no journal of a sweep; give another --out")
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - LONGEST))
+            last = file.read()
+            if not last.endswith(b"\n"):
+                file.truncate(end - len(last) + last.rfind(b"\n") + 1)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise MakemoreError(f"{path}: can't be read: {error.strerror}; give another --out") from None
 
 
 def _storage(plan: Plan) -> str | BaseStorage:
@@ -128,7 +173,7 @@ def bury(study: Study) -> None:
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.user_attrs.get(HOST) == socket.gethostname() and not _is_alive(trial.user_attrs.get(PID)):
-            give_back(study, trial.number, trial.params)
+            give_back(study, trial.number)
 
 
 def _is_alive(pid: object) -> bool:
@@ -143,13 +188,15 @@ def _is_alive(pid: object) -> bool:
     return True
 
 
-def give_back(study: Study, number: int, params: Mapping[str, Any]) -> None:
+def give_back(study: Study, number: int) -> None:
     """End a trial that came to nothing, and have its configuration tried again."""
     from optuna.trial import TrialState
 
     study.tell(number, state=TrialState.FAIL)
+    trial = study.trials[number]
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # as far as they were drawn
     if params:
-        study.enqueue_trial(dict(params))
+        study.enqueue_trial(params)
 
 
 def outcomes(study: Study, space: Space) -> list[Outcome]:
@@ -184,7 +231,10 @@ def importances(study: Study) -> dict[str, float]:
     By PED-ANOVA: Watanabe et al., "PED-ANOVA: efficiently quantifying hyperparameter importance", 2023.
     """
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    from optuna.trial import TrialState
 
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < TELLING:
+        return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

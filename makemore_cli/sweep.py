@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
-import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from makemore_cli.space import load_space, short
 from makemore_cli.start import resolve
 from makemore_cli.study import (
     HOST,
+    JOURNAL,
     PARAMETERS,
     PID,
     SECONDS,
@@ -41,13 +43,16 @@ from makemore_cli.study import (
     TRAIN,
     Outcome,
     Plan,
+    StorageError,
     begin,
     bury,
     give_back,
     importances,
+    mend_journal,
     open_study,
     outcomes,
     require_optuna,
+    stored,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +60,6 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 LOCK, BEST, PICTURE = ".lock", "best.yaml", "sweep.png"
-TRIAL = ".trial-"  # begins the name of a folder that a trial is trained in
 LOOKS = 10  # at a trial's validation loss on its way, where the configuration asks for none
 SHOWN = 10  # trials in the table
 GOES_ON = "the same command goes on"
@@ -91,7 +95,8 @@ class Results:
             told = [] if trial.state == "complete" else [trial.state]
             cells = [_number(trial.val, ".4f"), _number(trial.train, ".4f"), _number(trial.seconds, ".1f")]
             settings = ", ".join(f"{key}={short(trial.settings[key])}" for key in keys if key in trial.settings)
-            table.add_row(*cells, " ".join([str(trial.number), *told]), Text(settings))
+            why = f" ({trial.told})" if trial.told else ""
+            table.add_row(*cells, " ".join([str(trial.number), *told]), Text(settings + why))
         console.print(table)
         states = [trial.state for trial in self.trials]
         counts = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
@@ -106,13 +111,17 @@ class Results:
 def plan(
     config: Config, space: Path, folder: Path, *, storage: str | None = None, trials: int = 20, jobs: int = 1
 ) -> Plan:
-    """What a sweep is to do. Raises MakemoreError for what the user can mend, before anything is written."""
+    """What a sweep is to do. Raises MakemoreError for what the user can mend, before anything is trained."""
     require_optuna()
-    config = resolve(config)
-    names = dataset.load(config.data, config.model.context_length)
+    resolved = resolve(config)
+    # Whatever is `auto` is decided for each trial; but the data are the same from wherever one looks.
+    config = config.model_copy(update={"data": resolved.data})
     parts = load_space(space, config)
-    check_replaceable(folder / PICTURE)
-    return Plan(config, names.sha256, parts, folder, storage, folder.absolute().name, trials, jobs)
+    names = dataset.load(config.data, config.model.context_length)
+    for name in (BEST, PICTURE):
+        check_replaceable(folder / name)
+    name = "sweep" if storage is None else Path(os.path.abspath(folder)).name  # noqa: PTH100 (without following links)
+    return Plan(config, names.sha256, parts, folder, storage, name, trials, jobs)
 
 
 def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
@@ -129,119 +138,157 @@ def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
     with file:
         if not lock(file):
             raise MakemoreError(f"{plan.folder}: another `makemore sweep` is at work there; give another --out")
-        for left in plan.folder.glob(f"{TRIAL}*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+        if plan.storage is None:
+            mend_journal(plan.folder / JOURNAL)
         study = open_study(plan)
-        begin(study, plan)
-        bury(study)
+        with stored(plan):
+            begin(study, plan)
+            bury(study)
         try:
-            missing = plan.goal - len(outcomes(study, plan.space))
+            missing = plan.goal - _done(plan, study)
             if missing > 0:
                 _run(plan, study, missing, say)
         finally:
-            trials, importance = outcomes(study, plan.space), importances(study)
-            files = _write(plan, trials, importance)
-        return Results(plan, trials, importance, files)
+            results = _write(plan, study)
+    if results.trials and all(trial.state == "failed" for trial in results.trials):
+        last = max(results.trials, key=lambda trial: trial.number)
+        raise MakemoreError(f"{plan.folder}: none of {len(results.trials):,} trials came to anything; {last.told}")
+    return results
+
+
+def _done(plan: Plan, study: Study) -> int:
+    with stored(plan):
+        return len(outcomes(study, plan.space))
 
 
 def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> None:
-    """Have the trials that are missing, in processes of their own."""
+    """Have the trials that are missing, in processes of their own, which get leave for each of them."""
     context = multiprocessing.get_context("spawn")
-    jobs = min(plan.jobs, missing)
-    tickets, results = context.Queue(), context.Queue()
-    for ticket in [True] * missing + [False] * jobs:
-        tickets.put(ticket)
-    workers = [context.Process(target=work, args=(plan, tickets, results)) for _ in range(jobs)]
+    workers: dict[Connection, BaseProcess] = {}
+    told: str | None = None
     with Held() as signals:
-        for worker in workers:
-            worker.start()
-        told: str | None = None
-        while not (signals.caught or told) and (any(w.is_alive() for w in workers) or not results.empty()):
-            with suppress(queue.Empty):
-                result = results.get(timeout=0.2)
-                if isinstance(result, str):
-                    told = result
+        with _ignored(signal.SIGINT):  # Ctrl-C is for this process, which passes it on
+            for _ in range(min(plan.jobs, missing)):
+                ours, theirs = context.Pipe()
+                workers[ours] = context.Process(target=work, args=(plan, theirs))
+                workers[ours].start()
+                theirs.close()
+        waiting = missing
+        for connection in workers:
+            waiting -= 1
+            connection.send(True)
+        busy = set(workers)
+        while busy and not (signals.caught or told):
+            for ready in wait(list(busy), timeout=0.2):
+                assert isinstance(ready, Connection)
+                try:
+                    result = ready.recv()
+                except EOFError:
+                    result = None
+                if isinstance(result, int):
+                    say(_line(plan, study, result))
+                    waiting -= 1
+                    ready.send(waiting >= 0)
                 else:
-                    say(_line(plan, outcomes(study, plan.space), result))
-        for worker in workers:
-            if signals.caught or told:
-                worker.terminate()  # it gives its trial back
-        for worker in workers:
+                    told = result or told
+                    busy.remove(ready)
+        for connection in workers:
+            connection.close()  # whoever trains stops, and gives its trial back
+        for worker in workers.values():
             worker.join()
     if told:
         raise MakemoreError(told)
     if signals.caught:
-        done = len(outcomes(study, plan.space))
-        raise StoppedError(f"stopped after {done:,} of {plan.goal:,} trials; {GOES_ON}", signals.caught)
-    if any(worker.exitcode for worker in workers):
-        bury(study)
+        done = f"{_done(plan, study):,} of {plan.goal:,} trials"
+        raise StoppedError(f"stopped after {done}; {GOES_ON}", signals.caught)
+    if any(worker.exitcode for worker in workers.values()):
+        with stored(plan):
+            bury(study)
         raise MakemoreError(f"a process of the sweep was killed, perhaps for want of memory; {GOES_ON}")
 
 
-def work(plan: Plan, tickets: Any, results: Any) -> None:
-    """Train a trial for each ticket, until one says that there are no more: a process of the sweep.
+@contextmanager
+def _ignored(number: int) -> Iterator[None]:
+    """Ignore a signal, in the processes that are begun meanwhile for ever."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
-    Puts each trial's number into `results`, or the text of what went wrong.
+
+def work(plan: Plan, sweeping: Connection) -> None:
+    """Train a trial for each leave that comes from the process that sweeps, until that comes no more.
+
+    Sends it each trial's number, or what went wrong, or None at the end.
     """
     import torch
 
-    with Held() as signals:
-        require_optuna()
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.jobs))
-        try:
-            study = open_study(plan)
-            # Another machine may have some of the trials.
-            while tickets.get() and not signals.caught and len(outcomes(study, plan.space)) < plan.goal:
-                results.put(_trial(plan, study, signals))
-        except StoppedError:
-            pass
-        except MakemoreError as error:
-            results.put(str(error))
+    require_optuna()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.jobs))
+    told: str | None = None
+    try:
+        study = open_study(plan)
+        # Another machine may have had some of the trials.
+        while sweeping.recv() and _done(plan, study) < plan.goal:
+            sweeping.send(_trial(plan, study, sweeping))
+    except (EOFError, StoppedError):
+        return
+    except MakemoreError as error:
+        told = str(error)
+    with suppress(OSError):
+        sweeping.send(told)
 
 
-def _trial(plan: Plan, study: Study, signals: Held) -> int:
+def _trial(plan: Plan, study: Study, sweeping: Connection) -> int:
     """Draw a configuration and train it. Returns the trial's number. Raises StoppedError, WriteError."""
     import optuna
     from optuna.trial import TrialState
 
     from makemore_cli.train import train
 
-    trial = study.ask()
-    trial.set_user_attr(HOST, socket.gethostname())
-    trial.set_user_attr(PID, os.getpid())
-    source, settings = f"trial {trial.number}", {key: part.suggest(trial, key) for key, part in plan.space.items()}
+    with stored(plan):
+        trial = study.ask()
+        trial.set_user_attr(HOST, socket.gethostname())
+        trial.set_user_attr(PID, os.getpid())
+        settings = {key: part.suggest(trial, key) for key, part in plan.space.items()}
+    source = f"trial {trial.number}"
     try:
         config = configuration.change(plan.config, settings, source)
         every = config.train.eval_every or max(1, config.train.steps // LOOKS)
         config = configuration.change(config, {"train.eval_every": every}, source)
-        with tempfile.TemporaryDirectory(prefix=TRIAL, dir=plan.folder, ignore_cleanup_errors=True) as folder:
-            summary = train(config, Path(folder), Judge(trial, config.train.steps, signals))
+        with tempfile.TemporaryDirectory(prefix="makemore-trial-", ignore_cleanup_errors=True) as folder:
+            summary = train(config, Path(folder), Judge(plan, trial, config.train.steps, sweeping))
     except optuna.TrialPruned:
-        study.tell(trial, state=TrialState.PRUNED)
-    except (StoppedError, WriteError):
-        give_back(study, trial.number, trial.params)
+        with stored(plan):
+            study.tell(trial, state=TrialState.PRUNED)
+    except (StoppedError, WriteError, StorageError):
+        with stored(plan):
+            give_back(study, trial.number)
         raise
     except MakemoreError as error:  # it diverged, or its settings do not go together
-        trial.set_user_attr(TOLD, str(error).removeprefix(f"{source}: "))
-        study.tell(trial, state=TrialState.PRUNED)
+        with stored(plan):
+            trial.set_user_attr(TOLD, str(error).removeprefix(f"{source}: "))
+            study.tell(trial, state=TrialState.PRUNED)
     else:
-        trial.set_user_attr(TRAIN, summary.loss["train"])
-        trial.set_user_attr(SECONDS, summary.seconds)
-        trial.set_user_attr(PARAMETERS, summary.parameters)
-        study.tell(trial, summary.loss["val"])
+        with stored(plan):
+            trial.set_user_attr(TRAIN, summary.loss["train"])
+            trial.set_user_attr(SECONDS, summary.seconds)
+            trial.set_user_attr(PARAMETERS, summary.parameters)
+            study.tell(trial, summary.loss["val"])
     return trial.number
 
 
 class Judge(Display):
     """Shows nothing, but gives a trial up that is worse than most were after the same share of their steps."""
 
-    def __init__(self, trial: Trial, steps: int, signals: Held) -> None:
-        self.trial, self.steps, self.signals, self.percent = trial, steps, signals, 0
+    def __init__(self, plan: Plan, trial: Trial, steps: int, sweeping: Connection) -> None:
+        self.plan, self.trial, self.steps, self.sweeping, self.percent = plan, trial, steps, sweeping, 0
 
     def update(self, status: Status) -> None:
-        """Raises StoppedError for a signal that came before the training held them back itself."""
-        if self.signals.caught:
-            raise StoppedError("stopped", self.signals.caught)
+        """Raises StoppedError where the sweep is at its end, or the process that sweeps was killed."""
+        if self.sweeping.poll():  # it sends nothing in the meantime, so it has closed its end
+            raise StoppedError("the sweep was stopped", signal.SIGTERM)
 
     def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
         """Report the validation loss. Raises optuna.TrialPruned."""
@@ -250,36 +297,42 @@ class Judge(Display):
         percent = 100 * step // self.steps
         if percent > self.percent:
             self.percent = percent
-            self.trial.report(loss["val"], percent)
-            if self.trial.should_prune():
-                raise optuna.TrialPruned
+            with stored(self.plan):
+                self.trial.report(loss["val"], percent)
+                if self.trial.should_prune():
+                    raise optuna.TrialPruned
 
     def warn(self, text: str) -> None:
         """A trial's own troubles are not worth a line."""
 
 
-def _write(plan: Plan, trials: list[Outcome], importance: Mapping[str, float]) -> list[Path]:
-    """Write the best trial's configuration, which `makemore train` takes, and the picture. Returns the files."""
+def _write(plan: Plan, study: Study) -> Results:
+    """Write the best trial's configuration, which `makemore train` takes, and the picture."""
+    with stored(plan):
+        trials, importance = outcomes(study, plan.space), importances(study)
     if not trials or trials[0].state != "complete":
-        return []
-    config = configuration.change(plan.config, trials[0].settings, f"trial {trials[0].number}")
-    write_atomically(plan.folder / BEST, configuration.dump(config).encode())
+        return Results(plan, trials, importance, [])
     from makemore_cli.plots.sweep import SweepPicture
 
-    picture = SweepPicture(trials, plan.space, importance, str(plan.folder))
-    write_atomically(plan.folder / PICTURE, picture.render("png"))
-    return [plan.folder / BEST, plan.folder / PICTURE]
+    best, picture = trials[0], SweepPicture(trials, plan.space, importance, str(plan.folder))
+    config = configuration.change(plan.config, best.settings, f"trial {best.number}")
+    about = f"# The best trial of a `makemore sweep`: number {best.number} of {len(trials)}, val loss {best.val:.4f}\n"
+    contents = {BEST: (about + configuration.dump(config)).encode(), PICTURE: picture.render("png")}
+    for name, content in contents.items():
+        write_atomically(plan.folder / name, content)
+    return Results(plan, trials, importance, [plan.folder / name for name in contents])
 
 
-def _line(plan: Plan, trials: list[Outcome], number: int) -> str:
+def _line(plan: Plan, study: Study, number: int) -> str:
     """What to say of a trial."""
-    trial = next(t for t in trials if t.number == number)
+    with stored(plan):
+        trials = outcomes(study, plan.space)
+    trial, first = next(t for t in trials if t.number == number), trials[0]
     if trial.state == "complete":
         came = f"val {_number(trial.val, '.4f')} in {_number(trial.seconds, '.0f')} s"
     else:
         came = f"failed: {trial.told}" if trial.told else f"given up at val {_number(trial.val, '.4f')}"
     settings = ", ".join(f"{key}={short(value)}" for key, value in trial.settings.items())
-    first = trials[0]
     best = f"; the best is trial {first.number}: {_number(first.val, '.4f')}" if first.state == "complete" else ""
     return f"{len(trials)}/{plan.goal}  trial {number}: {came}{best}  ({settings})"
 

@@ -139,9 +139,8 @@ def _take_up(
 ) -> None:
     """Put everything where it stood when the checkpoint was made."""
     model = saved.model
-    begun.parameters.flat.copy_(
-        optimiser.take_up(Parameters.from_arrays(model.sizes, model.parameters).flat, saved.training)
-    )
+    flat = Parameters.from_arrays(model.sizes, model.parameters).flat
+    begun.parameters.flat.copy_(optimiser.take_up(flat, saved.training, saved.step))
     if running is not None:
         running.mean.copy_(torch.from_numpy(model.bnmean))
         running.var.copy_(torch.from_numpy(model.bnvar))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from makemore_cli.backprop import steps
-from makemore_cli.backprop.chain import run_chain
+from makemore_cli.backprop.chain import Chain, run_chain
 from makemore_cli.dataset import END, Vocabulary
 from makemore_cli.engine import Engine
 from makemore_cli.parameters import Parameters
@@ -41,19 +41,19 @@ def find_failure(
         loss = float(engine.run(X[here], Y[here], lrs[here], first + index)[0])
         if not (math.isfinite(loss) and engine.is_finite()):
             break
-    x, y = X[index].cpu(), Y[index].cpu()
-    return Failure(index, loss, _first_of_the_chain(p, x, y, engine.eps, engine.smoothing, lrs[index], vocabulary))
+    chain = run_chain(p, X[index].cpu(), Y[index].cpu(), engine.eps, engine.smoothing)
+    text = _first_of_the_chain(chain, p, vocabulary) or _after_the_update(chain, engine, lrs[index])
+    return Failure(index, loss, text)
 
 
-def _first_of_the_chain(
-    p: Parameters, x: Tensor, y: Tensor, eps: float, smoothing: float, lr: float, vocabulary: Vocabulary
-) -> str:
+def _first_of_the_chain(found: Chain, p: Parameters, vocabulary: Vocabulary) -> str | None:
     """The first tensor of the atomic chain that is not finite, given parameters that are, and what is wrong with it.
 
     From the logits to the loss and back, cross-entropy's one expression takes the place of the atomic steps, which
     overflow where it does not.
     """
-    _, values, gradients = run_chain(p, x, y, eps, smoothing)
+    _, values, gradients = found
+    x, y = values["X"], values["Y"]
     chain = {s.name: values[s.name] for s in steps.up_to("logits", p.sizes.first_bias)}
     chain |= {f"d{name}": gradient for name, gradient in gradients.items()}
     for name, tensor in chain.items():
@@ -67,11 +67,19 @@ def _first_of_the_chain(
                 letter = vocabulary.decode([int(y[row])]) or END
                 text += f", first in row {row} of the batch: {letter!r} after {context!r}"
             return text + ")"
-    largest = max(p.views, key=lambda name: float(gradients[name].abs().max()))
-    return (
-        f"{largest} is not finite after the update: its gradient reaches {float(gradients[largest].abs().max()):.3g}, "
-        f"times a learning rate of {lr:g}"
-    )
+    return None
+
+
+def _after_the_update(found: Chain, engine: Engine, lr: float) -> str:
+    """What is not finite after an update with a gradient that is: a parameter, or what the optimiser keeps."""
+    kept = {name: Parameters(engine.parameters.sizes, flat) for name, flat in engine.optimiser.kept.items()}
+    for what, tensors in {"": engine.parameters, **kept}.items():
+        for name, view in tensors.views.items():
+            if not view.isfinite().all():
+                largest = float(found.gradients[name].abs().max())
+                whose = f"the optimiser's {what} of {name}" if what else name
+                return f"{whose} is not finite after the update, whose gradient reaches {largest:.3g}"
+    return f"the averages of batchnorm's statistics are not finite after it, at a learning rate of {lr:g}"
 
 
 def saturated(p: Parameters, X: Tensor, eps: float) -> float:

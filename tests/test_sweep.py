@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import optuna
@@ -45,15 +45,31 @@ def planned(folder: Path, space: str = SPACE, *settings: str, **options) -> Plan
     return sweeps.plan(config, folder / "space.yaml", folder, **options)
 
 
+class Leave(Connection):
+    """In place of the process that sweeps: gives leave for some trials, and keeps what it is told."""
+
+    def __init__(self, trials: int) -> None:
+        self._handle, self.left, self.told = None, trials, []
+
+    def recv(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+    def send(self, told: object) -> None:
+        self.told.append(told)
+
+    def poll(self, timeout: float = 0.0) -> bool:
+        return False
+
+
 def worked(plan: Plan, trials: int) -> list:
     """The trials of one process, which is this one. Returns what it said of them."""
     study = open_study(plan)
     studies.begin(study, plan)
-    tickets, results = queue.Queue(), queue.Queue()
-    for ticket in [True] * trials + [False]:
-        tickets.put(ticket)
-    sweeps.work(plan, tickets, results)
-    return list(results.queue)
+    leave = Leave(trials)
+    sweeps.work(plan, leave)
+    assert leave.told.pop() is None
+    return leave.told
 
 
 # --- Trials ---
@@ -73,7 +89,13 @@ def test_trials_are_runs_and_the_best_is_written(tmp_path: Path) -> None:
         assert again.parameters == trial.parameters
     best = configuration.load(tmp_path / "best.yaml")
     assert configuration.flatten(best.model_dump())["optim.lr"] == results.trials[0].settings["optim.lr"]
-    assert list(tmp_path.glob(".trial-*")) == []
+    assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {
+        ".lock",
+        "space.yaml",
+        "sweep.journal",
+        "best.yaml",
+        "sweep.png",
+    }
     # The configuration's own values come first, as far as the space has them.
     first = next(trial for trial in results.trials if trial.number == 0)
     assert first.settings["optim.lr"] == 0.2
@@ -107,13 +129,7 @@ def test_what_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     study = open_study(plan)
     for lr, nesterov in ((1e25, False), (0.2, True), (0.2, False)):
         study.enqueue_trial({"optim.lr": lr, "optim.nesterov": nesterov})
-    study.set_user_attr("makemore", {})
-    with pytest.raises(MakemoreError, match="begun with another configuration"):
-        studies.begin(study, plan)
-    tickets, results = queue.Queue(), queue.Queue()
-    for ticket in (True, True, True, False):
-        tickets.put(ticket)
-    sweeps.work(plan, tickets, results)
+    sweeps.work(plan, Leave(3))
     ended = outcomes(study, plan.space)
     assert [trial.state for trial in ended] == ["complete", "failed", "failed"]
     told = {trial.settings["optim.lr"]: trial.told for trial in ended[1:]}
@@ -123,7 +139,7 @@ def test_what_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
 
 def test_a_study_of_something_else_is_refused(tmp_path: Path, names_file: Path) -> None:
     worked(planned(tmp_path / "one", trials=1), 1)
-    told = "the study one was begun with another {}, .*; give another --out"
+    told = "the study sweep was begun with another {}, .*; give another --out"
     for what, plan in (
         ("configuration", planned(tmp_path / "one", SPACE, "optim.warmup=3")),
         ("space", planned(tmp_path / "one", SPACE.replace("[16, 64]", "[16, 32]"))),
@@ -146,31 +162,34 @@ def command(folder: Path, *more: object) -> list[str]:
 
 
 def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    plan = Plan(configuration.Config(), "", {}, folder, None, folder.name, 1, 1)
+    plan = Plan(configuration.Config(), "", {}, folder, None, "sweep", 1, 1)
     return open_study(plan).trials
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_is_ended_goes_on(number: int, tmp_path: Path) -> None:
-    """Its trials are given back, or found dead, and tried again; none is counted twice."""
-    folder = tmp_path / "sweep"
-    steps = "--set=train.steps=200000"
-    with subprocess.Popen(command(folder, steps), stderr=subprocess.PIPE, text=True, start_new_session=True) as first:
-        while len(list(folder.glob(".trial-*/metrics.jsonl"))) < 1:
+    """Its trials are given back and tried again; none is counted twice, no process and no folder stays behind."""
+    folder, places = tmp_path / "sweep", tmp_path / "places"
+    places.mkdir()
+    steps, environment = "--set=train.steps=200000", {**os.environ, "TMPDIR": str(places)}
+    with subprocess.Popen(command(folder, steps), stderr=subprocess.PIPE, text=True, env=environment) as first:
+        while not list(places.glob("makemore-trial-*/metrics.jsonl")):
             assert first.poll() is None
             time.sleep(0.02)
-        if number == signal.SIGKILL:
-            os.killpg(first.pid, number)  # with its workers
-        else:
-            first.send_signal(number)
-        error = first.communicate(timeout=60)[1]
-    if number == signal.SIGTERM:
-        assert first.returncode == 143
+        first.send_signal(number)
+        error = first.communicate(timeout=60)[1]  # its processes hold the other end
+    if number != signal.SIGKILL:
+        assert first.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
         assert error.splitlines()[-1].endswith("of 3 trials; the same command goes on")
-        assert list(folder.glob(".trial-*")) == []
+        assert error.count("\n") <= 2
+    assert list(places.glob("makemore-trial-*")) == []
     stopped = [trial for trial in trials(folder) if trial.state in (TrialState.FAIL, TrialState.RUNNING)]
     begun = {json.dumps(trial.params) for trial in stopped if trial.params}
     assert begun
+    if number == signal.SIGINT:
+        return
+    with (folder / "sweep.journal").open("a") as journal:
+        journal.write('{"op_code": 0, "worker')  # as a full disk would leave it
     again = subprocess.run(command(folder, steps, "--json"), capture_output=True, text=True, timeout=100)
     assert again.returncode == 0, again.stderr
     ended = json.loads(again.stdout)["trials"]
@@ -179,7 +198,6 @@ def test_a_sweep_that_is_ended_goes_on(number: int, tmp_path: Path) -> None:
     assert states.count(TrialState.FAIL) == len(stopped)
     assert TrialState.RUNNING not in states
     assert begun <= {json.dumps(trial["settings"]) for trial in ended}
-    assert list(folder.glob(".trial-*")) == []
     assert configuration.load(folder / "best.yaml").train.steps == 200_000
 
 
@@ -209,20 +227,67 @@ def test_a_data_base_instead_of_the_journal(tmp_path: Path) -> None:
     plan = planned(tmp_path / "sweep", trials=1, storage=f"sqlite:///{tmp_path}/all.db")
     worked(plan, 1)
     assert len(outcomes(open_study(plan), plan.space)) == 1
-    assert not (tmp_path / "sweep" / "journal.log").exists()
+    assert not (tmp_path / "sweep" / "sweep.journal").exists()
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/all.db")
     assert [study.study_name for study in storage.get_all_studies()] == ["sweep"]
     storage.engine.dispose()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/a.db", "martian://host/a"])
+@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/a.db", "martian://me:secret@host/a"])
 def test_a_storage_that_cannot_be_had(url: str, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "space.yaml").write_text(SPACE)
     run = cli(
         "sweep", "--config", "tiny", "--space", tmp_path / "space.yaml", "--out", tmp_path / "s", "--storage", url
     )
     assert (run.code, run.out, run.err.count("\n")) == (2, "", 1)
-    assert run.err.startswith(f"makemore: {url}: Optuna can't use this storage: ")
+    assert run.err.startswith(f"makemore: {url.replace('secret', '***')}: Optuna can't use this storage: ")
+    assert "secret" not in run.err
+    assert run.err.endswith("; give another --storage\n")
+
+
+@pytest.mark.parametrize("name", ["best.yaml", "sweep.png", "sweep.journal"])
+def test_nothing_of_others_is_replaced(name: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    for content in ("precious: 1\n", "no line at all", "1\n2\n" * 5000):
+        (tmp_path / name).write_text(content)
+        run = cli("sweep", "--config", "tiny", "--space", tmp_path / "space.yaml", "--out", tmp_path, "-n", 1)
+        assert (run.code, run.out, run.err.count("\n")) == (2, "", 1)
+        assert run.err.startswith(f"makemore: {tmp_path / name}: is there already")
+        assert (tmp_path / name).read_text() == content
+
+
+def test_a_storage_that_fails_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told in one line by the process that had the trial, which gives up."""
+    plan = planned(tmp_path, trials=2)
+    study = open_study(plan)
+    studies.begin(study, plan)
+
+    def fail(*_: object) -> None:
+        raise optuna.exceptions.StorageInternalError("the disk is gone")
+
+    monkeypatch.setattr(optuna.Trial, "report", fail)
+    leave = Leave(2)
+    sweeps.work(plan, leave)
+    (told,) = leave.told
+    assert told.startswith(f"{tmp_path / 'sweep.journal'}: Optuna can't use this storage: StorageInternalError: ")
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+    assert outcomes(study, plan.space) == []
+
+
+def test_what_was_enqueued_and_not_drawn_yet_is_not_lost(tmp_path: Path) -> None:
+    study = open_study(planned(tmp_path))
+    study.enqueue_trial({"optim.lr": 0.3})
+    trial = study.ask()
+    trial.set_user_attr("pid", 1)
+    studies.give_back(study, trial.number)
+    assert study.ask().suggest_float("optim.lr", 0.1, 1) == 0.3
+
+
+def test_a_sweep_that_comes_to_nothing_is_a_mistake(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "optim.lr: [1.0e+25, 1.0e+26]", trials=1)
+    worked(plan, 1)
+    with pytest.raises(MakemoreError, match=r"none of 1 trials came to anything; step \d+: the loss is"):
+        sweeps.sweep(plan, print)
 
 
 # --- Spaces, the picture, the command line ---
@@ -236,10 +301,18 @@ def test_a_storage_that_cannot_be_had(url: str, cli: Cli, tmp_path: Path) -> Non
         ("optim.lr: 3", "optim.lr: give a list of values or {low: …, high: …}, not 3"),
         ("optim.lr: [0.1]", "optim.lr: give at least two values, each once"),
         ("optim.lr: [0.1, 0.1]", "optim.lr: give at least two values, each once"),
-        ("optim.lr: {low: 1}", "optim.lr: high: Field required"),
+        ("optim.lr: {low: 1}", "optim.lr: high: is missing"),
+        ("optim.lr: {low: 1, high: .nan}", "optim.lr: high: should be a number, but is nan"),
+        ("optim.lr: {low: 1, high: 2, log: 3}", "optim.lr: log: should be true or false, but is 3"),
+        ("optim.lr: [2020-01-01, 2020-01-02]", "optim.lr: gives a value that a configuration can't have, such as a"),
+        ("optim.schedule: [{name: 2020-01-01}, null]", "optim.schedule: gives a value that a configuration can't have"),
+        ("optim.lr.x: [1, 2]", "lr is no section, but a value"),
+        ("optim.beta1: [0.5, 0.6]", "optim: beta1 is adamw's, and this is sgd"),
+        ("data.split_seed: [1, 2]", "data.split_seed: losses on other data can't be compared; leave it out"),
+        ("'': [1, 2]", f"{EXPECTED}, but here is the key ''"),
         ("optim.lr: {low: 2, high: 1}", "optim.lr: low must be less than high"),
         ("optim.lr: {low: 0, high: 1, log: true}", "optim.lr: log needs numbers above zero"),
-        ("optim.lr: {low: 1, high: 2, lgo: true}", "optim.lr: lgo: Extra inputs are not permitted"),
+        ("optim.lr: {low: 1, high: 2, lgo: true}", "optim.lr: lgo: unknown key; known here: low, high, log, step"),
         ("optim.lr: {low: -1, high: 1}", "optim.lr: should be greater than or equal to 0, but is -1"),
         ("optim.lrr: [1, 2]", "optim.lrr: unknown key; did you mean lr?"),
         ("model.hidden_size: [8, wide]", "model.hidden_size: should be a valid integer"),

@@ -582,14 +582,10 @@ def adamw(flat: Array, gradient: Array, m: Array, v: Array, rule: Rule, factors:
 
 
 @exact
-def average(averages: Array, flat: Array, new: np.floating) -> None:
-    """Move the parameters' average towards them."""
-    if new == 1:
-        for i in range(averages.shape[0]):
-            averages[i] = flat[i]
-    else:
-        for i in range(averages.shape[0]):
-            averages[i] += new * (flat[i] - averages[i])
+def lerp(average: Array, new: Array, share: np.floating) -> None:
+    """Move an average towards what is new; all of the way where that has the whole share."""
+    for i in range(average.shape[0]):
+        average[i] = new[i] if share == 1 else average[i] + share * (new[i] - average[i])
 
 
 @exact
@@ -601,14 +597,7 @@ def update(flat: Array, gradient: Array, memory: Memory, rule: Rule, factors: Ar
         adamw(flat, gradient, memory.m, memory.v, rule, factors)
     else:
         sgd(flat, gradient, memory.velocity, rule, factors[0])
-    average(memory.average, flat, factors[4])
-
-
-@exact
-def lerp(average: Array, new: Array, momentum: np.floating) -> None:
-    """Move a running average towards a batch's own value."""
-    for j in range(average.shape[0]):
-        average[j] += momentum * (new[j] - average[j])
+    lerp(memory.average, flat, factors[4])
 
 
 @Kept
