@@ -336,6 +336,7 @@ def _describe(mistake: Any) -> str:
         return f"{key}: {mistake['ctx']['error']}" if key else str(mistake["ctx"]["error"])
     given = mistake["input"]
     message = re.sub(r"^(Input|Value error,) ?", "", mistake["msg"])
+    message = re.sub(r"0\.0{5,}\d+", lambda number: f"{float(number[0]):g}", message)
     if mistake["type"] == "string_pattern_mismatch":
         message = "should be auto, cpu, cuda or cuda:N"
     if mistake["type"] == "model_type":

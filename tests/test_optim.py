@@ -281,14 +281,51 @@ def test_the_average_is_what_a_run_leaves(tmp_path: Path) -> None:
     torch.testing.assert_close(raw.flat, path[-1], rtol=0, atol=1e-4)
 
 
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=4),
+    st.sampled_from([0.01, 0.25, 0.5, 1.0]),
+)
+def test_a_mean_counts_its_steps_alike_whatever_becomes_of_the_goal(legs: list[tuple[int, int]], share: float) -> None:
+    """Parameters that are another unit vector after each step: their mean is what each step has in it.
+
+    Each leg goes on to a goal of its own, and is stopped at it or before.
+    """
+    optim, step, length = OptimConfig(lr=0.0, average=MeanAverage(share=share)), 0, sum(more for more, _ in legs)
+    flat, model, state = torch.zeros(length), torch.zeros(length), None
+    for more, trained in legs:
+        optimiser = Optimiser(optim, step + more, flat)
+        if state is not None:
+            assert torch.equal(optimiser.take_up(model, state, step), flat)
+        for factors in optimiser.factors([0.0] * min(trained, more), step):
+            flat.copy_(torch.eye(length)[step])
+            optimiser.update(flat, torch.zeros(length), factors)
+            step += 1
+        model, state = optimiser.kept["average"].clone(), optimiser.state(flat)
+    count = int((model > 0).sum())
+    torch.testing.assert_close(model[step - count : step], torch.full((count,), 1 / count))
+    assert model.sum().item() == pytest.approx(1)
+    if legs[0][1] >= legs[0][0] and len(legs) == 1:
+        assert count == max(1, round(share * step))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_a_diverging_optimiser_says(engine: str, tmp_path: Path) -> None:
+    """AdamW keeps squares of gradients, which overflow first."""
+    settings = [f"train.engine={engine}", "train.steps=50", "optim={name: adamw, lr: 1.0e+25}"]
+    with pytest.raises(MakemoreError, match=r"^step \d+: the loss is .* not finite") as error:
+        train(configuration.load(configuration.find("tiny"), settings), tmp_path / "run", Display())
+    assert "the last good checkpoint" in str(error.value) or "no checkpoint yet" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
+        ("optim.epsilon=0", "optim.epsilon: should be greater than or equal to 1e-30, but is 0"),
         ("optim.momentum=1", "optim.momentum: should be less than 1, but is 1"),
         ("optim.nesterov=true", "optim: nesterov looks ahead along the velocity, so it needs a momentum"),
         ("optim.beta2=0.99", "optim: beta2 is adamw's, and this is sgd"),
         ("optim={name: adamw, momentum: 0.9}", "optim: momentum is sgd's, and this is adamw"),
-        ("optim.clip=0", "optim.clip: should be greater than 0, but is 0"),
+        ("optim.clip=0", "optim.clip: should be greater than or equal to 1e-30, but is 0"),
         ("optim.name=adam", "optim.name: should be 'sgd' or 'adamw', but is 'adam'"),
         ("optim.average={name: men}", "optim.average.name: should be one of exponential, mean, but is 'men'"),
         ("optim.average={share: 0.5}", "optim.average.share: unknown key; known here: name, decay"),
