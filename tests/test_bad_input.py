@@ -564,9 +564,13 @@ scalars = st.one_of(
     st.text(max_size=8),
     st.sampled_from(["auto", "sgd", "cuda:3", "kernel", "F32", "running", [0, 108], [27, 4]]),
 )
-anything = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
-)
+
+
+def nested(inner: st.SearchStrategy) -> st.SearchStrategy:
+    return inner | st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+
+
+anything = nested(nested(scalars))
 
 
 @given(data=st.data())

@@ -21,6 +21,7 @@ from makemore_cli.engine import KernelEngine, RunningStatistics, TensorEngine
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.check import compare_sources
 from makemore_cli.gradcheck.sources import SOURCES, Source
+from makemore_cli.optim import Factors
 from makemore_cli.parameters import Parameters
 from makemore_cli.start import resolve
 
@@ -153,7 +154,7 @@ def test_more_threads_change_no_digit() -> None:
         compiled = KernelEngine(p).kernel(33)
         compiled.prepare(lambda: None, count)
         compiled.load(p.arrays())
-        losses = compiled.train(X.numpy(), Y.numpy(), [0.1] * 20, threads=count)
+        losses = compiled.train(X.numpy(), Y.numpy(), [Factors(0.1)] * 20, threads=count)
         ends.append((losses.tolist(), compiled.flat.tolist()))
     assert ends[0] == ends[1]
 

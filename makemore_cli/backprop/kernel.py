@@ -777,7 +777,7 @@ class Kernel:
             self.rule,
             np.ascontiguousarray(X),
             np.ascontiguousarray(Y),
-            np.array(factors, real).reshape(-1, FACTORS),
+            np.array(factors, real).reshape(len(X), FACTORS),
             losses,
             real(self.batch_size),
             real(self.eps),
