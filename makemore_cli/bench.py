@@ -139,7 +139,7 @@ def _steps(n: int, H: int, rounds: int, rate: dict[int, float], say: Callable[[s
     with threads(parameters, n):
         used = torch.get_num_threads()
         contenders: dict[str, tuple[int | None, Run]] = {
-            "kernel": (used, _kernel(parameters.to(), X, Y, say)),
+            "kernel": (KernelEngine(parameters).threads(n), _kernel(parameters.to(), X, Y, say)),
             "tensor": (used, _tensor(parameters.to(), X, Y)),
             "lecture": (used, lecture_loop(parameters.to(), X.flatten(0, 1), Y.flatten(), n)),
         }

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # Multiplications in one forward pass. Measured on two cores: one thread is as fast or faster at 365,000 (the lecture's
 # B = 32, H = 200), two are 10 % faster at 1,500,000 (B = 128) and 40 % at 22,000,000.
 WORTH_SHARING = 2_000_000
+# The same for the kernel, which shares its products only: at 12,500,000 two threads are no faster than one, and much
+# slower where another program is busy; at 15,000,000 to 32,000,000 they are 15 to 20 % faster.
+WORTH_SHARING_KERNEL = 15_000_000
 
 
 @dataclass
@@ -128,6 +131,10 @@ class KernelEngine(Engine):
             )
         return self._kernel
 
+    def threads(self, batch_size: int) -> int:
+        """How many share a batch."""
+        return torch.get_num_threads() if self.kernel(batch_size).multiplications >= WORTH_SHARING_KERNEL else 1
+
     def _rule(self) -> Rule:
         from makemore_cli.backprop.kernel import Rule
 
@@ -158,7 +165,7 @@ class KernelEngine(Engine):
             started.append(time.perf_counter())
             say("compiling the kernel for this hidden size, once: some seconds")
 
-        self.kernel(batch_size).prepare(compiling, torch.get_num_threads())
+        self.kernel(batch_size).prepare(compiling, self.threads(batch_size))
         if started:
             say(f"compiled in {time.perf_counter() - started[0]:.1f} s")
 
@@ -169,7 +176,7 @@ class KernelEngine(Engine):
         kept = {name: Parameters(p.sizes, flat).arrays() for name, flat in self.optimiser.kept.items()}
         factors = self.optimiser.factors(learning_rates, first)
         kernel.load(p.arrays(), kept)
-        losses = kernel.train(X.numpy(), Y.numpy(), factors, averages, threads=torch.get_num_threads())
+        losses = kernel.train(X.numpy(), Y.numpy(), factors, averages, threads=self.threads(X.shape[1]))
         kernel.store(p.arrays(), kept)
         return torch.from_numpy(losses)
 

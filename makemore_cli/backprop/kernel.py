@@ -672,6 +672,7 @@ class Kernel:
         nothing = np.zeros(0, dtype)
         self.memory = Memory(*(memories[name][0][end] if name in memories else nothing for name in Memory._fields))
         looked_up = batch_size >= WORTH_A_TABLE * V4
+        self.multiplications = H * (T * E * (V if looked_up else batch_size) + V * batch_size)  # in a forward pass
         places, products = (T, 0) if looked_up else (0, n)
         activations = (
             (products, K4),

@@ -57,7 +57,8 @@ class SweepPicture(Picture):
 
     def _top(self) -> float:
         """The highest loss that is drawn in its place: a few bad trials would press all others together."""
-        losses = sorted(t.val for t in self.trials if t.val is not None)
+        complete = [t for t in self.trials if t.state == "complete"]
+        losses = sorted(t.val for t in complete or self.trials if t.val is not None)
         least, middle = losses[0], losses[len(losses) // 2]
         return min(losses[-1], middle + SHOWN * max(middle - least, 1e-4))
 
