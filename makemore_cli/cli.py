@@ -39,7 +39,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="FILE",
-        help="A YAML file, or a bundled configuration: quickstart (the default), lecture, tiny.",
+        help="A YAML file, or a bundled configuration: quickstart (the default), lecture, best, fast, tiny.",
     ),
 ]
 SetOption = Annotated[

@@ -176,7 +176,7 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
         waiting = missing
         for connection in workers:
             waiting -= 1
-            connection.send(True)
+            _send(connection, True)
         busy = set(workers)
         while busy and not (signals.caught or told):
             for ready in wait(list(busy), timeout=0.2):
@@ -188,7 +188,7 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
                 if isinstance(result, int):
                     say(_line(plan, study, result))
                     waiting -= 1
-                    ready.send(waiting >= 0)
+                    _send(ready, waiting >= 0)
                 else:
                     told = result or told
                     busy.remove(ready)
@@ -205,6 +205,12 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
         with stored(plan):
             bury(study)
         raise MakemoreError(f"a process of the sweep was killed, perhaps for want of memory; {GOES_ON}")
+
+
+def _send(connection: Connection, what: object) -> None:
+    """Send it to the process at the other end, if there is one still."""
+    with suppress(OSError):
+        connection.send(what)
 
 
 @contextmanager
@@ -231,13 +237,12 @@ def work(plan: Plan, sweeping: Connection) -> None:
         study = open_study(plan)
         # Another machine may have had some of the trials.
         while sweeping.recv() and _done(plan, study) < plan.goal:
-            sweeping.send(_trial(plan, study, sweeping))
+            _send(sweeping, _trial(plan, study, sweeping))
     except (EOFError, StoppedError):
         return
     except MakemoreError as error:
         told = str(error)
-    with suppress(OSError):
-        sweeping.send(told)
+    _send(sweeping, told)
 
 
 def _trial(plan: Plan, study: Study, sweeping: Connection) -> int:
