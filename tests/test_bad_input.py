@@ -27,7 +27,7 @@ from makemore_cli.errors import MakemoreError
 
 from .conftest import NAMES, Cli
 
-EXAMPLES = 1000
+EXAMPLES = 600
 
 # --- Things to go wrong with ---
 

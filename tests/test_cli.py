@@ -90,7 +90,7 @@ def test_the_default_run_folder_is_named_after_the_configuration(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("train: {steps: 3}\nmodel: {hidden_size: 4}\n")
     assert cli("train", "--config", "mine.yaml", "-q").code == 0
-    assert cli("train", "--steps", 3, "-q").code == 0
+    assert cli("train", "--steps", 3, "-q", "--engine", "tensor").code == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["mine", "quickstart"]
 
 

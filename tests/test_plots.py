@@ -298,7 +298,7 @@ def odd(tmp_path: Path, letters: str, *settings: str) -> Subject:
         ("ab", ["model.context_length=1", "model.embedding_size=1", "model.hidden_size=1", "train.batch_size=2"]),
         ("a$b_^\\{}", ["model.embedding_size=2", "model.first_bias=false"]),
         ("".join(map(chr, range(0x4E00, 0x4E00 + 150))), ["model.context_length=12"]),
-        ("אבגדהو", ["train.dtype=float64", "model.hidden_size=300"]),
+        ("אבגדהو", ["train.dtype=float64", "model.hidden_size=300", "train.engine=tensor"]),
     ],
 )
 def test_odd_networks_can_be_drawn(letters: str, settings: list[str], tmp_path: Path) -> None:

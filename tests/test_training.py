@@ -87,7 +87,7 @@ def test_engines_agree(running: bool, first_bias: bool, device: str) -> None:
     """The same parameters, losses and running statistics, step after step, in float64 nearly to the last bit."""
     results = []
     for make in ENGINES.values():
-        p, X, Y = problem(n=300, first_bias=first_bias, dtype=torch.float64, device=device)
+        p, X, Y = problem(n=300, H=17, first_bias=first_bias, dtype=torch.float64, device=device)
         statistics = RunningStatistics(torch.zeros_like(p.bngain), torch.ones_like(p.bngain), 0.1) if running else None
         engine = make(p, statistics, 1e-5)
         result = engine.run(X.view(10, 30, -1), Y.view(10, 30), [0.1] * 5 + [0.01] * 5)
