@@ -27,7 +27,7 @@ from makemore_cli.errors import MakemoreError
 
 from .conftest import NAMES, Cli
 
-EXAMPLES = 600
+EXAMPLES = 400
 
 # --- Things to go wrong with ---
 

@@ -142,8 +142,15 @@ def mutated(m: Mutation) -> tuple[steps.Step, ...]:
     return tuple(replace(s, backward=lines(s)) if s.name == m.step else s for s in steps.STEPS)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("m", MUTATIONS, ids=lambda m: f"{m.target}-in-{m.step}")
+# In float32 everything is held against float64 too; so a part of them is enough there.
+BOTH = [(m, dtype) for i, m in enumerate(MUTATIONS) for dtype in (torch.float32, torch.float64)[: 1 + (i % 4 == 0)]]
+
+
+@pytest.mark.parametrize(
+    ("m", "dtype"),
+    BOTH,
+    ids=lambda given: f"{given.target}-in-{given.step}" if isinstance(given, Mutation) else str(given),
+)
 def test_a_wrong_line_is_caught_named_and_diagnosed(m: Mutation, dtype: torch.dtype) -> None:
     report = gradcheck(*problem(n=11, T=3, E=4, H=16, V=27, dtype=dtype), EPS, table=mutated(m))
     assert not report.ok

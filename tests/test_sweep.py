@@ -171,7 +171,7 @@ def test_a_sweep_that_is_ended_goes_on(number: int, tmp_path: Path) -> None:
     """Its trials are given back and tried again; none is counted twice, no process and no folder stays behind."""
     folder, places = tmp_path / "sweep", tmp_path / "places"
     places.mkdir()
-    steps, environment = "--set=train.steps=200000", {**os.environ, "TMPDIR": str(places)}
+    steps, environment = "--set=train.steps=150000", {**os.environ, "TMPDIR": str(places)}
     with subprocess.Popen(command(folder, steps), stderr=subprocess.PIPE, text=True, env=environment) as first:
         while not list(places.glob("makemore-trial-*/metrics.jsonl")):
             assert first.poll() is None
@@ -198,7 +198,7 @@ def test_a_sweep_that_is_ended_goes_on(number: int, tmp_path: Path) -> None:
     assert states.count(TrialState.FAIL) == len(stopped)
     assert TrialState.RUNNING not in states
     assert begun <= {json.dumps(trial["settings"]) for trial in ended}
-    assert configuration.load(folder / "best.yaml").train.steps == 200_000
+    assert configuration.load(folder / "best.yaml").train.steps == 150_000
 
 
 def test_a_running_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
