@@ -1,6 +1,7 @@
 """The checkpoint: one safetensors file that holds all that sampling, and going on with training, need.
 
-The parameters by name, the batchnorm statistics, the random numbers' state, and, as JSON in its metadata, the
+The parameters by name (their average, where one is kept), the batchnorm statistics, the random numbers' state, what the
+optimiser keeps, and, as JSON in its metadata, the
 vocabulary, the configuration and the number of steps. Nothing in it depends on when or under which name it was made,
 so equal runs give equal bytes. Nothing is ever unpickled.
 """

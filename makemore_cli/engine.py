@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -201,17 +202,10 @@ class TensorEngine(Engine):
 class AutogradEngine(Engine):
     """The same network and the same batches with `loss.backward()`, as most people would write it: to compare."""
 
-    def __init__(
-        self,
-        parameters: Parameters,
-        running: RunningStatistics | None = None,
-        eps: float = BATCHNORM_EPSILON,
-        optimiser: Optimiser | None = None,
-        smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(parameters, running, eps, optimiser, smoothing)
-        # Leaves that share the flat tensor's memory, so that an update of them is one of it.
-        self.leaves = {name: view.detach().requires_grad_() for name, view in parameters.views.items()}
+    @cached_property
+    def leaves(self) -> dict[str, Tensor]:
+        """What autograd follows: leaves that share the flat tensor's memory, so that an update of it is one of them."""
+        return {name: view.detach().requires_grad_() for name, view in self.parameters.views.items()}
 
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
         """See `Engine.run`."""

@@ -18,8 +18,7 @@ from torch import Tensor
 from makemore_cli.config import ExponentialAverage, MeanAverage, OptimConfig, StepsSchedule
 
 CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
-
-YOUNG = 9  # the tenth part of its steps is about what an exponential average remembers at first
+YOUNG = 9  # an exponential average remembers, at first, about a ninth of the steps so far
 
 
 class Factors(NamedTuple):
@@ -44,7 +43,7 @@ class Optimiser:
 
     def __init__(self, config: OptimConfig, steps: int, flat: Float[Tensor, " parameters"]) -> None:
         """For a run of `steps`, whose parameters are `flat`."""
-        self.config, self.steps = config, steps
+        self.config = config
         self.kept = {name: torch.zeros_like(flat) for name in config.kept}
         if "average" in self.kept:
             self.kept["average"].copy_(flat)
