@@ -88,12 +88,20 @@ def _gradients(
         sign = torch.randint(0, 2, value.shape, generator=generator, device=value.device, dtype=value.dtype) * 2 - 1
         return value * (1 + DELTA * (sign if rows is None else sign[rows]))
 
+    def saved(value: Tensor) -> Tensor:
+        if not value.is_floating_point():
+            return value
+        with torch.no_grad():
+            return rounded(value, alike if value.shape[:1] == X.shape[:1] else None)
+
     tensors = {name: rounded(view.detach().double()).requires_grad_() for name, view in p.views.items()}
     values: steps.Values = {**tensors, "X": X, "Y": Y, "n": len(X), "eps": eps, "smoothing": smoothing}
-    for step in steps.steps(p.b1 is not None, smoothing > 0):
-        value = steps.run(step.forward, values)
-        values[step.name] = tensors[step.name] = rounded(value, alike if value.shape[:1] == X.shape[:1] else None)
-        tensors[step.name].register_hook(rounded)  # type: ignore[no-untyped-call]  # its gradient, on its way down
+    # A backward pass reads rounded values too. For a saturated tanh this decides: 1 − h² is what rounding has left.
+    with torch.autograd.graph.saved_tensors_hooks(saved, lambda value: value):
+        for step in steps.steps(p.b1 is not None, smoothing > 0):
+            value = steps.run(step.forward, values)
+            values[step.name] = tensors[step.name] = rounded(value, alike if value.shape[:1] == X.shape[:1] else None)
+            tensors[step.name].register_hook(rounded)  # type: ignore[no-untyped-call]  # its gradient, on its way down
     loss = tensors.pop("loss")
     if not values["logprobs"].isfinite().all():  # as in `sources.finite_autograd`
         loss = F.cross_entropy(values["logits"], Y, label_smoothing=smoothing)
