@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import textwrap
-from functools import cache
-from pathlib import Path
 
 import torch
 
 from makemore_cli.backprop import steps
 from makemore_cli.backprop.derivations import DERIVATIONS, Stage
+from makemore_cli.backprop.line_text import line_text
 from makemore_cli.errors import MakemoreError
 from makemore_cli.model import Sizes
 from makemore_cli.parameters import initialise
@@ -20,24 +18,6 @@ LEGEND = "n examples · T letters of context · E numbers a letter · H hidden u
 SMOOTHING = 0.1
 SMALL = Sizes(vocabulary=5, context=2, embedding=2, hidden=4)
 SMALL_BATCH = 3
-
-
-def line_text(line: steps.Line) -> str:
-    """The expression that a line is, as it stands in the source."""
-    code = line.__code__
-    return _expressions(code.co_filename)[code.co_firstlineno]
-
-
-@cache
-def _expressions(file: str) -> dict[int, str]:
-    """Every lambda's expression in a source file, by the line on which the lambda begins."""
-    source = Path(file).read_text(encoding="utf-8")
-    found = {}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Lambda):
-            text = " ".join((ast.get_source_segment(source, node.body) or "").split())
-            found[node.lineno] = text.replace("( ", "(").replace(" )", ")")  # where it stood on several lines
-    return found
 
 
 def explain(name: str | None, *, numbers: bool = False, width: int = 100) -> list[str]:

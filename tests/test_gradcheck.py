@@ -15,6 +15,7 @@ from makemore_cli.backprop import fused, steps
 from makemore_cli.backprop.derivations import DERIVATIONS
 from makemore_cli.errors import CheckFailedError, MakemoreError
 from makemore_cli.gradcheck import check, numeric, sources
+from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.compare import TOLERANCE, compare, sizes
 from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.gradcheck.sources import SOURCES
@@ -240,7 +241,7 @@ def user(tmp_path: Path, text: str) -> UserPass:
 
 
 def test_a_right_pass_agrees_and_what_it_leaves_out_is_told(tmp_path: Path) -> None:
-    report = check.check_user(*problem(), EPS, user(tmp_path, RIGHT), SOURCES["autograd"])
+    report = check_user(*problem(), EPS, user(tmp_path, RIGHT), SOURCES["autograd"])
     assert report.ok, report.failures()
     assert [f.comparison.tensor for f in report.sections[0].findings] == ["logits", "h", "W2", "b2"]
     assert report.remarks[0].startswith("not given, so not checked: dlogprobs, dprobs, ")
@@ -249,7 +250,7 @@ def test_a_right_pass_agrees_and_what_it_leaves_out_is_told(tmp_path: Path) -> N
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
 def test_the_lectures_notebook_agrees(tmp_path: Path, dtype: torch.dtype) -> None:
     """All 26 gradients by the notebook's lines, with `return locals()`; most of them exact, as in the lecture."""
-    report = check.check_user(*problem(dtype=dtype), EPS, user(tmp_path, CHAIN), SOURCES["autograd"])
+    report = check_user(*problem(dtype=dtype), EPS, user(tmp_path, CHAIN), SOURCES["autograd"])
     assert report.ok, report.failures()
     findings = report.sections[0].findings
     assert len(findings) == 26
@@ -288,7 +289,7 @@ WRONG_LINES = [  # a line of the notebook, what a user writes instead, the tenso
 def test_a_users_wrong_line_is_named(tmp_path: Path, line: str, instead: str, tensor: str, told: str | None) -> None:
     """One line is wrong; the tensor is named, and all that come after it inherit."""
     assert CHAIN.count(line) == 1
-    report = check.check_user(*problem(n=12), EPS, user(tmp_path, CHAIN.replace(line, instead)), SOURCES["autograd"])
+    report = check_user(*problem(n=12), EPS, user(tmp_path, CHAIN.replace(line, instead)), SOURCES["autograd"])
     assert not report.ok
     assert [f.comparison.tensor for f in report.sections[0].findings if f.alone is False] == [tensor]
     assert len(report.failures()) == 1
@@ -299,7 +300,7 @@ def test_a_users_wrong_line_is_named(tmp_path: Path, line: str, instead: str, te
 
 def test_a_pass_that_changes_what_it_was_given(tmp_path: Path) -> None:
     text = "def backward(probs, Y, n):\n    probs[range(n), Y] -= 1\n    return {'dlogits': probs / n}\n"
-    report = check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
     assert not report.ok
     assert report.failures() == ["mine.py changes probs, which it was given: work on a copy"]
 
@@ -322,7 +323,7 @@ def test_a_pass_that_changes_what_it_was_given(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_pass_that_does_not_run_shows_the_users_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(MakemoreError) as error:
-        check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+        check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
     assert str(error.value).startswith(f"{tmp_path / 'mine.py'}")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
@@ -345,7 +346,7 @@ def test_a_pass_that_does_not_run_shows_the_users_line(tmp_path: Path, text: str
 def test_odd_gradients_are_no_agreement(tmp_path: Path, against: str, gradient: str, told: str) -> None:
     text = RIGHT.replace("dW2 = h.T @ dlogits", f"right = h.T @ dlogits\n    dW2 = {gradient}")
     p, X, Y = problem(n=5, H=2, V=6)
-    report = check.check_user(p, X, Y, EPS, user(tmp_path, text), SOURCES[against])
+    report = check_user(p, X, Y, EPS, user(tmp_path, text), SOURCES[against])
     assert not report.ok
     assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == ["W2"]
     assert told in report.failures()[0]
@@ -365,14 +366,14 @@ def test_odd_gradients_are_no_agreement(tmp_path: Path, against: str, gradient: 
     ids=["defaults", "dataclass", "BOM", "lambda", "float32 alone", "requires_grad"],
 )  # fmt: skip
 def test_ordinary_files_are_read(tmp_path: Path, text: str) -> None:
-    report = check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
     assert report.ok, report.failures()
     assert len(report.sections[0].findings) == 4
 
 
 def test_a_short_pass_is_told_its_own_mistakes_from_inherited_ones(tmp_path: Path) -> None:
     text = RIGHT.replace("dlogits = (F", "dlogits = -(F").replace("dW2 = h.T", "dW2 = 3 * h.T")
-    report = check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
     findings = {f.comparison.tensor: f for f in report.sections[0].findings}
     assert (findings["h"].inherited, findings["b2"].inherited, findings["W2"].alone) == (True, True, False)
     assert findings["logits"].diagnosis == "the sign is wrong"
@@ -380,7 +381,7 @@ def test_a_short_pass_is_told_its_own_mistakes_from_inherited_ones(tmp_path: Pat
 
 
 def test_what_the_loss_cannot_show_is_said(tmp_path: Path) -> None:
-    report = check.check_user(*problem(), EPS, user(tmp_path, CHAIN), SOURCES["autograd"])
+    report = check_user(*problem(), EPS, user(tmp_path, CHAIN), SOURCES["autograd"])
     assert any("true gradient is zero for dlogit_maxes and db1" in remark for remark in report.remarks)
 
 
@@ -393,7 +394,7 @@ def test_a_line_too_many_and_a_gradient_that_should_be_zero(tmp_path: Path) -> N
     p, X, Y = problem()
     p.W2.zero_()
     text = RIGHT.replace("dh = dlogits @ W2.T", "dh = dlogits @ W2.T + 1")
-    wrong = check.check_user(p, X, Y, EPS, user(tmp_path, text), SOURCES["autograd"])
+    wrong = check_user(p, X, Y, EPS, user(tmp_path, text), SOURCES["autograd"])
     assert [f.comparison.tensor for f in wrong.sections[0].findings if not f.ok] == ["h"]
     json.dumps(wrong.to_json(), allow_nan=False)
 
@@ -402,7 +403,7 @@ def test_a_right_pass_where_probabilities_underflow(tmp_path: Path) -> None:
     p, X, Y = problem()
     p.W2.mul_(1e5)
     for report in (
-        check.check_user(p, X, Y, EPS, user(tmp_path, RIGHT), SOURCES["autograd"]),
+        check_user(p, X, Y, EPS, user(tmp_path, RIGHT), SOURCES["autograd"]),
         check.compare_sources(p, X, Y, EPS, SOURCES["fused"], SOURCES["autograd"]),
         check.compare_sources(p, X, Y, EPS, SOURCES["atomic"], SOURCES["functions"]),
     ):
@@ -458,7 +459,7 @@ def test_the_training_pass_may_not_underflow_with_the_chain(monkeypatch: pytest.
 
 def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:
     text = "def backward(logits):\n    dfoo = logits\n    return locals()\n"
-    report = check.check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
     assert not report.ok
     assert "returned no gradient of the chain's tensors" in report.failures()[0]
     assert "no tensor of the chain, so left aside: dfoo" in report.remarks
@@ -546,7 +547,7 @@ def test_explain_shows_the_codes_lines(cli: Cli) -> None:
 
 
 def test_every_line_of_the_table_can_be_shown() -> None:
-    from makemore_cli.explain import line_text
+    from makemore_cli.backprop.line_text import line_text
 
     for table in (steps.steps(True), steps.steps(False), steps.steps(True, smoothed=True)):
         for step in table:

@@ -226,18 +226,10 @@ STEPS: tuple[Step, ...] = (
     ),
 )
 
+# The parameters, in the lecture's order.
+PARAMETERS = {"C": "V E", "W1": "T·E H", "b1": "H", "W2": "H V", "b2": "V", "bngain": "1 H", "bnbias": "1 H"}
 # The shape of everything that has one.
-SHAPES = {
-    "X": "n T",
-    "Y": "n",
-    "C": "V E",
-    "W1": "T·E H",
-    "b1": "H",
-    "bngain": "1 H",
-    "bnbias": "1 H",
-    "W2": "H V",
-    "b2": "V",
-} | {s.name: s.shape for s in STEPS}
+SHAPES = {"X": "n T", "Y": "n"} | PARAMETERS | {s.name: s.shape for s in STEPS}
 
 _WITHOUT_B1 = step(
     "hprebn",
@@ -272,6 +264,11 @@ def steps(first_bias: bool = True, smoothed: bool = False) -> tuple[Step, ...]:
     others = ([] if first_bias else [_WITHOUT_B1]) + ([_SMOOTHED] if smoothed else [])
     by_name = {other.name: other for other in others}
     return tuple(by_name.get(s.name, s) for s in STEPS)
+
+
+def table_of(values: Mapping[str, Any]) -> tuple[Step, ...]:
+    """The table that a forward pass's values come from."""
+    return steps("b1" in values, values["smoothing"] > 0)
 
 
 def up_to(name: str, first_bias: bool = True) -> tuple[Step, ...]:
@@ -331,7 +328,7 @@ def backward(
     Where a tensor is used twice, what comes back through both uses is added. Changes nothing in `values`. A table that
     ends before the loss needs the gradient from `above`: {"dlogits": …}.
     """
-    table = table or steps("b1" in values, values["smoothing"] > 0)
+    table = table or table_of(values)
     gradients = dict(above or {"dloss": torch.ones_like(values["loss"])})
     for s in reversed(table):
         for target, line in s.backward.items():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor
+
+from makemore_cli.gradcheck.candidates import Candidate, Candidates
+from makemore_cli.gradcheck.following import Following
 
 # An explanation must leave less than this share of the error, and of the gradient.
 LEFT = 0.01
+VAGUE = ("it is twice", "it is half")  # forms for which a wrong line says more
 
 
 def diagnose(ours: Tensor, truth: Tensor, n: int, mistakes: Mapping[str, Tensor] | None = None) -> str | None:
@@ -16,35 +21,82 @@ def diagnose(ours: Tensor, truth: Tensor, n: int, mistakes: Mapping[str, Tensor]
     `mistakes` says of this very gradient what it would be with a certain mistake, by the mistake's description.
     """
     ours, truth = ours.detach().double(), truth.detach().double()
+    told = _plain_forms(ours, truth)
+    if told is not None:
+        return told or None
+    candidates = [*_factors(truth, n), *(Candidate(words, wrong.double()) for words, wrong in (mistakes or {}).items())]
+    return _first(ours, truth, candidates) or _ratio(ours, truth)
+
+
+def diagnose_user(
+    following: Following, name: str, ours: Tensor, n: int, shared: Sequence[tuple[str, ...]] = (), left: float = LEFT
+) -> str | None:
+    """Say which mistake in which line gives somebody's numbers, which are not what follows from their own gradients.
+
+    `shared` are groups of gradients that lie in one place of memory; `left` is the share of the error that an
+    explanation may leave, by how precise the numbers are.
+    """
+    candidates = Candidates(following, name)
+    ours, truth = ours.detach().to(candidates.expected), candidates.expected
+    if told := _alias(following, name, ours, shared, left):
+        return told
+    told = _plain_forms(ours, truth)
+    if told:
+        return told
+    if ours.shape == truth.shape and told is None:
+        factors = list(_factors(truth, n))
+        vague = [c for c in factors if c.words.startswith(VAGUE)]
+        first: list[Iterable[Candidate]] = [
+            candidates.branches(),
+            [c for c in factors if c not in vague],
+            _factors_of_parts(candidates, n),
+            candidates.passed_on(),
+        ]
+        then: list[Iterable[Candidate]] = [vague, candidates.others(), candidates.diagonals(), _changed(ours, truth)]
+    else:
+        first, then = [], []
+    for group in (*first, candidates.lines(), candidates.single_expressions(), *then):
+        if told := _first(ours, truth, group, left):
+            return told
+    if ours.shape != truth.shape or not ours.isfinite().all():
+        return None
+    return (
+        _updated(ours, candidates, left)
+        or _added(ours, candidates, left)
+        or _ratio(ours, truth)
+        or _scaled_line(ours, candidates, left)
+        or _where(ours, truth)
+    )
+
+
+def _plain_forms(ours: Tensor, truth: Tensor) -> str | None:
+    """What can be said without candidates; "" if nothing can be said at all, None if candidates may."""
     if ours.shape != truth.shape:
         return _shape(ours, truth)
     if not ours.isfinite().all():
         return "some of its entries are not finite"
     if not truth.isfinite().all():
-        return None
+        return ""
     if not truth.any():
         return "its true value is zero"
     if not ours.any():
         return "it is zero: nothing was added to it"
-    error = float((ours - truth).abs().max())
-    for factor, meaning in _factors(n):
-        if _explains(ours, factor * truth, error):
-            return meaning
-    for meaning, wrong in (mistakes or {}).items():
-        if wrong.shape == ours.shape and _explains(ours, wrong.double(), error):
-            return meaning
-    if truth.dim() == 2 and truth.shape[0] == truth.shape[1] and _explains(ours, truth.T, error):
+    if truth.dim() == 2 and truth.shape[0] == truth.shape[1] and _explains(ours, truth.T, _error(ours, truth)):
         return "it is the transpose of what it should be"
-    ratio = float((ours * truth).sum() / (truth * truth).sum())
-    if _explains(ours, ratio * truth, error):
-        times = f"{ratio:.4g}" if abs(ratio - 1) > 1e-3 else f"1 {'+' if ratio > 1 else '-'} {abs(ratio - 1):.1e}"
-        return f"every entry is {times} times what it should be"
     return None
 
 
-def _factors(n: int) -> list[tuple[float, str]]:
-    """Factors by which people are off, with their usual cause; the plainest first."""
-    return [
+def _first(ours: Tensor, truth: Tensor, candidates: Iterable[Candidate], left: float = LEFT) -> str | None:
+    error = _error(ours, truth)
+    for candidate in candidates:
+        if candidate.value.shape == ours.shape and _explains(ours, candidate.value.to(ours), error, left):
+            return candidate.words + (f" (as in {candidate.code})" if candidate.code else "")
+    return None
+
+
+def _factors(truth: Tensor, n: int) -> Iterator[Candidate]:
+    """The gradient times a factor by which people are off, with its usual cause; the plainest first."""
+    for factor, words in (
         (-1.0, "the sign is wrong"),
         (2.0, "it is twice what it should be: a factor 2 too many, or added twice"),
         (0.5, "it is half of what it should be: a square's factor 2 is missing, or one of two equal parts"),
@@ -54,7 +106,127 @@ def _factors(n: int) -> list[tuple[float, str]]:
         (1 / (n - 1), "it is 1/(n − 1) of what it should be: divided by n − 1 once too often"),
         ((n - 1) / n, "it is (n − 1)/n of what it should be: n stands where Bessel's n − 1 belongs"),
         (n / (n - 1), "it is n/(n − 1) times what it should be: n − 1 stands where n belongs"),
-    ]
+    ):
+        yield Candidate(words, factor * truth)
+
+
+def _factors_of_parts(candidates: Candidates, n: int) -> Iterator[Candidate]:
+    """The same of one branch of several."""
+    if len(candidates.parts) == 1:
+        return
+    for step, part in candidates.parts.items():
+        rest = candidates.expected - part
+        for factor in _factors(part, n):
+            if not factor.words.startswith(VAGUE):
+                words = factor.words.removeprefix("it is ")
+                yield Candidate(f"the part through {step} is {words}", rest + factor.value)
+
+
+def _changed(ours: Tensor, truth: Tensor) -> Iterator[Candidate]:
+    """The right gradient, changed afterwards."""
+    largest = float(ours.abs().max())
+    yield Candidate(f"its entries are clipped at ±{largest:.4g}", truth.clamp(-largest, largest))
+    yield Candidate("it is taken without its signs", truth.abs())
+    yield Candidate("its negative entries are set to zero", truth.clamp(min=0))
+    yield Candidate("only its signs are there", truth.sign())
+    for dtype, name in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16")):
+        rounded = ours.to(dtype).to(ours.dtype)
+        if torch.equal(rounded, ours) and _error(ours, truth) <= 0.05 * float(truth.abs().max()):
+            yield Candidate(f"it has been rounded to {name}, which has too few digits", ours)
+    for dim in range(truth.dim()):
+        yield Candidate(f"it is reversed along dimension {dim}", truth.flip(dim))
+        for by in (1, -1):
+            yield Candidate(f"it is shifted by one along dimension {dim}", truth.roll(by, dim))
+        if truth.shape[dim] > 1:
+            yield Candidate(
+                f"it is the average over dimension {dim}, spread again", truth.mean(dim, keepdim=True).expand_as(truth)
+            )
+            yield Candidate(
+                f"its average over dimension {dim} has been taken out", truth - truth.mean(dim, keepdim=True)
+            )
+
+
+def _alias(following: Following, name: str, ours: Tensor, shared: Sequence[tuple[str, ...]], left: float) -> str | None:
+    """Whether it is one tensor with another gradient, which was changed later."""
+    for group in shared:
+        for other in group:
+            if name not in group or other == name or other not in following.given:
+                continue
+            if following.values[other].shape != ours.shape or not torch.equal(following.given[other].to(ours), ours):
+                continue
+            should = [following.expected(other), *following.alternatives(other)]
+            if any(_explains(ours, wanted.to(ours), _error(ours, following.expected(name)), left) for wanted in should):
+                return (
+                    f"d{name} and d{other} are one tensor (an alias), so what was added to d{other} is in d{name} too: "
+                    f"begin d{other} with d{name}.clone()"
+                )
+    return None
+
+
+def _updated(ours: Tensor, candidates: Candidates, left: float) -> str | None:
+    """Whether a parameter had been updated before a line read it."""
+    for parameter, change in candidates.updated_parameters():
+        rate = _share(ours - candidates.expected, change, left)
+        if rate is not None:
+            return (
+                f"{parameter} was updated before this line read it, with a learning rate of {rate:.4g}: take all "
+                "gradients first"
+            )
+    return None
+
+
+def _added(ours: Tensor, candidates: Candidates, left: float) -> str | None:
+    """Whether a multiple of another tensor has been added."""
+    for name, tensor in candidates.same_shape():
+        share = _share(ours - candidates.expected, tensor.to(ours), left)
+        if share is not None:
+            times = "" if abs(share - 1) < 1e-6 else f"{share:.4g} · "
+            return f"{times}{name} has been added to it"
+    return None
+
+
+def _scaled_line(ours: Tensor, candidates: Candidates, left: float) -> str | None:
+    """Whether a wrong line and a factor together give it."""
+    for candidate in (*candidates.lines(), *candidates.single_expressions()):
+        if candidate.value.shape == ours.shape:
+            share = _share(ours, candidate.value.to(ours), left)
+            if share is not None:
+                code = f" (as in {candidate.code})" if candidate.code else ""
+                return f"{candidate.words}{code}; and every entry is {share:.4g} times that"
+    return None
+
+
+def _share(ours: Tensor, of: Tensor, left: float) -> float | None:
+    """The number that times `of` gives `ours`, if there is one and more than one entry says so."""
+    square = float((of * of).sum())
+    if square == 0 or not 0 < square < float("inf") or int((of != 0).sum()) < 2:
+        return None
+    share = float((ours * of).sum()) / square
+    return share if share and _explains(ours, share * of, left=left) else None
+
+
+def _ratio(ours: Tensor, truth: Tensor) -> str | None:
+    ratio = float((ours * truth).sum() / (truth * truth).sum())
+    if not _explains(ours, ratio * truth, _error(ours, truth)):
+        return None
+    times = f"{ratio:.4g}" if abs(ratio - 1) > 1e-3 else f"1 {'+' if ratio > 1 else '-'} {abs(ratio - 1):.1e}"
+    return f"every entry is {times} times what it should be"
+
+
+def _where(ours: Tensor, truth: Tensor) -> str | None:
+    """Which part of it is wrong, if most of it is right."""
+    wrong = (ours - truth).abs() > 1e-6 * truth.abs().max()
+    for dim, what in enumerate(("row", "column", "slice")[: ours.dim()]):
+        others = [d for d in range(ours.dim()) if d != dim]
+        hit = wrong.any(dim=others) if others else wrong
+        count = int(hit.sum())
+        if 0 < count <= max(1, hit.numel() // 4) and hit.numel() > 1:
+            at = ", ".join(str(int(i)) for i in hit.nonzero().flatten()[:4])
+            whole = hit.reshape([-1 if d == dim else 1 for d in range(ours.dim())]).expand_as(ours)
+            zero = " it is zero there" if not ours[whole].any() else ""
+            more = " …" if count > 4 else ""
+            return f"it is right but for {what}{'s' if count > 1 else ''} {at}{more}{':' if zero else ''}{zero}"
+    return None
 
 
 def _shape(ours: Tensor, truth: Tensor) -> str | None:
@@ -64,14 +236,25 @@ def _shape(ours: Tensor, truth: Tensor) -> str | None:
     if ours.numel() == truth.numel() and _explains(ours.reshape(truth.shape), truth):
         return f"its numbers are right, but not its shape: keepdim=True, or a view as {tuple(truth.shape)}, is missing"
     for dim in range(ours.dim()):
-        summed = ours.sum(dim, keepdim=truth.dim() == ours.dim())
+        keepdim = truth.dim() == ours.dim()
+        summed = ours.sum(dim, keepdim=keepdim)
         if summed.shape == truth.shape and _explains(summed, truth):
-            keepdim = ", keepdim=True" if truth.dim() == ours.dim() else ""
-            return f"it is not summed over the dimension that was broadcast: .sum({dim}{keepdim}) is missing"
+            kept = ", keepdim=True" if keepdim else ""
+            return f"it is not summed over the dimension that was broadcast: .sum({dim}{kept}) is missing"
+    try:
+        spread = torch.broadcast_to(ours, truth.shape)
+    except RuntimeError:
+        return None
+    if _explains(spread, truth):
+        return "it is not spread over what was summed: multiply by torch.ones_like(…), or expand it to the shape"
     return None
 
 
-def _explains(ours: Tensor, wrong: Tensor, error: float | None = None) -> bool:
+def _error(ours: Tensor, truth: Tensor) -> float:
+    return float((ours - truth).abs().max()) if ours.shape == truth.shape else float(truth.abs().max())
+
+
+def _explains(ours: Tensor, wrong: Tensor, error: float | None = None, left: float = LEFT) -> bool:
     """Whether `wrong` is what `ours` is, much closer than the error that is to be explained."""
-    left, size = float((ours - wrong).abs().max()), float(wrong.abs().max())
-    return left <= LEFT * min(size, size if error is None else error)
+    rest, size = float((ours - wrong).abs().max()), float(wrong.abs().max())
+    return rest <= left * min(size, size if error is None else error)

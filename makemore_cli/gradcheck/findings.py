@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from makemore_cli.gradcheck.alone import LineCheck
 from makemore_cli.gradcheck.compare import Comparison
+from makemore_cli.gradcheck.lines import LineCheck
 
 # Share of the scale that float32 may be off by where float64 has agreed: whatever is larger is no rounding.
 ROUNDING = 1e-2
@@ -21,10 +21,13 @@ class Finding:
     diagnosis: str | None = None  # of a wrong one
     nearer: str | None = None  # to float64: our source's name, "autograd" or "both"; None where float64 is no witness
     in_float64: Comparison | None = None  # the same once more, where that decides
+    agrees: bool | None = None  # where several runs together decide
 
     @property
     def close(self) -> bool:
         """Whether it agrees. Where float64 decides, rounding in float32 is forgiven up to ROUNDING of the scale."""
+        if self.agrees is not None:
+            return self.agrees
         if self.in_float64 is None:
             return self.comparison.close
         return self.in_float64.close and self.comparison.difference <= ROUNDING * self.comparison.scale
@@ -83,6 +86,14 @@ class Report:
     def ok(self) -> bool:
         """Whether every gradient and every line agrees."""
         return all(section.ok for section in self.sections) and not self.wrong_lines and not self.faults
+
+    def note_underflow(self, underflows: bool) -> None:
+        """Say so if the chain's own gradients are not finite."""
+        if underflows:
+            self.remarks.append(
+                "the chain's probabilities underflow to zero at these parameters, and their logarithm has no gradient, "
+                "autograd's no more than ours; the training pass takes log_softmax and is not concerned"
+            )
 
     def failures(self) -> list[str]:
         """What is wrong, most telling first: wrong lines, then in each section what does not just inherit."""

@@ -8,7 +8,8 @@ from makemore_cli.checkpoint import Checkpoint
 from makemore_cli.config import Config
 from makemore_cli.engine import threads
 from makemore_cli.errors import MakemoreError
-from makemore_cli.gradcheck.check import check_user, compare_sources, gradcheck
+from makemore_cli.gradcheck.check import compare_sources, gradcheck
+from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.gradcheck.user import UserPass

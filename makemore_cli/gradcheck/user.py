@@ -1,111 +1,315 @@
-"""A user's own backward pass, checked like ours.
+"""A user's own backward pass, run on a forward pass that is ours.
 
-The file holds a function `backward`. Its arguments are names of what it wants of the forward pass: the chain's tensors
-(`logits`, `h`, `bnvar_inv` …, the parameters), X, Y, and the numbers n, eps and smoothing. It returns a dictionary
-of gradients by their names, `{"dlogits": dlogits, …}`; any number of them, so `return locals()` does.
+It is one of three things: a file with a function `backward`, a script of assignments as in the lecture's notebook, or
+a notebook. Names of the forward pass are there as the function's arguments and as global names: the chain's tensors
+(`logits`, `h`, `bnvar_inv` …), the parameters, X, Y, the numbers n, eps and smoothing, and the notebook's names for these
+(Xb, Yb, batch_size …). PyTorch and NumPy are there without an import.
 
     def backward(logprobs, probs, Y, n):
         dlogprobs = torch.zeros_like(logprobs)
         dlogprobs[range(n), Y] = -1.0 / n
         dprobs = dlogprobs / probs
         return locals()
+
+A function returns gradients by name, any number of them; or a list of them, in the parameters' order or as names.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
+import os
+import re
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from makemore_cli.backprop import steps
 from makemore_cli.errors import MakemoreError
-from makemore_cli.parameters import Parameters
+from makemore_cli.gradcheck.in_float64 import in_precision
+from makemore_cli.gradcheck.user_code import Cell, backward_slice, begins_anew, binds, read_cells, writes
+
+# What the lecture's notebook calls things, by their names here.
+ALIASES = {"Xb": "X", "Yb": "Y", "batch_size": "n"}
+SIZES = {"vocab_size": ("C", 0), "n_embd": ("C", 1), "n_hidden": ("W2", 0)}  # a tensor and its dimension
+
+
+@dataclass
+class UserGradients:
+    """What one pass gave in one run."""
+
+    name: str  # the file's, and the cell's if there are several passes
+    gradients: dict[str, Any]  # by the tensor's name; a user's may be anything
+    earlier: dict[str, Any] = field(default_factory=dict)  # those of the passes before it in the same file
+    changed: list[str] = field(default_factory=list)  # what it was given and changed in place
+    unknown: list[str] = field(default_factory=list)  # what it named as a gradient of no tensor of the chain
+    single: bool = False  # whether float32 came into a run in float64, which is no more precise then
+    shared: list[tuple[str, ...]] = field(default_factory=list)  # gradients that are one piece of memory
+
+    @property
+    def visible(self) -> dict[str, Any]:
+        """All gradients that are there at its end."""
+        return {**self.earlier, **self.gradients}
 
 
 class UserPass:
-    """A function from a user's file. Raises MakemoreError where there is none that can be called."""
+    """A backward pass from a user's file. Raises MakemoreError if there is none that can be run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.changed: list[str] = []  # what it was given and changed in place, in its last run
-        self.unknown: list[str] = []  # what it returned as a gradient of no tensor of the chain
-        self.function = self._load()
+        self._cells = read_cells(path)
+        self._is_function = binds(self._cells, "backward")
+        self._modules: dict[torch.dtype, tuple[ModuleType, frozenset[str]]] = {}
+        self._quiet = False  # what it prints is shown once
+        if self._is_function:
+            self._module(torch.float32)
+        else:
+            self._parts({f"d{name}" for name in steps.SHAPES}, set())
 
-    def _load(self) -> Callable[..., Any]:
+    def run(self, values: steps.Values) -> list[UserGradients]:
+        """Run it on a forward pass; its precision is that of the values. Raises MakemoreError, with the user's line."""
+        dtype = next(v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point())
+        given = _given(values)
         try:
-            source = self.path.read_text(encoding="utf-8-sig")
-        except FileNotFoundError:
-            raise MakemoreError(f"{self.path}: no such file; give a Python file with a function `backward`") from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise MakemoreError(f"{self.path}: can't be read: {error}") from None
-        module = ModuleType(self.path.stem)
-        # PyTorch is there without an import, as it is in the notebook.
-        module.__dict__.update({"__file__": str(self.path), "torch": torch})
-        sys.modules.setdefault(self.path.stem, module)
-        sys.path.insert(0, str(self.path.absolute().parent))
-        try:
-            code = compile(source, str(self.path), "exec", dont_inherit=True)
-            with redirect_stdout(sys.stderr):
-                exec(code, module.__dict__)
-        except (SyntaxError, ValueError) as error:
-            if isinstance(error, SyntaxError) and error.filename == str(self.path):
-                line = (error.text or "").strip()
-                raise MakemoreError(f"{self.path}, line {error.lineno}: {error.msg}: {line}") from None
-            raise self._blame(error) from None
-        except (Exception, SystemExit) as error:
-            raise self._blame(error) from None
-        function = module.__dict__.get("backward")
-        if not callable(function):
-            raise MakemoreError(f"{self.path}: has no function `backward`; see `makemore gradcheck --help`")
-        return function  # type: ignore[no-any-return]
+            with torch.no_grad(), self._output(), in_precision(dtype) as mode:
+                run = self._run_function if self._is_function else self._run_script
+                passes = run(given, dtype, gradient_names(values))
+        finally:
+            self._quiet = True
+        for one in passes:
+            one.single = mode.met_float32 or (dtype == torch.float64 and self._mentions_numpy_float32)
+            one.changed = [name for name in values if _changed(given[name], values[name])]
+        return passes
 
-    def gradients(self, p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> dict[str, Any]:
-        """Run the function on a batch's forward pass. Raises MakemoreError, which shows the user's line."""
-        values = steps.forward(p, X, Y, eps=eps, smoothing=smoothing)
-        given = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in values.items()}
-        wanted = [
-            name
-            for name, parameter in inspect.signature(self.function).parameters.items()
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-            and (name in given or parameter.default is parameter.empty)
-        ]
-        for name in wanted:
-            if name not in given:
+    # A function.
+
+    def _module(self, dtype: torch.dtype) -> tuple[ModuleType, frozenset[str]]:
+        """The file as a module, run in a precision, so that its constants have it; and the names that it defines."""
+        if dtype not in self._modules:
+            module = ModuleType(self.path.stem)
+            module.__dict__.update(_libraries(), __file__=str(self.path))
+            sys.modules.setdefault(self.path.stem, module)
+            folder = str(self.path.absolute().parent)
+            if folder not in sys.path:
+                sys.path.insert(0, folder)
+            cells = self._cells
+            if self.path.suffix == ".ipynb":
+                cells = backward_slice(cells, set(), _GIVEN_NAMES, function="backward")
+            with self._output(), in_precision(dtype):
+                self._execute(cells, module.__dict__)
+            if not callable(module.__dict__.get("backward")):
                 raise MakemoreError(
-                    f"{self.path}: `backward` asks for {name}, which the forward pass has not; "
-                    f"it has {', '.join(given)}"
+                    f"{self.path}: `backward` is no function, but of type {type(module.backward).__name__}"
                 )
+            self._modules[dtype] = module, frozenset(module.__dict__)
+        return self._modules[dtype]
+
+    def _run_function(self, given: dict[str, Any], dtype: torch.dtype, names: Sequence[str]) -> list[UserGradients]:
+        module, defined = self._module(dtype)
+        module.__dict__.update({name: value for name, value in given.items() if name not in defined})
+        positional, named = _arguments(self.path, module.backward, given)
         try:
-            with torch.no_grad(), redirect_stdout(sys.stderr):
-                returned = self.function(**{name: given[name] for name in wanted})
+            returned = module.backward(*positional, **named)
         except (Exception, SystemExit) as error:
             raise self._blame(error) from None
-        if not isinstance(returned, dict):
+        parameters = [name for name in steps.PARAMETERS if name in given]
+        gradients = self._by_name(returned, given, names, parameters)
+        unknown = [f"d{k}" for k, v in gradients.items() if k not in names and isinstance(v, Tensor | np.ndarray)]
+        gradients = {name: gradients[name] for name in names if name in gradients}
+        return [UserGradients(self.path.name, gradients, unknown=unknown, shared=_shared(gradients))]
+
+    def _by_name(
+        self, returned: Any, given: Mapping[str, Any], names: Sequence[str], parameters: Sequence[str]
+    ) -> dict[str, Any]:
+        """Gradients by the tensor's name, however they were returned."""
+        if hasattr(returned, "_asdict"):
+            returned = returned._asdict()
+        elif not isinstance(returned, dict | list | tuple | Tensor) and hasattr(returned, "__dict__"):
+            returned = vars(returned)
+        if isinstance(returned, dict):
+            named = {k[1:]: v for k, v in returned.items() if isinstance(k, str) and k[:1] == "d" and k not in given}
+            if not any(name in names for name in named):  # {"logits": …} is as clear
+                named |= {k: v for k, v in returned.items() if k in names and v is not given.get(k)}
+            return named
+        if isinstance(returned, list | tuple):
+            written = [self._written_names()] if self._written_names() else []
+            for order in (*written, parameters, names):
+                if len(order) == len(returned):
+                    return dict(zip(order, returned, strict=True))
             raise MakemoreError(
-                f"{self.path}: `backward` returned {type(returned).__name__}, not a dictionary; "
-                'write return {"dlogits": dlogits, …} or return locals()'
+                f"{self.path}: `backward` returned {len(returned)} values; a list holds the gradients of "
+                f"{', '.join(parameters)} in this order; or return a dictionary, such as locals()"
             )
-        self.changed = [name for name in wanted if _changed(given[name], values[name])]
-        named = {k[1:]: v for k, v in returned.items() if isinstance(k, str) and k[:1] == "d" and k not in given}
-        known = steps.gradient_names(steps.steps(p.b1 is not None))
-        self.unknown = [f"d{name}" for name, v in named.items() if isinstance(v, Tensor) and name not in known]
-        return {name: named[name] for name in known if name in named}
+        raise MakemoreError(
+            f"{self.path}: `backward` returned {type(returned).__name__}, not a dictionary; "
+            'write return {"dlogits": dlogits, …} or return locals()'
+        )
+
+    def _written_names(self) -> list[str]:
+        """The names in `return dlogits, dh`, or in the list that is returned, if all are gradients'."""
+        for cell in self._cells:
+            for function in cell.statements:
+                if not (isinstance(function, ast.FunctionDef) and function.name == "backward"):
+                    continue
+                lists = {
+                    target.id: node.value
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Assign)
+                    for target in node.targets
+                    if isinstance(target, ast.Name)
+                }
+                for node in ast.walk(function):
+                    value = node.value if isinstance(node, ast.Return) else None
+                    if isinstance(value, ast.Name):
+                        value = lists.get(value.id)
+                    if isinstance(value, ast.Tuple | ast.List):
+                        ids = [e.id if isinstance(e, ast.Name) else "" for e in value.elts]
+                        if ids and all(re.match(r"d\w", name) for name in ids):
+                            return [name[1:] for name in ids]
+        return []
+
+    # A script or a notebook.
+
+    def _parts(self, gradients: set[str], given: set[str]) -> list[list[Cell]]:
+        """The statements that make gradients, in passes: a cell that makes one anew begins another pass."""
+        cells = backward_slice(self._cells, gradients, given)
+        parts: list[list[Cell]] = []
+        known: set[str] = set()
+        for cell in cells:
+            if not cell.statements:
+                continue
+            if not parts or begins_anew(cell, known & gradients):
+                parts.append([])
+            parts[-1].append(cell)
+            known |= writes(cell)
+        if not known & gradients:
+            raise MakemoreError(
+                f"{self.path}: has neither a function `backward` nor assignments of gradients, such as dlogits = …; "
+                "see `makemore gradcheck --help`"
+            )
+        return parts
+
+    def _run_script(self, given: dict[str, Any], dtype: torch.dtype, names: Sequence[str]) -> list[UserGradients]:
+        gradients = {f"d{name}" for name in names}
+        parts = self._parts(gradients, set(given))
+        namespace: dict[str, Any] = {**_libraries(), **given, "__name__": "__main__", "__file__": str(self.path)}
+        passes: list[UserGradients] = []
+        for part in parts:
+            self._execute(part, namespace)
+            written = set().union(*(writes(cell) for cell in part))
+            own = {name: namespace[f"d{name}"] for name in names if f"d{name}" in written & namespace.keys()}
+            if not own:
+                continue
+            unknown = [
+                name
+                for name in sorted(written - gradients - given.keys())
+                if re.match(r"d[A-Za-z]", name) and isinstance(namespace.get(name), Tensor) and name[1:] in steps.SHAPES
+            ]
+            where = part[0].where if len(parts) > 1 else str(self.path)
+            title = where.replace(str(self.path), self.path.name, 1)
+            if len(parts) > 1 and title == self.path.name:
+                title = f"{title}, from line {part[0].statements[0].lineno}"
+            copies = {
+                name: v.clone() if isinstance(v, Tensor) else v for name, v in own.items()
+            }  # later cells change them
+            earlier = passes[-1].visible if passes else {}
+            passes.append(UserGradients(title, copies, earlier, unknown=unknown, shared=_shared(own)))
+        return passes
+
+    def _execute(self, cells: Sequence[Cell], namespace: dict[str, Any]) -> None:
+        for cell in cells:
+            file = cell.where
+            for statement in cell.statements:
+                try:
+                    exec(compile(ast.Module([statement], []), file, "exec", dont_inherit=True), namespace)
+                except (Exception, SystemExit) as error:
+                    raise self._blame(error) from None
+
+    @contextmanager
+    def _output(self) -> Iterator[None]:
+        """Results go to stdout, so what a user's code prints goes to stderr, and that once."""
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if self._quiet else sys.stderr):  # noqa: PTH123
+            yield
+
+    @property
+    def _mentions_numpy_float32(self) -> bool:
+        """Whether NumPy may have been asked for float32, which no mode of PyTorch's can see."""
+        return any(
+            isinstance(node, ast.Attribute | ast.Constant)
+            and (node.attr if isinstance(node, ast.Attribute) else node.value) in ("float32", "single", "f4")
+            and not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch")
+            for cell in self._cells
+            for statement in cell.statements
+            for node in ast.walk(statement)
+        )
 
     def _blame(self, error: BaseException) -> MakemoreError:
         """The innermost line of the user's file that the error went through."""
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(self.path)]
-        where = f"{self.path}, line {frames[-1].lineno}" if frames else str(self.path)
+        files = {cell.where for cell in self._cells}
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+        if isinstance(error, SyntaxError) and error.filename in files:
+            return MakemoreError(f"{error.filename}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}")
+        where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(self.path)
         line = f": {frames[-1].line}" if frames else ""
         message = " ".join(str(error).split())
         return MakemoreError(f"{where}: {type(error).__name__}: {message}{line}")
+
+
+def gradient_names(values: steps.Values) -> tuple[str, ...]:
+    """The tensors of a forward pass that have gradients, in the lecture's order."""
+    return steps.gradient_names(steps.table_of(values))
+
+
+def _libraries() -> dict[str, Any]:
+    return {"torch": torch, "F": F, "nn": torch.nn, "np": np, "numpy": np}
+
+
+def _given(values: steps.Values) -> dict[str, Any]:
+    """Copies of the forward pass, under its own names and the notebook's."""
+    given = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in values.items()}
+    aliases = {alias: given[name] for alias, name in ALIASES.items()}
+    aliases |= {name: values[tensor].shape[dim] for name, (tensor, dim) in SIZES.items()}
+    return {**given, **aliases, "block_size": values["X"].shape[1]}
+
+
+_GIVEN_NAMES = frozenset({*steps.SHAPES, "n", "eps", "smoothing", *ALIASES, *SIZES, "block_size"})
+
+
+def _arguments(path: Path, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """What a function asks for by its parameters' names."""
+    positional, named = [], {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind == parameter.VAR_KEYWORD:
+            named.update({k: v for k, v in given.items() if k not in named})
+        elif parameter.kind != parameter.VAR_POSITIONAL:
+            if name not in given and parameter.default is parameter.empty:
+                raise MakemoreError(
+                    f"{path}: `backward` asks for {name}, which the forward pass has not; it has {', '.join(given)}"
+                )
+            if parameter.kind == parameter.POSITIONAL_ONLY:
+                positional.append(given.get(name, parameter.default))
+            elif name in given:
+                named[name] = given[name]
+    return positional, named
+
+
+def _shared(gradients: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Groups of gradients that lie in the same place of memory, so that a change of one changes the others."""
+    places: dict[int, list[str]] = {}
+    for name, value in gradients.items():
+        if isinstance(value, Tensor) and value.layout == torch.strided and value.numel() and not value.is_meta:
+            places.setdefault(value.untyped_storage().data_ptr(), []).append(name)
+    return [tuple(names) for names in places.values() if len(names) > 1]
 
 
 def _changed(now: object, then: object) -> bool:

@@ -1,0 +1,246 @@
+"""What a wrong gradient would be with each mistake that can be made in the lines that lead to it.
+
+A pass gives some gradients. Between the last right one and a wrong one lie some lines of the table, one if the pass
+goes line by line. Each candidate is the result of these lines with one mistake in one of them, or one branch that is
+missing, added twice or negated. The candidate that reproduces somebody's numbers explains them. All candidates are made
+from the table, so nothing here knows which network it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, permutations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from makemore_cli.backprop import steps
+from makemore_cli.backprop.derivations import DERIVATIONS
+from makemore_cli.backprop.line_text import expression
+from makemore_cli.backprop.steps import Step
+from makemore_cli.gradcheck.following import Following, differentiable, spreads
+from makemore_cli.gradcheck.mutations import evaluate, mutations, plain
+
+WIDEST = 128  # columns for which the diagonal of a derivative is computed, one run of the lines each
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A mistake, and the gradient that it gives."""
+
+    words: str
+    value: Tensor
+    code: str | None = None  # the wrong line
+
+
+class Candidates:
+    """The mistakes that can be made on the way to one gradient of a pass."""
+
+    def __init__(self, following: Following, name: str) -> None:
+        self.following, self.name = following, name
+        self.parts = following.parts[name]
+        self.expected = following.expected(name)
+        self.by_name = {step.name: step for step in following.table}
+
+    def branches(self) -> Iterator[Candidate]:
+        """Branches that are missing, still to come, negated or counted twice, of a tensor that is used several times."""
+        names = list(self.parts)
+        for size in range(1, len(names)):
+            for there in combinations(names, size):
+                missing = [name for name in names if name not in there]
+                value = torch.stack([self.parts[name] for name in there]).sum(0)
+                if all(name in self.following.given or self._is_loss(name) for name in missing):
+                    words = (
+                        f"only the part through {_and(there)} is there; the one through {_and(missing)} is missing or "
+                        "overwritten"
+                    )
+                else:
+                    words = (
+                        f"it is unfinished: the part through {_and(there)} is there, the one through {_and(missing)} "
+                        "is still to be added"
+                    )
+                yield Candidate(words, value)
+        if len(names) > 1:
+            for name in names:
+                part = self.parts[name]
+                yield Candidate(f"the part through {name} has the wrong sign", self.expected - 2 * part)
+                yield Candidate(f"the part through {name} is added twice", self.expected + part)
+        for step, branch, value in self.following.partial(self.name):
+            yield Candidate(
+                f"it was computed before the part through {branch} had been added to d{step}, or leaves that part out",
+                value,
+            )
+
+    def passed_on(self) -> Iterator[Candidate]:
+        """A gradient that is passed on as it came."""
+        for name in self.parts:
+            above = self.following.current[name]
+            if above.shape == self.expected.shape:
+                value = self.expected - self.parts[name] + above
+                words = f"d{name} is passed on unchanged: the local derivative is missing"
+                yield Candidate(words, value, f"d{name}")
+
+    def lines(self) -> Iterator[Candidate]:
+        """One mistake in one of the lines between the pass's own gradients and this one."""
+        for step, target in self._way:
+            before = self._names_at(step.name)
+            line = expression(step.backward[target])
+            right = evaluate(line, before)
+            if right is None:
+                continue
+            for mutation in mutations(line, before, self.by_name):
+                wrong = evaluate(mutation.tree, before)
+                value = self._result(step, target, right, wrong)
+                if value is not None:
+                    yield Candidate(self._in(step, target, mutation.words), value, f"{target} = {mutation.code}")
+
+    def single_expressions(self) -> Iterator[Candidate]:
+        """One mistake in an expression that stands for several steps, as the derivations have them."""
+        names = self._names_at(self.name)
+        known = set(names)
+        for stages in DERIVATIONS.values():
+            for stage in stages:
+                if stage.name != f"d{self.name}" or not set(steps.arguments(stage.line)) <= known:
+                    continue
+                tree = expression(stage.line)
+                right = evaluate(plain(tree), names)
+                if right is None or not _same(right, self.expected):
+                    continue  # of another network
+                for mutation in mutations(tree, names, self.by_name):
+                    value = evaluate(mutation.tree, names)
+                    if value is not None:
+                        yield Candidate(mutation.words, value, f"{stage.name} = {mutation.code}")
+
+    def diagonals(self) -> Iterator[Candidate]:
+        """Only the diagonal of a derivative: each entry's own effect, without that on others of its row or column."""
+        above = dict.fromkeys(step.name for step, _ in self._way)
+        for name in above:
+            gradient = self.following.current[name]
+            if gradient.shape != self.expected.shape or gradient.dim() != 2:
+                continue
+            for dim, what in ((1, "row"), (0, "column")):
+                size = gradient.shape[dim]
+                if not 1 < size <= WIDEST:
+                    continue
+                value = torch.zeros_like(self.expected)
+                for at in range(size):
+                    mask = torch.zeros_like(gradient).index_fill(dim, torch.tensor(at, device=gradient.device), 1)
+                    value += self._taken_back({name: gradient * mask}) * mask
+                yield Candidate(
+                    f"only the diagonal of the derivative is there: an entry of {self.name} changes the others of its "
+                    f"{what} in {name} too",
+                    value,
+                )
+
+    def updated_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """For each parameter that the lines read: the gradient's change for a step along the parameter's gradient."""
+        parameters = [name for name in self.following.parts if name not in self.by_name]
+        for step, target in self._way:
+            names = self._names_at(step.name)
+            read = [name for name in steps.arguments(step.backward[target]) if name in parameters]
+            for name in read:
+                right = evaluate(expression(step.backward[target]), names)
+                moved = {**names, name: names[name] - self.following.current[name]}
+                wrong = evaluate(expression(step.backward[target]), moved)
+                if right is not None and (value := self._result(step, target, right, wrong)) is not None:
+                    yield name, value - self.expected
+
+    def others(self) -> Iterator[Candidate]:
+        """The gradient of another tensor; right numbers in another order."""
+        for name in self.following.parts:
+            if name != self.name and self.following.values[name].shape == self.expected.shape:
+                yield Candidate(f"it is the gradient of {name}", self.following.current[name])
+        shape = self.expected.shape
+        words = "its numbers are right, but in another order: a view stands where a transpose belongs, or the reverse"
+        for order in permutations(range(len(shape))):
+            if order != tuple(range(len(shape))):
+                turned = self.expected.permute(order)
+                yield Candidate(words, turned.reshape(shape))
+                yield Candidate(words, self.expected.reshape(turned.shape).permute(_inverse(order)))
+
+    def same_shape(self) -> Iterator[tuple[str, Tensor]]:
+        """Tensors of the gradient's shape that may have been added to it, by name."""
+        for name, value in self._names_at(self.name).items():
+            if differentiable(value) and value.shape == self.expected.shape:
+                yield name, value
+        yield "1", torch.ones_like(self.expected)
+
+    # The lines on the way.
+
+    @cached_property
+    def _way(self) -> list[tuple[Step, str]]:
+        """The backward lines between the pass's own gradients and this one, nearest first."""
+        way, seen, wanted = [], {self.name}, [self.name]
+        while wanted:
+            name = wanted.pop(0)
+            for step in self.following.table:
+                if f"d{name}" not in step.backward:
+                    continue
+                way.append((step, f"d{name}"))
+                if step.name not in self.following.given and step.name not in seen:
+                    seen.add(step.name)
+                    wanted.append(step.name)
+        return way
+
+    @cached_property
+    def _steps_on_the_way(self) -> Sequence[Step]:
+        names = {step.name for step, _ in self._way}
+        return [step for step in reversed(self.following.table) if step.name in names]
+
+    def _names_at(self, name: str) -> dict[str, Any]:
+        """What a line that leads to a tensor's gradient may read: forward values and the gradients before it."""
+        order = [self.following.table[-1].name, *steps.gradient_names(self.following.table)]
+        place = order.index(name)
+        earlier = order[: place + 1] if name != self.name else order[:place]
+        return {**self.following.values, **{f"d{n}": self.following.current[n] for n in earlier}}
+
+    def _result(self, step: Step, target: str, right: Tensor, wrong: Tensor | None) -> Tensor | None:
+        """This gradient if the line `target` of a step gives something wrong."""
+        if wrong is None or not wrong.is_floating_point():
+            return None
+        if target == f"d{self.name}":
+            if len(self.parts) == 1:
+                return wrong
+            return self.expected - right + wrong if spreads(wrong, right.shape) else None
+        if not spreads(wrong, right.shape):
+            return None
+        inner = target[1:]
+        return self._taken_back({inner: self.following.current[inner] - right + wrong})
+
+    def _taken_back(self, replaced: dict[str, Tensor]) -> Tensor:
+        """This gradient by the lines on the way, with other gradients in the place of some."""
+        known = {n: g for n, g in self.following.current.items() if n in self.following.given or self._is_loss(n)}
+        gradients: dict[str, Tensor] = {}
+        for step in self._steps_on_the_way:
+            above = replaced.get(step.name, known.get(step.name, gradients.get(step.name)))
+            if above is None:
+                continue
+            for target, line in step.backward.items():
+                name = target[1:]
+                if name == self.name or any(name == s.name for s in self._steps_on_the_way):
+                    part = steps.run(line, {**self.following.values, f"d{step.name}": above})
+                    gradients[name] = gradients[name] + part if name in gradients else part
+        return gradients.get(self.name, torch.zeros_like(self.expected))
+
+    def _in(self, step: Step, target: str, words: str) -> str:
+        if target != f"d{self.name}":
+            return f"in d{target[1:]}: {words}"
+        return f"in the part through {step.name}: {words}" if len(self.parts) > 1 else words
+
+    def _is_loss(self, name: str) -> bool:
+        return name == self.following.table[-1].name
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and float((a - b).abs().max()) <= 1e-5 * float(b.abs().max())
+
+
+def _inverse(order: Sequence[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names)

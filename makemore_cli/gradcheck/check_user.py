@@ -1,0 +1,312 @@
+"""Check a user's own backward pass: which gradients are right, which lines are wrong, and how.
+
+The pass is run on several forward passes of the same sizes, and what it gives is compared with the truth:
+
+- at the parameters in question, in their precision and in float64, which tells mistakes from rounding;
+- at other random parameters in float64, where nothing is saturated and no gain is 1: what is right at all parameters
+  is right there, and there one mistake can be told from another;
+- on *inconsistent* forward values, each line against its own vector-Jacobian product. A mistake that cancels on
+  consistent values, such as a wrong dlogit_maxes, shows there. A right line may rely on consistent values, so what
+  shows only there is a remark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, is_plain
+from makemore_cli.gradcheck.diagnose import diagnose_user
+from makemore_cli.gradcheck.findings import ROUNDING, Finding, Report, Section
+from makemore_cli.gradcheck.following import Following, follow
+from makemore_cli.gradcheck.problem import Problem, inconsistent
+from makemore_cli.gradcheck.sources import Gradients, Source
+from makemore_cli.gradcheck.user import UserGradients, UserPass
+from makemore_cli.parameters import Parameters
+
+SINGLE = TOLERANCE[torch.float32]
+LEFT = {
+    True: 0.01,
+    False: 1e-6,
+}  # of an error, what an explanation may leave: with float32's numbers, or with float64's
+
+
+def check_user(
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, user: UserPass, against: Source, smoothing: float = 0.0
+) -> Report:
+    """Check a user's own backward pass. Raises MakemoreError if it doesn't run."""
+    problem = Problem(p, X, Y, eps, smoothing)
+    sections, faults, remarks = [], [], []
+    runs = _Runs(problem, user)
+    for number, here in enumerate(runs.here):
+        check = _PassCheck(problem, against, runs, number)
+        section = check.section()
+        sections.append(section)
+        remarks += check.remarks
+        faults += [f"{here.name} changes {name}, which it was given: work on a copy" for name in here.changed]
+        if here.unknown:
+            remarks.append(f"no tensor of the chain, so left aside: {', '.join(here.unknown)}")
+    given = {name for here in runs.here for name in here.gradients}
+    if not given:
+        faults.append(f"{user.path.name} returned no gradient of the chain's tensors; their names begin with d")
+    missing = [name for name in problem.order if name not in given]
+    if missing:
+        remarks.append(f"not given, so not checked: {', '.join(f'd{name}' for name in missing)}")
+    sections[-1].missing.extend(missing)
+    report = Report(
+        str(p.flat.dtype).removeprefix("torch."),
+        str(p.flat.device),
+        len(X),
+        max(problem.tolerance, against.accuracy),
+        sections,
+        faults=list(dict.fromkeys(faults)),
+        remarks=list(dict.fromkeys(remarks)),
+    )
+    report.note_underflow(problem.underflows)
+    return report
+
+
+class _Runs:
+    """The user's passes on each forward pass; None where they don't run."""
+
+    def __init__(self, problem: Problem, user: UserPass) -> None:
+        self.here = user.run(problem.values)
+        self.why_not: str | None = None  # float64 is of no use
+        self.double = self._tried(user, problem.in_float64)
+        if self.double is None:
+            self.why_not = "it does not run in float64"
+        elif any(one.single for one in self.double):
+            self.why_not = "it makes float32 numbers even where float64 is asked for"
+        self.elsewhere = self._tried(user, problem.in_float64.elsewhere)
+        self.elsewhere_single = None
+        if problem.p.flat.dtype != torch.float64:
+            self.elsewhere_single = self._tried(user, problem.elsewhere)
+        self.inconsistent_values = inconsistent(problem.in_float64.elsewhere.values)
+        self.inconsistent = self._tried(user, self.inconsistent_values)
+
+    def _tried(self, user: UserPass, on: Problem | dict[str, Any]) -> list[UserGradients] | None:
+        try:
+            runs = user.run(on.values if isinstance(on, Problem) else on)
+        except MakemoreError:
+            return None
+        return runs if [one.name for one in runs] == [one.name for one in self.here] else None
+
+
+@dataclass(eq=False)
+class _Verdicts:
+    """What one run of a pass says of its gradients: comparisons, and those whose own lines are wrong."""
+
+    following: Following
+    plain: dict[str, Tensor]
+    comparisons: dict[str, Comparison]
+    wrong: set[str] = field(default_factory=set)
+
+    def close(self, name: str) -> bool:
+        return self.comparisons[name].close
+
+
+class _PassCheck:
+    """One pass of a user's, against one witness."""
+
+    def __init__(self, problem: Problem, against: Source, runs: _Runs, number: int) -> None:
+        self.problem, self.against, self.runs, self.number = problem, against, runs, number
+        self.remarks: list[str] = []
+        self.here = runs.here[number]
+        self.names = [name for name in problem.order if name in self.here.gradients]
+        self.single = runs.why_not is not None or (problem.p.flat.dtype == torch.float64 and self.here.single)
+
+    def section(self) -> Section:
+        """The verdict on each of its gradients."""
+        witness = self.problem.gradients(self.against)
+        here = self._verdicts(self.problem, self.runs.here, witness)
+        double, elsewhere = here, None
+        if self.runs.double is not None and self.problem.p.flat.dtype != torch.float64:
+            double = self._verdicts(self.problem.in_float64, self.runs.double, None, self.single)
+        if self.runs.elsewhere is not None:
+            elsewhere = self._verdicts(self.problem.in_float64.elsewhere, self.runs.elsewhere, None, self.single)
+        if double is not here and any(not _finite(double.plain.get(n)) for n in self.names) and elsewhere is not None:
+            double_decides = {n for n in self.names if _finite(double.plain.get(n))}
+        else:
+            double_decides = set(self.names)
+
+        findings, unstable, loose = [], {}, []
+        for name in self.names:
+            if name not in witness:
+                continue
+            c = here.comparisons[name]
+            decides = [v for v in (double, elsewhere) if v is not None and name in v.comparisons]
+            wrong_in = [v for v in decides if not v.close(name)]
+            if not c.fault and not (double is here and elsewhere is None):
+                # Not finite, or far off, at these parameters, but right where numbers are tame: that is arithmetic.
+                if name not in double_decides or (double is here and not _finite(here.plain.get(name))):
+                    wrong_in = [v for v in wrong_in if v is not double]
+                if not wrong_in and not self._sane(c, here.plain.get(name)):
+                    if elsewhere is not None and self._sane_elsewhere(name):
+                        unstable[name] = c
+                    else:
+                        wrong_in = [here]
+            elif c.fault or not c.close:
+                wrong_in = [here]
+            if not wrong_in:
+                if any(v.comparisons[name].relative > TOLERANCE[torch.float64] for v in decides) and self.single:
+                    loose.append(name)
+                findings.append(Finding(c, True, agrees=True))
+                continue
+            # Blame is laid where numbers are tame, if the mistake shows there.
+            judge = elsewhere if elsewhere is not None and elsewhere in wrong_in else wrong_in[0]
+            alone = name not in judge.wrong and not c.fault
+            diagnosis = None if alone else self._diagnosis(judge, name)
+            there = judge.comparisons[name] if judge is not here else None
+            findings.append(Finding(c, alone, diagnosis, in_float64=there, agrees=False))
+        self._remark(unstable, loose, here)
+        wrong = {f.comparison.tensor for f in findings if not f.agrees}
+        self._inconsistencies(wrong)
+        return Section(self.here.name, self.against.about, findings)
+
+    def _verdicts(
+        self, problem: Problem, runs: list[UserGradients], witness: Gradients | None, single: bool = False
+    ) -> _Verdicts:
+        """Compare one run with a witness, autograd's if there is none, and with what follows from its own gradients."""
+        run = runs[self.number]
+        plain = self._plain(run.gradients, problem)
+        tolerance = SINGLE if single else problem.tolerance
+        earlier = {k: v for k, v in self._plain(run.earlier, problem).items() if _finite(v)}
+        finite = {k: v for k, v in plain.items() if _finite(v)}
+        following = follow(problem.values, {**earlier, **finite}, problem.table)
+        verdicts = _Verdicts(following, plain, {})
+        for name in self.names:
+            theirs = (witness or problem.truth).get(name)
+            if theirs is None or name not in run.gradients:
+                continue
+            ours: object = plain.get(name, run.gradients[name])
+            known = torch.ones_like(theirs, dtype=torch.bool)
+            if witness is not None and self.against.partial:
+                known = ~theirs.isnan()
+            if isinstance(ours, Tensor) and name in plain:
+                known = problem.judged(name, ours, theirs, known, by_chain=True)
+            accuracy = self.against.accuracy if witness is not None else 0.0
+            c = verdicts.comparisons[name] = problem.compare(name, ours, theirs, max(tolerance, accuracy), known)
+            if not c.close and not (
+                name in plain and problem.follows(following, name, plain[name], tolerance, by_chain=True)
+            ):
+                verdicts.wrong.add(name)
+        return verdicts
+
+    def _plain(self, gradients: Mapping[str, Any], problem: Problem) -> dict[str, Tensor]:
+        """Those that one can calculate with; arrays as tensors, and (H,) as (1, H), which broadcasts alike."""
+        plain = {}
+        for name, gradient in gradients.items():
+            if isinstance(gradient, np.ndarray | np.floating) and np.issubdtype(gradient.dtype, np.floating):
+                gradient = torch.from_numpy(np.array(gradient)).to(problem.p.flat.device)
+            if not is_plain(gradient, problem.p.flat.device):
+                continue
+            shape = problem.values[name].shape
+            if len(shape) == 2 and shape[0] == 1 and gradient.shape == shape[1:]:
+                gradient = gradient[None]
+                self._once(f"d{name} has the shape ({shape[1]},) where {name} has (1, {shape[1]}): it broadcasts alike")
+            plain[name] = gradient.detach()
+        return plain
+
+    def _diagnosis(self, judge: _Verdicts, name: str) -> str | None:
+        ours = judge.plain.get(name)
+        if ours is None or (judge.comparisons[name].fault and ours.dim() == 0):
+            return None
+        run = self.here
+        n = len(self.problem.X)
+        left = LEFT[self.single or ours.dtype != torch.float64]
+        told = diagnose_user(judge.following, name, ours, n, run.shared, left)
+        if told is None and run.earlier:  # its own pass alone, without the cells before it
+            own = {k: v for k, v in judge.following.given.items() if k in run.gradients}
+            alone = follow(judge.following.values, own, judge.following.table)
+            told = diagnose_user(alone, name, ours, n, run.shared, left)
+        return told
+
+    def _sane(self, c: Comparison, ours: Tensor | None) -> bool:
+        """Whether float32's result is finite and near the truth, which float64 has confirmed."""
+        return c.close or (_finite(ours) and c.difference <= ROUNDING * c.scale)
+
+    def _sane_elsewhere(self, name: str) -> bool:
+        if self.problem.p.flat.dtype == torch.float64:
+            return True
+        if self.runs.elsewhere_single is None:
+            return False
+        problem = self.problem.elsewhere
+        ours = self._plain(self.runs.elsewhere_single[self.number].gradients, problem).get(name)
+        if ours is None:
+            return False
+        return self._sane(problem.compare(name, ours, problem.truth[name], SINGLE), ours)
+
+    # Remarks: no verdict changes.
+
+    def _remark(self, unstable: Mapping[str, Comparison], loose: list[str], here: _Verdicts) -> None:
+        nan = [name for name in unstable if not _finite(here.plain.get(name))]
+        far = [name for name in unstable if name not in nan]
+        dtype = str(self.problem.p.flat.dtype).removeprefix("torch.")
+        if nan:
+            self._once(
+                f"the lines are right, but in {dtype} they give NaN or infinity at these parameters, first in d{nan[0]}: "
+                "a number there is too large or too small for it"
+            )
+        if far:
+            first = unstable[far[0]]
+            self._once(
+                f"the lines are right, but in {dtype} d{far[0]} is off by {first.relative:.1e} of its scale at these "
+                "parameters"
+            )
+        if self.runs.why_not is not None:
+            whom = f" ({', '.join(f'd{name}' for name in loose)})" if loose else ""
+            self._once(
+                f"judged by float32's rounding{whom}, since {self.runs.why_not}: an error below {SINGLE:g} of scale "
+                "can't be seen"
+            )
+
+    def _inconsistencies(self, wrong: set[str]) -> None:
+        """Compare each line on inconsistent forward values. What differs only there is a remark."""
+        if self.runs.inconsistent is None:
+            return
+        run = self.runs.inconsistent[self.number]
+        values = self.runs.inconsistent_values
+        plain = self._plain(run.gradients, self.problem.in_float64.elsewhere)
+        following = follow(values, plain, self.problem.table)
+        relies = []
+        for name in self.names:
+            parts = following.parts.get(name, {})
+            loss = self.problem.table[-1].name
+            line_by_line = all(step in following.given or step == loss for step in parts)
+            ours = plain.get(name)
+            if name in wrong or ours is None or ours.shape != values[name].shape or not line_by_line:
+                continue
+            expected = following.expected(name)
+            scale = max(float(part.abs().max()) for part in parts.values())
+            if compare(name, ours, expected, scale, 1e-9 if not self.single else SINGLE).close:
+                continue
+            if any(compare(name, ours, other, scale, 1e-9).close for other in following.alternatives(name)):
+                continue
+            told = diagnose_user(following, name, ours, len(self.problem.X), run.shared, LEFT[self.single])
+            if told is None:
+                relies.append(f"d{name}")
+            else:
+                self._once(
+                    f"d{name} agrees with autograd, but not on forward values that are drawn at random: {told}. Either "
+                    "it is wrong where the true difference is zero, so no loss shows it, or it is right because the "
+                    "forward values follow from each other"
+                )
+        if relies:
+            self._once(
+                f"{', '.join(relies)}: right for forward values that follow from each other, which is all that is "
+                "needed; on values drawn at random the lines give something else"
+            )
+
+    def _once(self, remark: str) -> None:
+        if remark not in self.remarks:
+            self.remarks.append(remark)
+
+
+def _finite(gradient: Tensor | None) -> bool:
+    return gradient is not None and bool(gradient.isfinite().all())

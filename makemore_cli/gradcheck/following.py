@@ -1,0 +1,112 @@
+"""What follows for each tensor from the gradients of what comes after it: so inherited errors are told from own ones.
+
+Where only the results of somebody's pass are known, each gradient is held against what follows, step by step, from
+*their own* gradients of what comes after it. What a pass leaves out is filled in, so a fused expression is held against
+all the steps that it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from makemore_cli.backprop import steps
+from makemore_cli.backprop.steps import Step, Values
+
+Parts = dict[str, Tensor]  # of one gradient, by the step through which each comes
+
+
+@dataclass
+class Following:
+    """Gradients of one pass on one forward pass."""
+
+    values: Values
+    table: Sequence[Step]
+    given: dict[str, Tensor]  # the pass's own, by the tensor's name
+    current: dict[str, Tensor] = field(default_factory=dict)  # the same, and what follows where none is given
+    parts: dict[str, Parts] = field(default_factory=dict)  # what follows for each gradient through each step
+
+    def expected(self, name: str) -> Tensor:
+        """What follows for a gradient from the pass's own gradients of what comes after it."""
+        return torch.stack(list(self.parts[name].values())).sum(0)
+
+    def alternatives(self, name: str) -> Iterator[Tensor]:
+        """What follows where a gradient above is as it should be, and not as the pass has it in the end.
+
+        It may have been right when it was read, and changed later.
+        """
+        wrong = [step for step in self.parts[name] if step in self.given and step in self.parts]
+        for replaced in product((False, True), repeat=len(wrong)):
+            parts = dict(self.parts[name])
+            for step in (s for s, yes in zip(wrong, replaced, strict=True) if yes):
+                parts[step] = vjp(self._step(step), self.values, self.expected(step))[name]
+            if any(replaced):
+                yield torch.stack(list(parts.values())).sum(0)
+
+    def partial(self, name: str) -> Iterator[tuple[str, str, Tensor]]:
+        """What follows where one branch of a gradient above was not there yet: the gradient, the branch, the result."""
+        for step in self.parts[name]:
+            branches = self.parts.get(step, {})
+            if step in self.given and len(branches) > 1:
+                for branch in branches:
+                    rest = torch.stack([part for s, part in branches.items() if s != branch]).sum(0)
+                    part = vjp(self._step(step), self.values, rest)[name]
+                    yield step, branch, self.expected(name) - self.parts[name][step] + part
+
+    def _step(self, name: str) -> Step:
+        return next(s for s in self.table if s.name == name)
+
+
+def follow(values: Values, gradients: Mapping[str, Tensor], table: Sequence[Step]) -> Following:
+    """Take gradients back through the table, each from those that are given above it.
+
+    A given gradient that is too small is spread over its tensor's shape, as it would be by broadcasting; one that can't
+    be is as good as missing.
+    """
+    result = Following(values, table, {})
+    loss = table[-1].name
+    for step in reversed(table):
+        shape = values[step.name].shape
+        own = gradients.get(step.name)
+        if own is not None and step.name != loss and spreads(own, shape):
+            result.given[step.name] = result.current[step.name] = own.to(values[step.name]).expand(shape)
+        elif step.name == loss:
+            result.current[loss] = torch.ones_like(values[loss])
+        else:
+            result.current[step.name] = result.expected(step.name)
+        for name, part in vjp(step, values, result.current[step.name]).items():
+            result.parts.setdefault(name, {})[step.name] = part
+    for name in result.parts:
+        if name not in result.current:  # a parameter
+            own = gradients.get(name)
+            usable = own is not None and own.shape == values[name].shape
+            result.current[name] = own.to(values[name]) if usable and own is not None else result.expected(name)
+            if usable and own is not None:
+                result.given[name] = result.current[name]
+    return result
+
+
+def vjp(step: Step, values: Values, above: Tensor) -> Parts:
+    """Autograd's gradients of a step's inputs, given the gradient of its output."""
+    inputs = [name for name in steps.arguments(step.forward) if differentiable(values[name])]
+    leaves = {name: values[name].detach().requires_grad_() for name in inputs}
+    with torch.enable_grad():
+        output = steps.run(step.forward, {**values, **leaves})
+    return dict(zip(inputs, torch.autograd.grad(output, tuple(leaves.values()), above), strict=True))
+
+
+def differentiable(value: object) -> bool:
+    """Whether a value of the chain has a gradient: not so X, Y, n and eps."""
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def spreads(gradient: Tensor, shape: torch.Size) -> bool:
+    """Whether a tensor can be broadcast to a shape."""
+    try:
+        return bool(torch.broadcast_to(gradient, shape).shape == shape)
+    except RuntimeError:
+        return False

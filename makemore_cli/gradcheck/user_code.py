@@ -1,0 +1,233 @@
+"""What there is in a user's file: a function `backward`, or statements of a script or notebook that make gradients.
+
+A learner's notebook holds much more than the backward pass: it reads names, trains, compares and draws. Of a notebook
+or a bare script, only those statements are run that the gradients depend on. The forward pass comes from us, so its
+statements are left out, and nothing is read, trained or drawn.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import linecache
+import re
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from makemore_cli.errors import MakemoreError
+
+CELL_MARK = re.compile(r"\s*#\s*(%%|In\[.*\]:)")  # how editors and nbconvert mark cells in a script
+LOOKS_ONLY = {"print", "display", "cmp", "assert"}  # functions that show or compare, called on a line of their own
+
+
+@dataclass
+class Cell:
+    """A cell of a notebook, or a script between two cell marks."""
+
+    where: str  # as tracebacks name it
+    statements: list[ast.stmt] = field(default_factory=list)
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """Read a script or a notebook. Raises MakemoreError if it can't be read, with the line of a syntax error."""
+    try:
+        source = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise MakemoreError(
+            f"{path}: no such file; give a Python script or a notebook (.ipynb) with your backward pass"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MakemoreError(f"{path}: can't be read: {error}") from None
+    if path.suffix == ".ipynb":
+        return list(_notebook_cells(path, source))
+    statements = _parse(source, str(path), str(path))
+    marks = [number for number, line in enumerate(source.splitlines(), start=1) if CELL_MARK.match(line)]
+    cells = [Cell(str(path)) for _ in range(len(marks) + 1)]
+    for statement in statements:
+        cells[sum(mark <= statement.lineno for mark in marks)].statements.append(statement)
+    return cells
+
+
+def _notebook_cells(path: Path, source: str) -> Iterator[Cell]:
+    try:
+        cells = [cell for cell in json.loads(source)["cells"] if cell["cell_type"] == "code"]
+        sources = ["".join(cell["source"]) for cell in cells]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MakemoreError(f"{path}: is no Jupyter notebook of version 4: {error or type(error).__name__}") from None
+    for number, text in enumerate(sources, start=1):
+        where = f"{path}, cell {number}"
+        first = text.lstrip()
+        if first.startswith("%%") and not re.match(r"%%(time|timeit|capture|prun)\b", first):
+            continue  # another language
+        # Lines for the notebook's shell are blanked, so that the others keep their numbers.
+        lines = [
+            re.match(r"\s*", line)[0] + "pass\n" if re.match(r"\s*([%!?]|.*\?$)", line) else line + "\n"  # type: ignore[index]
+            for line in text.splitlines()
+        ]
+        linecache.cache[where] = (len(text), None, lines, where)
+        yield Cell(where, _parse("".join(lines), where, where))
+
+
+def _parse(source: str, where: str, file: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(source, file).body
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise MakemoreError(f"{where}, line {error.lineno}: {error.msg}: {line}") from None
+    except ValueError as error:  # a null byte
+        raise MakemoreError(f"{where}: is no Python source: {error}") from None
+
+
+def binds(cells: Iterable[Cell], name: str) -> bool:
+    """Whether a name is bound at the top level: a function's, an assignment's or an import's."""
+    return any(name in _Uses.of(statement).binds for cell in cells for statement in cell.statements)
+
+
+def backward_slice(cells: list[Cell], gradients: Set[str], given: Set[str], function: str | None = None) -> list[Cell]:
+    """Of each cell, the statements on which gradients depend, or on which the function of that name does.
+
+    `gradients` are the names that a gradient can have, `given` those that the forward pass provides. What a cell
+    assigns to a given name before it makes its first gradient is a forward pass, which is left out.
+    """
+    flat = [Cell(cell.where, list(_flattened(cell.statements, gradients, given))) for cell in cells]
+    needed: set[str] = {function} if function else set()
+    kept_cells = []
+    for cell in reversed(flat):
+        uses = [_Uses.of(statement) for statement in cell.statements]
+        first = next((i for i, u in enumerate(uses) if u.writes & gradients), len(uses))
+        forward = max((i for i, u in enumerate(uses[:first]) if u.binds & given), default=-1)
+        kept = []
+        for i in range(len(uses) - 1, -1, -1):
+            u, before = uses[i], i <= forward or first == len(uses)
+            wanted = not function and bool(u.writes & gradients)
+            if not (wanted or u.writes & (needed - given if before else needed)):
+                continue
+            kept.append(cell.statements[i])
+            needed = (needed - (u.binds - u.reads)) | u.reads
+        kept_cells.append(Cell(cell.where, kept[::-1]))
+    return kept_cells[::-1]
+
+
+def begins_anew(cell: Cell, known: Set[str]) -> bool:
+    """Whether a cell makes a gradient that is there already, from other things than itself."""
+    written: set[str] = set()
+    for statement in cell.statements:
+        u = _Uses.of(statement)
+        if (u.binds - u.reads - written) & known:
+            return True
+        written |= u.writes
+    return False
+
+
+def writes(cell: Cell) -> set[str]:
+    """The names that a cell assigns to or changes."""
+    return set().union(*(_Uses.of(statement).writes for statement in cell.statements))
+
+
+def _flattened(statements: Iterable[ast.stmt], gradients: Set[str], given: Set[str]) -> Iterator[ast.stmt]:
+    """Statements in order; of a loop that runs a forward pass, as in training, the body once."""
+    for statement in statements:
+        if isinstance(statement, ast.For | ast.While | ast.With | ast.If):
+            inner = [_Uses.of(s) for s in ast.walk(statement) if isinstance(s, ast.stmt) and s is not statement]
+            if any(u.writes & gradients for u in inner) and any(u.binds & given for u in inner):
+                yield from _flattened(statement.body, gradients, given)
+                continue
+        if not isinstance(statement, ast.Break | ast.Continue | ast.Return):
+            yield statement
+
+
+class _Uses(ast.NodeVisitor):
+    """The names that a statement binds, changes in place, and reads."""
+
+    def __init__(self) -> None:
+        self.binds: set[str] = set()
+        self.changes: set[str] = set()
+        self.reads: set[str] = set()
+
+    @classmethod
+    def of(cls, statement: ast.stmt) -> _Uses:
+        uses = cls()
+        uses.visit(statement)
+        return uses
+
+    @property
+    def writes(self) -> set[str]:
+        return self.binds | self.changes
+
+    def visit_Name(self, node: ast.Name) -> None:
+        (self.reads if isinstance(node.ctx, ast.Load) else self.binds).add(node.id)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
+        self.generic_visit(node)
+        if isinstance(node.target, ast.Name):
+            self.binds.discard(node.target.id)
+            self.changes.add(node.target.id)
+            self.reads.add(node.target.id)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        self._place(node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        self._place(node)
+
+    def _place(self, node: ast.Subscript | ast.Attribute) -> None:
+        if not isinstance(node.ctx, ast.Load) and (name := _root(node)):
+            self.changes.add(name)
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self.generic_visit(node)
+        function = node.func
+        if isinstance(function, ast.Attribute) and function.attr.endswith("_") and not function.attr.startswith("_"):
+            self._changed(function.value)
+        for keyword in node.keywords:
+            if keyword.arg == "out":
+                self._changed(keyword.value)
+
+    def visit_Expr(self, node: ast.Expr) -> None:
+        self.generic_visit(node)
+        call = node.value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id not in LOOKS_ONLY:
+            for argument in call.args:  # a function called for its effect may change what it is given
+                if isinstance(argument, ast.Name):
+                    self.changes.add(argument.id)
+
+    def _changed(self, node: ast.expr) -> None:
+        if name := _root(node):
+            self.changes.add(name)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.binds.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self.binds.update(alias.asname or alias.name for alias in node.names)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
+        inner = _Uses()
+        inner.generic_visit(node)
+        own = {argument.arg for argument in ast.walk(node) if isinstance(argument, ast.arg)}
+        self.binds.add(node.name)
+        self.reads |= inner.reads - own - inner.binds
+
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 (the visitor's own names)
+    visit_ClassDef = visit_FunctionDef  # noqa: N815
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        inner = _Uses()
+        inner.visit(node.body)
+        self.reads |= inner.reads - {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
+
+    def _comprehension(self, node: ast.expr) -> None:
+        inner = _Uses()
+        inner.generic_visit(node)
+        self.reads |= inner.reads - inner.binds
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
+
+
+def _root(node: ast.expr) -> str | None:
+    """The name at the root of `a.b[c].d`."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else None
