@@ -45,8 +45,16 @@ class Candidates:
         self.expected = following.expected(name)
         self.by_name = {step.name: step for step in following.table}
 
+    def equivalents(self) -> Iterator[Tensor]:
+        """The gradient by the derivations' expressions, which are as right if forward values follow from each other."""
+        names = self._names_at(self.name)
+        for stages in DERIVATIONS.values() if len(self.parts) == 1 else ():  # of several, one may be missing there
+            for stage in stages:
+                if stage.name == f"d{self.name}" and set(steps.arguments(stage.line)) <= set(names):
+                    yield steps.run(stage.line, names)
+
     def branches(self) -> Iterator[Candidate]:
-        """Branches that are missing, still to come, negated or counted twice, of a tensor that is used several times."""
+        """Branches that are missing, still to come, negated or counted twice, if the tensor is used several times."""
         names = list(self.parts)
         for size in range(1, len(names)):
             for there in combinations(names, size):
@@ -102,7 +110,7 @@ class Candidates:
         names = self._names_at(self.name)
         known = set(names)
         for stages in DERIVATIONS.values():
-            for stage in stages:
+            for stage in reversed(stages):  # the simplest is the last
                 if stage.name != f"d{self.name}" or not set(steps.arguments(stage.line)) <= known:
                     continue
                 tree = expression(stage.line)
@@ -135,6 +143,13 @@ class Candidates:
                     value,
                 )
 
+    def constants(self, count: int) -> Iterator[Candidate]:
+        """So many tensors on the way taken as constants, through which nothing goes back."""
+        between = [step.name for step in self._steps_on_the_way if step.name not in self.following.given]
+        for names in combinations([name for name in between if not self._is_loss(name)], count):
+            value = self._taken_back({name: torch.zeros_like(self.following.current[name]) for name in names})
+            yield Candidate(f"nothing goes back through {_and(names)}, as if constant", value)
+
     def updated_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """For each parameter that the lines read: the gradient's change for a step along the parameter's gradient."""
         parameters = [name for name in self.following.parts if name not in self.by_name]
@@ -151,8 +166,10 @@ class Candidates:
     def others(self) -> Iterator[Candidate]:
         """The gradient of another tensor; right numbers in another order."""
         for name in self.following.parts:
-            if name != self.name and self.following.values[name].shape == self.expected.shape:
-                yield Candidate(f"it is the gradient of {name}", self.following.current[name])
+            if self.following.values[name].shape == self.expected.shape:
+                if name != self.name:
+                    yield Candidate(f"it is the gradient of {name}", self.following.current[name])
+                yield Candidate(f"it is the value of {name}, no gradient", self.following.values[name])
         shape = self.expected.shape
         words = "its numbers are right, but in another order: a view stands where a transpose belongs, or the reverse"
         for order in permutations(range(len(shape))):
@@ -192,13 +209,14 @@ class Candidates:
 
     def _names_at(self, name: str) -> dict[str, Any]:
         """What a line that leads to a tensor's gradient may read: forward values and the gradients before it."""
-        order = [self.following.table[-1].name, *steps.gradient_names(self.following.table)]
+        loss = self.following.table[-1].name
+        order = [loss, *steps.gradient_names(self.following.table)]
         place = order.index(name)
         earlier = order[: place + 1] if name != self.name else order[:place]
         return {**self.following.values, **{f"d{n}": self.following.current[n] for n in earlier}}
 
     def _result(self, step: Step, target: str, right: Tensor, wrong: Tensor | None) -> Tensor | None:
-        """This gradient if the line `target` of a step gives something wrong."""
+        """The gradient in question if the line `target` of a step gives something wrong."""
         if wrong is None or not wrong.is_floating_point():
             return None
         if target == f"d{self.name}":
@@ -211,7 +229,7 @@ class Candidates:
         return self._taken_back({inner: self.following.current[inner] - right + wrong})
 
     def _taken_back(self, replaced: dict[str, Tensor]) -> Tensor:
-        """This gradient by the lines on the way, with other gradients in the place of some."""
+        """The gradient in question by the lines on the way, with other gradients in the place of some."""
         known = {n: g for n, g in self.following.current.items() if n in self.following.given or self._is_loss(n)}
         gradients: dict[str, Tensor] = {}
         for step in self._steps_on_the_way:

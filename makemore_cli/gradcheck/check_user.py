@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.candidates import Candidates
 from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, is_plain
 from makemore_cli.gradcheck.diagnose import diagnose_user
 from makemore_cli.gradcheck.findings import ROUNDING, Finding, Report, Section
@@ -70,6 +71,12 @@ def check_user(
     )
     report.note_underflow(problem.underflows)
     return report
+
+
+BLIND = (
+    "Either the true difference is zero, so that no loss shows a mistake, or the line relies on forward values that follow "
+    "from each other, which is right"
+)
 
 
 class _Runs:
@@ -160,7 +167,7 @@ class _PassCheck:
                 continue
             # Blame is laid where numbers are tame, if the mistake shows there.
             judge = elsewhere if elsewhere is not None and elsewhere in wrong_in else wrong_in[0]
-            alone = name not in judge.wrong and not c.fault
+            alone = name not in judge.wrong
             diagnosis = None if alone else self._diagnosis(judge, name)
             there = judge.comparisons[name] if judge is not here else None
             findings.append(Finding(c, alone, diagnosis, in_float64=there, agrees=False))
@@ -193,7 +200,9 @@ class _PassCheck:
             accuracy = self.against.accuracy if witness is not None else 0.0
             c = verdicts.comparisons[name] = problem.compare(name, ours, theirs, max(tolerance, accuracy), known)
             if not c.close and not (
-                name in plain and problem.follows(following, name, plain[name], tolerance, by_chain=True)
+                _misshapen(problem, following, plain, name)
+                or name in plain
+                and problem.follows(following, name, plain[name], tolerance, by_chain=True)
             ):
                 verdicts.wrong.add(name)
         return verdicts
@@ -273,7 +282,9 @@ class _PassCheck:
         run = self.runs.inconsistent[self.number]
         values = self.runs.inconsistent_values
         plain = self._plain(run.gradients, self.problem.in_float64.elsewhere)
-        following = follow(values, plain, self.problem.table)
+        # A line may read its step's output, where autograd computes it anew: either is right.
+        following = follow(values, plain, self.problem.table, by_lines=True)
+        by_autograd = follow(values, plain, self.problem.table)
         relies = []
         for name in self.names:
             parts = following.parts.get(name, {})
@@ -282,30 +293,35 @@ class _PassCheck:
             ours = plain.get(name)
             if name in wrong or ours is None or ours.shape != values[name].shape or not line_by_line:
                 continue
-            expected = following.expected(name)
+            right = (
+                following.expected(name),
+                by_autograd.expected(name),
+                *following.alternatives(name),
+                *Candidates(following, name).equivalents(),
+            )
             scale = max(float(part.abs().max()) for part in parts.values())
-            if compare(name, ours, expected, scale, 1e-9 if not self.single else SINGLE).close:
-                continue
-            if any(compare(name, ours, other, scale, 1e-9).close for other in following.alternatives(name)):
+            tolerance = SINGLE if self.single else 1e-9
+            if any(compare(name, ours, other, scale, tolerance).close for other in right):
                 continue
             told = diagnose_user(following, name, ours, len(self.problem.X), run.shared, LEFT[self.single])
             if told is None:
                 relies.append(f"d{name}")
             else:
-                self._once(
-                    f"d{name} agrees with autograd, but not on forward values that are drawn at random: {told}. Either "
-                    "it is wrong where the true difference is zero, so no loss shows it, or it is right because the "
-                    "forward values follow from each other"
-                )
+                self._once(f"d{name} agrees with autograd here, but not on random forward values: {told}. {BLIND}")
         if relies:
-            self._once(
-                f"{', '.join(relies)}: right for forward values that follow from each other, which is all that is "
-                "needed; on values drawn at random the lines give something else"
-            )
+            them = ", ".join(relies)
+            self._once(f"{them}: in agreement with autograd here, but not on random forward values. {BLIND}")
 
     def _once(self, remark: str) -> None:
         if remark not in self.remarks:
             self.remarks.append(remark)
+
+
+def _misshapen(problem: Problem, following: Following, plain: Mapping[str, Tensor], name: str) -> bool:
+    """Whether a gradient comes from one of a wrong shape, so that its own line can't be judged."""
+    fits = name in plain and plain[name].shape == problem.values[name].shape
+    above = [step for step in following.parts[name] if step in plain and step not in following.given]
+    return bool(above) and (fits or len(plain[name].shape) == len(plain[above[0]].shape))
 
 
 def _finite(gradient: Tensor | None) -> bool:

@@ -38,7 +38,7 @@ def diagnose_user(
     """
     candidates = Candidates(following, name)
     ours, truth = ours.detach().to(candidates.expected), candidates.expected
-    if told := _alias(following, name, ours, shared, left):
+    if told := _alias(following, name, ours, shared, left) or _swapped(following, name, ours, left):
         return told
     told = _plain_forms(ours, truth)
     if told:
@@ -51,8 +51,15 @@ def diagnose_user(
             [c for c in factors if c not in vague],
             _factors_of_parts(candidates, n),
             candidates.passed_on(),
+            candidates.constants(1),
         ]
-        then: list[Iterable[Candidate]] = [vague, candidates.others(), candidates.diagonals(), _changed(ours, truth)]
+        then: list[Iterable[Candidate]] = [
+            vague,
+            candidates.constants(2),
+            candidates.others(),
+            candidates.diagonals(),
+            _changed(ours, truth),
+        ]
     else:
         first, then = [], []
     for group in (*first, candidates.lines(), candidates.single_expressions(), *then):
@@ -147,12 +154,14 @@ def _changed(ours: Tensor, truth: Tensor) -> Iterator[Candidate]:
 
 
 def _alias(following: Following, name: str, ours: Tensor, shared: Sequence[tuple[str, ...]], left: float) -> str | None:
-    """Whether it is one tensor with another gradient, which was changed later."""
+    """Whether it is one tensor with a gradient that is computed later, and was changed with it."""
+    order = list(following.parts)
     for group in shared:
-        for other in group:
-            if name not in group or other == name or other not in following.given:
+        later = [n for n in group if n in following.given and order.index(n) > order.index(name)]
+        for other in later if name in group else ():
+            if not ours.shape == following.values[name].shape == following.values[other].shape:
                 continue
-            if following.values[other].shape != ours.shape or not torch.equal(following.given[other].to(ours), ours):
+            if not torch.equal(following.given[other].to(ours), ours):
                 continue
             should = [following.expected(other), *following.alternatives(other)]
             if any(_explains(ours, wanted.to(ours), _error(ours, following.expected(name)), left) for wanted in should):
@@ -160,6 +169,18 @@ def _alias(following: Following, name: str, ours: Tensor, shared: Sequence[tuple
                     f"d{name} and d{other} are one tensor (an alias), so what was added to d{other} is in d{name} too: "
                     f"begin d{other} with d{name}.clone()"
                 )
+    return None
+
+
+def _swapped(following: Following, name: str, ours: Tensor, left: float) -> str | None:
+    """Whether two gradients stand in each other's place."""
+    mine = following.expected(name)
+    for other, theirs in following.given.items():
+        if other == name or not ours.shape == mine.shape == theirs.shape or other not in following.parts:
+            continue
+        wanted = following.expected(other)
+        if _explains(ours, wanted, _error(ours, mine), left) and _explains(theirs, mine, _error(theirs, wanted), left):
+            return f"d{name} and d{other} stand in each other's place"
     return None
 
 
@@ -231,6 +252,8 @@ def _where(ours: Tensor, truth: Tensor) -> str | None:
 
 def _shape(ours: Tensor, truth: Tensor) -> str | None:
     """A shape that is wrong in a known way."""
+    if ours.dim() == 0 and truth.dim():
+        return "it is a single number: it has been summed over all dimensions"
     if ours.dim() == truth.dim() == 2 and ours.shape == truth.T.shape and _explains(ours.T, truth):
         return "it is the transpose of what it should be"
     if ours.numel() == truth.numel() and _explains(ours.reshape(truth.shape), truth):

@@ -27,6 +27,7 @@ class Following:
     values: Values
     table: Sequence[Step]
     given: dict[str, Tensor]  # the pass's own, by the tensor's name
+    by_lines: bool = False  # by the table's backward lines, not by autograd
     current: dict[str, Tensor] = field(default_factory=dict)  # the same, and what follows where none is given
     parts: dict[str, Parts] = field(default_factory=dict)  # what follows for each gradient through each step
 
@@ -43,7 +44,7 @@ class Following:
         for replaced in product((False, True), repeat=len(wrong)):
             parts = dict(self.parts[name])
             for step in (s for s, yes in zip(wrong, replaced, strict=True) if yes):
-                parts[step] = vjp(self._step(step), self.values, self.expected(step))[name]
+                parts[step] = self.back(self._step(step), self.expected(step))[name]
             if any(replaced):
                 yield torch.stack(list(parts.values())).sum(0)
 
@@ -54,20 +55,32 @@ class Following:
             if step in self.given and len(branches) > 1:
                 for branch in branches:
                     rest = torch.stack([part for s, part in branches.items() if s != branch]).sum(0)
-                    part = vjp(self._step(step), self.values, rest)[name]
+                    part = self.back(self._step(step), rest)[name]
                     yield step, branch, self.expected(name) - self.parts[name][step] + part
+
+    def back(self, step: Step, above: Tensor) -> Parts:
+        """What a step adds to the gradients of its inputs, given the gradient of its output."""
+        if not self.by_lines:
+            return vjp(step, self.values, above)
+        names = {**self.values, f"d{step.name}": above}
+        return {
+            target[1:]: steps.run(line, names).expand(self.values[target[1:]].shape)
+            for target, line in step.backward.items()
+        }
 
     def _step(self, name: str) -> Step:
         return next(s for s in self.table if s.name == name)
 
 
-def follow(values: Values, gradients: Mapping[str, Tensor], table: Sequence[Step]) -> Following:
+def follow(
+    values: Values, gradients: Mapping[str, Tensor], table: Sequence[Step], *, by_lines: bool = False
+) -> Following:
     """Take gradients back through the table, each from those that are given above it.
 
     A given gradient that is too small is spread over its tensor's shape, as it would be by broadcasting; one that can't
     be is as good as missing.
     """
-    result = Following(values, table, {})
+    result = Following(values, table, {}, by_lines)
     loss = table[-1].name
     for step in reversed(table):
         shape = values[step.name].shape
@@ -78,7 +91,7 @@ def follow(values: Values, gradients: Mapping[str, Tensor], table: Sequence[Step
             result.current[loss] = torch.ones_like(values[loss])
         else:
             result.current[step.name] = result.expected(step.name)
-        for name, part in vjp(step, values, result.current[step.name]).items():
+        for name, part in result.back(step, result.current[step.name]).items():
             result.parts.setdefault(name, {})[step.name] = part
     for name in result.parts:
         if name not in result.current:  # a parameter

@@ -31,6 +31,8 @@ DERIVATIVES = {
     "1/x": "-1 / x**2",
     "x": "1",
 }
+# Functions that are applied to the wrong tensor, or along the wrong dimension.
+FUNCTIONS = ("x.softmax(0)", "x.softmax(1)", "x.log_softmax(1)", "x.sigmoid()", "x.tanh()", "x.exp()", "x**2")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def mutations(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, Step
     for node in nodes:
         for words, new in _dropped(node):
             yield Mutation(words, _with(tree, node, new))
-    for rule in (_regrouped, _aggregated, _scattered, _operators, _constants):
+    for rule in (_regrouped, _aggregated, _scattered, _one_hot, _operators, _constants):
         for node in nodes:
             for words, new in rule(node):
                 yield Mutation(words, _with(tree, node, new))
@@ -138,6 +140,8 @@ def _aggregated(node: ast.expr) -> _Changes:
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return
     value, method, kept = node.func.value, node.func.attr, node.keywords
+    if method == "max":
+        yield "the smallest stands where the largest belongs", _call(value, "min", node.args, kept)
     if method not in ("sum", "mean") or not node.args or not isinstance(node.args[0], ast.Constant):
         return
     dim = str(node.args[0].value)
@@ -191,6 +195,15 @@ def _scattered(node: ast.expr) -> _Changes:
                         [],
                     ),
                 )
+                first_only = ast.Tuple(
+                    [everywhere, ast.Slice(ast.Constant(column), ast.Constant(column + 1 or None))], ast.Load()
+                )
+                for wrong, about in ((flat, "index"), (source.func.value, "source")):
+                    again = _call(ast.Subscript(wrong, first_only, ast.Load()), "expand_as", [wrong], [])
+                    rows = _call(again, "flatten", source.args if about == "source" else [], [])
+                    args = [dim, rows, source] if about == "index" else [dim, index, rows]
+                    words = f"the {which} column of {_text(wrong)} stands where each column belongs"
+                    yield words, _call(start, node.func.attr, args, [])
             for rest, which in ((ast.Slice(ast.Constant(1)), "first"), (ast.Slice(None, ast.Constant(-1)), "last")):
                 for where, what in ((ast.Tuple([everywhere, rest], ast.Load()), "column"), (rest, "row")):
                     part = _call(ast.Subscript(flat, where, ast.Load()), "flatten", [], [])
@@ -208,6 +221,15 @@ def _scattered(node: ast.expr) -> _Changes:
         for by in (1, -1):
             shifted = _call(index, "roll", [ast.Constant(by)], [])
             yield "the indices belong to other rows", _call(start, node.func.attr, [dim, shifted, source], [])
+
+
+def _one_hot(node: ast.expr) -> _Changes:
+    """A one-hot matrix in whose place whole columns are chosen."""
+    if isinstance(node, ast.Call) and _text(node.func) == "F.one_hot":
+        words = "every chosen column is changed in all rows: rows and columns must be indexed in pairs"
+        yield words, _call(node, "amax", [ast.Constant(0)], [])
+        yield words, _call(node, "sum", [ast.Constant(0)], [])
+        yield "the indices belong to other rows", _call(node, "roll", [ast.Constant(1), ast.Constant(0)], [])
 
 
 def _operators(node: ast.expr) -> _Changes:
@@ -304,6 +326,12 @@ def _other_names(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, S
                 elif other.dim() == 2 and other.shape == value.shape[::-1]:
                     new = ast.Attribute(ast.Name(wrong, ast.Load()), "T", ast.Load())
                     yield Mutation(f"{wrong}.T stands where {name} belongs", _renamed(tree, {name: new}))
+        for text in FUNCTIONS:
+            for other, like in names.items():
+                if isinstance(like, Tensor) and like.is_floating_point() and like.shape == value.shape:
+                    if other in steps and other[:1] != "d":
+                        new = _renamed(ast.parse(text, mode="eval").body, {"x": ast.Name(other, ast.Load())})
+                        yield Mutation(f"{_text(new)} stands where {name} belongs", _renamed(tree, {name: new}))
         if name in steps and (inputs := arguments(steps[name].forward)) and len(inputs) == 1:
             again = _renamed(expression(steps[name].forward), {inputs[0]: ast.Name(name, ast.Load())})
             words = f"{ast.unparse(again)} stands where {name} belongs, which is that already"

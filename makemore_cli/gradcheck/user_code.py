@@ -165,6 +165,28 @@ class _Uses(ast.NodeVisitor):
             self.changes.add(node.target.id)
             self.reads.add(node.target.id)
 
+    def _block(self, statements: Iterable[ast.stmt]) -> None:
+        """Statements in order: what one of them binds, the next ones do not read from outside."""
+        for statement in statements:
+            inner = _Uses.of(statement)
+            self.reads |= inner.reads - self.binds
+            self.binds |= inner.binds
+            self.changes |= inner.changes
+
+    def visit_For(self, node: ast.For) -> None:
+        self.visit(node.iter)
+        self.visit(node.target)
+        self._block([*node.body, *node.orelse])
+
+    def visit_With(self, node: ast.With) -> None:
+        for item in node.items:
+            self.visit(item)
+        self._block(node.body)
+
+    def visit_While(self, node: ast.While) -> None:
+        self.visit(node.test)
+        self._block([*node.body, *node.orelse])
+
     def visit_Subscript(self, node: ast.Subscript) -> None:
         self._place(node)
 
