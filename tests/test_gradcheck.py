@@ -23,6 +23,7 @@ from makemore_cli.gradcheck.trials import run_trials
 from makemore_cli.gradcheck.user import UserPass
 
 from .conftest import Cli, problem
+from .passes import CHAIN
 
 EPS = 1e-5
 ZERO = ("b1", "logit_maxes")  # true gradients
@@ -191,46 +192,6 @@ def backward(logits, h, W2, Y, n):
     dW2 = h.T @ dlogits
     db2 = dlogits.sum(0)
     return {"dlogits": dlogits, "dh": dh, "dW2": dW2, "db2": db2}
-"""
-
-CHAIN = """
-def backward(logprobs, probs, counts, counts_sum, counts_sum_inv, norm_logits, logits, h, W2, hpreact, bngain, bnraw,
-             bnvar_inv, bnvar, bndiff2, bndiff, hprebn, embcat, W1, emb, C, X, Y, n):
-    dlogprobs = torch.zeros_like(logprobs)
-    dlogprobs[range(n), Y] = -1.0 / n
-    dprobs = dlogprobs / probs
-    dcounts_sum_inv = (counts * dprobs).sum(1, keepdim=True)
-    dcounts = counts_sum_inv * dprobs
-    dcounts_sum = -counts_sum**-2 * dcounts_sum_inv
-    dcounts = dcounts + torch.ones_like(counts) * dcounts_sum
-    dnorm_logits = counts * dcounts
-    dlogits = dnorm_logits.clone()
-    dlogit_maxes = -dnorm_logits.sum(1, keepdim=True)
-    dlogits += torch.nn.functional.one_hot(logits.max(1).indices, logits.shape[1]) * dlogit_maxes
-    dh = dlogits @ W2.T
-    dW2 = h.T @ dlogits
-    db2 = dlogits.sum(0)
-    dhpreact = (1.0 - h**2) * dh
-    dbngain = (bnraw * dhpreact).sum(0, keepdim=True)
-    dbnraw = bngain * dhpreact
-    dbnbias = dhpreact.sum(0, keepdim=True)
-    dbndiff = bnvar_inv * dbnraw
-    dbnvar_inv = (bndiff * dbnraw).sum(0, keepdim=True)
-    dbnvar = -0.5 * (bnvar + 1e-5) ** -1.5 * dbnvar_inv
-    dbndiff2 = 1.0 / (n - 1) * torch.ones_like(bndiff2) * dbnvar
-    dbndiff = dbndiff + 2 * bndiff * dbndiff2
-    dhprebn = dbndiff.clone()
-    dbnmeani = (-dbndiff).sum(0, keepdim=True)
-    dhprebn += 1.0 / n * (torch.ones_like(hprebn) * dbnmeani)
-    dembcat = dhprebn @ W1.T
-    dW1 = embcat.T @ dhprebn
-    db1 = dhprebn.sum(0)
-    demb = dembcat.view(emb.shape)
-    dC = torch.zeros_like(C)
-    for k in range(X.shape[0]):
-        for j in range(X.shape[1]):
-            dC[X[k, j]] += demb[k, j]
-    return locals()
 """
 
 

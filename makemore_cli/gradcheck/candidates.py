@@ -24,6 +24,7 @@ from makemore_cli.backprop.steps import Step
 from makemore_cli.gradcheck.following import Following, differentiable, spreads
 from makemore_cli.gradcheck.mutations import evaluate, mutations, plain
 
+UNFINISHED = "it is unfinished"
 WIDEST = 128  # columns for which the diagonal of a derivative is computed, one run of the lines each
 
 
@@ -67,7 +68,7 @@ class Candidates:
                     )
                 else:
                     words = (
-                        f"it is unfinished: the part through {_and(there)} is there, the one through {_and(missing)} "
+                        f"{UNFINISHED}: the part through {_and(there)} is there, the one through {_and(missing)} "
                         "is still to be added"
                     )
                 yield Candidate(words, value)

@@ -74,8 +74,8 @@ def check_user(
 
 
 BLIND = (
-    "Either the true difference is zero, so that no loss shows a mistake, or the line relies on forward values that follow "
-    "from each other, which is right"
+    "Either the true difference is zero, so that no loss shows a mistake, or the line relies on forward values that "
+    "follow from each other, which is right"
 )
 
 
@@ -170,7 +170,8 @@ class _PassCheck:
             alone = name not in judge.wrong
             diagnosis = None if alone else self._diagnosis(judge, name)
             there = judge.comparisons[name] if judge is not here else None
-            findings.append(Finding(c, alone, diagnosis, in_float64=there, agrees=False))
+            where = "at random parameters in float64" if judge is elsewhere else "in float64"
+            findings.append(Finding(c, alone, diagnosis, in_float64=there, agrees=False, where=where))
         self._remark(unstable, loose, here)
         wrong = {f.comparison.tensor for f in findings if not f.agrees}
         self._inconsistencies(wrong)
@@ -201,8 +202,7 @@ class _PassCheck:
             c = verdicts.comparisons[name] = problem.compare(name, ours, theirs, max(tolerance, accuracy), known)
             if not c.close and not (
                 _misshapen(problem, following, plain, name)
-                or name in plain
-                and problem.follows(following, name, plain[name], tolerance, by_chain=True)
+                or (name in plain and problem.follows(following, name, plain[name], tolerance, by_chain=True))
             ):
                 verdicts.wrong.add(name)
         return verdicts
@@ -259,8 +259,8 @@ class _PassCheck:
         dtype = str(self.problem.p.flat.dtype).removeprefix("torch.")
         if nan:
             self._once(
-                f"the lines are right, but in {dtype} they give NaN or infinity at these parameters, first in d{nan[0]}: "
-                "a number there is too large or too small for it"
+                f"the lines are right, but in {dtype} they give NaN or infinity at these parameters, first in "
+                f"d{nan[0]}: a number there is too large or too small for it"
             )
         if far:
             first = unstable[far[0]]

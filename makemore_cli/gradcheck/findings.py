@@ -22,6 +22,7 @@ class Finding:
     nearer: str | None = None  # to float64: our source's name, "autograd" or "both"; None where float64 is no witness
     in_float64: Comparison | None = None  # the same once more, where that decides
     agrees: bool | None = None  # where several runs together decide
+    where: str = "in float64"  # that comparison was made
 
     @property
     def close(self) -> bool:
@@ -45,7 +46,7 @@ class Finding:
     def __str__(self) -> str:
         """What there is to say of it, in one line."""
         if self.in_float64 is not None and not self.in_float64.close and self.comparison.close:
-            return f"in float64 {self.in_float64}{because(self.diagnosis)}"
+            return f"{self.where} {self.in_float64}{because(self.diagnosis)}"
         return f"{self.comparison}{because(self.diagnosis)}"
 
 
@@ -129,6 +130,7 @@ class Report:
                         {
                             **_plain(f.comparison),
                             "in_float64": None if f.in_float64 is None else _plain(f.in_float64),
+                            "ok": f.ok,
                             "alone": f.alone,
                             "inherited": f.inherited,
                             "diagnosis": f.diagnosis,

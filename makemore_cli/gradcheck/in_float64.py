@@ -1,8 +1,8 @@
 """Run code that was written for float32 in float64, so that its mistakes can be told from float32's rounding.
 
-A right pass may say `.float()`, `dtype=torch.float32` or `torch.ones(n, 1)`. Run in float64 as it stands, such a constant
-would be an error of 1e-8, or a matrix product of two precisions would raise. Here every request for float32 gives
-float64 instead. Float16 and bfloat16 stay as they are: a gradient that goes through them is off.
+A right pass may say `.float()`, `dtype=torch.float32` or `torch.ones(n, 1)`. Run in float64 as it stands, such a
+constant would be an error of 1e-8, or a matrix product of two precisions would raise. Here every request for float32
+gives float64 instead. Float16 and bfloat16 stay as they are: a gradient that goes through them is off.
 """
 
 from __future__ import annotations

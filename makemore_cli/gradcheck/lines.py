@@ -1,9 +1,9 @@
 """Each backward line of the table by itself, so that the wrong one is named and not those that inherit its error.
 
-Each line gets the forward values of a real batch and a *random* gradient from above; autograd's vector-Jacobian product
-of that one step is the witness. So even those errors are seen that the loss can't show, since the true gradient is zero
-there (the branch through logit_maxes). A line is right or wrong whatever the precision, so it is tried in float64, where
-right and wrong are far apart.
+Each line gets the forward values of a real batch and a *random* gradient from above; autograd's vector-Jacobian
+product of that one step is the witness. So even those errors are seen that the loss can't show, since the true gradient
+is zero there (the branch through logit_maxes). A line is right or wrong whatever the precision, so it is tried in
+float64, where right and wrong are far apart.
 """
 
 from __future__ import annotations

@@ -328,10 +328,9 @@ def _other_names(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, S
                     yield Mutation(f"{wrong}.T stands where {name} belongs", _renamed(tree, {name: new}))
         for text in FUNCTIONS:
             for other, like in names.items():
-                if isinstance(like, Tensor) and like.is_floating_point() and like.shape == value.shape:
-                    if other in steps and other[:1] != "d":
-                        new = _renamed(ast.parse(text, mode="eval").body, {"x": ast.Name(other, ast.Load())})
-                        yield Mutation(f"{_text(new)} stands where {name} belongs", _renamed(tree, {name: new}))
+                if other in steps and like.is_floating_point() and like.shape == value.shape:
+                    new = _renamed(ast.parse(text, mode="eval").body, {"x": ast.Name(other, ast.Load())})
+                    yield Mutation(f"{_text(new)} stands where {name} belongs", _renamed(tree, {name: new}))
         if name in steps and (inputs := arguments(steps[name].forward)) and len(inputs) == 1:
             again = _renamed(expression(steps[name].forward), {inputs[0]: ast.Name(name, ast.Load())})
             words = f"{ast.unparse(again)} stands where {name} belongs, which is that already"

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from makemore_cli.gradcheck.candidates import UNFINISHED
 from makemore_cli.gradcheck.findings import Report, Section
 
 YES, NO = "[green]yes[/]", "[bold red]no[/]"
@@ -23,17 +24,18 @@ def show(report: Report, console: Console) -> None:
         console.print(_table(section))
     console.print()
     for failure in report.failures():
-        console.print(Text("wrong: ", style="bold red").append(Text(failure, style="not bold default")), soft_wrap=True)
+        label = Text("unfinished: " if UNFINISHED in failure else "wrong: ", style="bold red")
+        console.print(label.append(Text(failure, style="not bold default")), soft_wrap=True)
     for remark in report.remarks:
         console.print(Text(remark), soft_wrap=True)
     findings = [f for section in report.sections for f in section.findings]
-    agree = sum(f.close for f in findings)
+    lines = [line.comparison.close for line in report.lines]
+    # A failure counts what disagrees, a success what agrees.
+    counted = f"{sum(f.close is report.ok for f in findings)} of {len(findings)} gradients"
+    if lines:
+        counted += f", {sum(close is report.ok for close in lines)} of {len(lines)} backward lines alone"
     verdict = "[bold green]All agree[/]" if report.ok else "[bold red]They disagree[/]"
-    lines = ""
-    if report.lines:
-        right = len(report.lines) - len(report.wrong_lines)
-        lines = f", {right} of {len(report.lines)} backward lines alone"
-    console.print(f"{verdict}: {agree} of {len(findings)} gradients{lines}.")
+    console.print(f"{verdict}: {counted}.")
 
 
 def _table(section: Section) -> Table:
@@ -66,7 +68,8 @@ def _table(section: Section) -> Table:
         row += [YES if c.exact else "no", YES if f.close else NO]
         row += ["–", "–", ""] if c.fault else [_small(c.difference), _small(c.relative), _ulps(c.ulps)]
         if alone:
-            row.append({None: "", True: "inherits" if f.inherited else YES, False: "[bold red]wrong[/]"}[f.alone])
+            own = "unfinished" if f.diagnosis and UNFINISHED in f.diagnosis else "wrong"
+            row.append({None: "", True: "inherits" if f.inherited else YES, False: f"[bold red]{own}[/]"}[f.alone])
         if nearer:
             row.append(f.nearer or "")
         table.add_row(*row, style="dim" if f.inherited else "")

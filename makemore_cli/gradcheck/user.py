@@ -2,7 +2,7 @@
 
 It is one of three things: a file with a function `backward`, a script of assignments as in the lecture's notebook, or
 a notebook. Names of the forward pass are there as the function's arguments and as global names: the chain's tensors
-(`logits`, `h`, `bnvar_inv` …), the parameters, X, Y, the numbers n, eps and smoothing, and the notebook's names for these
+(`logits`, `h`, `bnvar_inv` …), the parameters, X, Y, the numbers n, eps and smoothing, and the notebook's names
 (Xb, Yb, batch_size …). PyTorch and NumPy are there without an import.
 
     def backward(logprobs, probs, Y, n):
