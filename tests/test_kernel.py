@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from numba import njit
 
 from makemore_cli import config as configuration
-from makemore_cli.backprop import kernel
+from makemore_cli.backprop import fused, kernel
 from makemore_cli.engine import KernelEngine, RunningStatistics, TensorEngine
 from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.check import compare_sources
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.optim import Factors
@@ -34,7 +35,8 @@ def agree(*sizes: int, dtype: torch.dtype, first_bias: bool = True, smoothing: f
     p, X, Y = problem(*sizes, dtype=dtype, first_bias=first_bias, seed=seed)
     report = compare_sources(p, X, Y, EPS, SOURCES["kernel"], SOURCES["float64"], smoothing)
     assert report.ok, f"{sizes}: {report.failures()}"
-    for finding in report.sections[0].findings:
+    looked_up, multiplied = report.sections
+    for finding in looked_up.findings + multiplied.findings:
         tolerance = 3e-6 if dtype == torch.float32 else 1e-12
         assert finding.comparison.relative <= tolerance, f"{sizes}: {finding}"
 
@@ -75,7 +77,7 @@ def test_gradients_of_wide_layers(H: int) -> None:
 def test_gradients_for_any_sizes(
     n: int, T: int, E: int, H: int, V: int, first_bias: bool, smoothing: float, seed: int
 ) -> None:
-    """The first layer as a product, and looked up where a batch is long beside the vocabulary."""
+    """On both paths of the first layer, whatever the length of the batch beside the vocabulary."""
     agree(n, T, E, H, V, dtype=torch.float32, first_bias=first_bias, smoothing=smoothing, seed=seed)
 
 
@@ -88,6 +90,56 @@ def test_a_wrong_entry_of_any_gradient_is_seen(tensor: str) -> None:
 
     report = compare_sources(*problem(H=16), EPS, Source("wrong", "", wrong), SOURCES["autograd"])
     assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == [tensor]
+
+
+PATHS = ["first layer looked up", "first layer as a product"]
+
+
+@pytest.mark.parametrize("n", [5, 96])
+def test_the_length_of_a_batch_chooses_the_path_unless_it_is_given(n: int) -> None:
+    sizes = problem(H=16)[0].sizes
+    for lookup, looked_up in ((None, n == 96), (True, True), (False, False)):
+        activations = kernel.Kernel(sizes, n, np.dtype(np.float32), EPS, lookup=lookup).activations
+        assert len(activations.tables) == (3 if looked_up else 0)
+        assert len(activations.embcat) == (0 if looked_up else kernel._up(n, kernel.BLOCK))
+
+
+@pytest.mark.parametrize("n", [5, 96])
+@pytest.mark.parametrize("path", [0, 1])
+def test_a_mistake_on_either_path_is_seen_and_the_path_named(
+    n: int, path: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a letter that a batch holds twice, dC keeps one use only; and the same path's loss is off by a little."""
+    right = sources.kernel_pass
+
+    def wrong(p, X, Y, eps, smoothing, lookup):
+        loss, gradients = right(p, X, Y, eps, smoothing, lookup)
+        if lookup is (path == 0):
+            gradients["C"][X[0, 0]] *= 0.5
+            loss *= 1 + 1e-6
+        return loss, gradients
+
+    monkeypatch.setattr(sources, "kernel_pass", wrong)
+    report = compare_sources(*problem(n=n, H=16), EPS, SOURCES["kernel"], SOURCES["autograd"])
+    gradient, loss = report.failures()
+    assert gradient.startswith(f"kernel, {PATHS[path]}, against autograd: ")
+    assert "C (27, 10)" in gradient
+    assert loss.startswith(f"the training pass, compiled, {PATHS[path]}, computes a loss of ")
+
+
+@pytest.mark.parametrize("of", ["fused", "kernel"])
+def test_a_wrong_loss_is_seen_on_either_side(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain's loss is PyTorch's; a training pass's that is off is told once, as source and as witness."""
+    if of == "fused":
+        right = fused.training_pass
+        monkeypatch.setattr(fused, "training_pass", lambda *a: (found := right(*a))._replace(loss=found.loss * 1.001))
+    else:
+        compiled = sources.kernel_pass
+        monkeypatch.setattr(sources, "kernel_pass", lambda *a: ((found := compiled(*a))[0] * 1.001, found[1]))
+    for pair in ((of, "autograd"), ("atomic", of), (of, of)):
+        report = compare_sources(*problem(n=7, H=16), EPS, *(SOURCES[name] for name in pair))
+        assert len(report.failures()) == {"fused": 1, "kernel": 2}[of]
+        assert all("computes a loss of" in failure for failure in report.failures())
 
 
 def batches(p: Parameters, steps: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
