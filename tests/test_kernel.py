@@ -17,7 +17,7 @@ from numba import njit
 
 from makemore_cli import config as configuration
 from makemore_cli.backprop import fused, kernel
-from makemore_cli.engine import KernelEngine, RunningStatistics, TensorEngine
+from makemore_cli.engine import Engine, KernelEngine, RunningStatistics, TensorEngine, forward
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.check import compare_sources
@@ -90,6 +90,84 @@ def test_a_wrong_entry_of_any_gradient_is_seen(tensor: str) -> None:
 
     report = compare_sources(*problem(H=16), EPS, Source("wrong", "", wrong), SOURCES["autograd"])
     assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == [tensor]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("engine", [KernelEngine, TensorEngine])
+def test_scores_beyond_what_exp_can_take(engine: type[Engine], dtype: torch.dtype) -> None:
+    """What is added to all scores changes neither loss nor gradient, and one that beats the others by far is right."""
+    p, X, Y = problem(n=9, H=16, dtype=dtype)
+    plain = p.to()
+    loss = float(engine(plain, None, EPS).run(X[None], Y[None], [1.0])[0])
+    tolerance = 3e-4 if dtype == torch.float32 else 1e-10
+    for shift in (100.0, 1000.0, -1000.0):
+        shifted = p.to()
+        shifted.b2.add_(shift)
+        assert float(engine(shifted, None, EPS).run(X[None], Y[None], [1.0])[0]) == pytest.approx(loss, abs=tolerance)
+        shifted.b2.sub_(shift)
+        torch.testing.assert_close(shifted.flat, plain.flat, rtol=0, atol=tolerance)
+    for letter in (0, 26):
+        hot = p.to()
+        hot.b2[letter] += 5000
+        leaves = {name: view.detach().double().requires_grad_() for name, view in hot.views.items()}
+        truth, _, _ = forward(leaves, X, Y, EPS)
+        truth.backward()
+        assert truth.item() > 4000
+        trained = hot.to()
+        assert float(engine(trained, None, EPS).run(X[None], Y[None], [1.0])[0]) == pytest.approx(
+            truth.item(), rel=1e-6
+        )
+        for name, leaf in leaves.items():
+            update = (hot.views[name] - trained.views[name]).double()
+            torch.testing.assert_close(update, leaf.grad.view_as(update), rtol=0, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("lookup", [True, False])
+@pytest.mark.parametrize("first_bias", [True, False])
+def test_the_first_layers_gradients_under_any_gradient_from_above(
+    lookup: bool, first_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batchnorm lets no gradient through to b1. So random numbers stand in for dhprebn, in autograd as in the pass.
+
+    The pass runs uncompiled, but for the functions that it calls.
+    """
+    p, X, Y = problem(n=7, V=5, E=3, H=17, first_bias=first_bias, dtype=torch.float64)
+    above = torch.randn(7, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    leaves = {name: view.detach().clone().requires_grad_() for name, view in p.views.items() if name in "C W1 b1"}
+    hprebn = leaves["C"][X].flatten(1) @ leaves["W1"] + leaves.get("b1", 0)
+    truth = torch.autograd.grad(hprebn, list(leaves.values()), above)
+
+    def batchnorm_backward(dhpreact: np.ndarray, *_: object) -> None:
+        dhpreact[:7, :17] = above.numpy()
+
+    monkeypatch.setattr(kernel, "batchnorm_backward", batchnorm_backward)
+    compiled = kernel.Kernel(p.sizes, 7, np.dtype(np.float64), EPS, lookup=lookup)
+    compiled.load(p.arrays())
+    kernel.training_pass.py_func(
+        compiled.weights, compiled.gradients, compiled.activations, X.numpy(), Y.numpy(), 7.0, EPS, 0.0,
+        p.sizes.vocabulary, p.sizes.embedding, first_bias, compiled.lanes, None,
+    )  # fmt: skip
+    ours = compiled.named(compiled.gradients)
+    for (name, leaf), gradient in zip(leaves.items(), truth, strict=True):
+        assert gradient.abs().max() > 0.1
+        np.testing.assert_allclose(ours[name], gradient.view_as(leaf), rtol=0, atol=1e-13)
+    if not first_bias:
+        assert not compiled.gradients.b1.any()
+
+
+def test_the_bias_gradient_is_what_rounding_has_left() -> None:
+    """The compiled db1 is the sum of the rows of dhprebn, from the first to the last, bit for bit."""
+    for n in (7, 96):
+        p, X, Y = problem(n=n, H=17)
+        compiled = KernelEngine(p, None, EPS).kernel(n)
+        compiled.prepare(lambda: None)
+        compiled.load(p.arrays())
+        compiled.train(X[None].numpy(), Y[None].numpy(), [Factors(0.0)])
+        expected = np.zeros(17, np.float32)
+        for row in compiled.activations.dhprebn[:n, :17]:
+            expected += row
+        assert np.count_nonzero(expected) > 8
+        np.testing.assert_array_equal(compiled.named(compiled.gradients)["b1"], expected)
 
 
 PATHS = ["first layer looked up", "first layer as a product"]
