@@ -26,7 +26,7 @@ from makemore_cli.optim import Factors
 from makemore_cli.parameters import Parameters
 from makemore_cli.start import resolve
 
-from .conftest import problem
+from .conftest import SLOW, problem
 
 EPS = 1e-5
 
@@ -42,13 +42,14 @@ def agree(*sizes: int, dtype: torch.dtype, first_bias: bool = True, smoothing: f
 
 
 # Every width is compiled once for each precision, some seconds each, so float64 tries fewer.
-@pytest.mark.parametrize("H", [1, 15, 16, 17])
+@pytest.mark.parametrize("H", [1, pytest.param(15, marks=SLOW), pytest.param(16, marks=SLOW), 17])
 def test_gradients_in_both_precisions(H: int) -> None:
     for number, (T, E, V, n) in enumerate(product([1, 3, 8], [1, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
         if (number + H) % 3 == 0:
             agree(n, T, E, H, V, dtype=torch.float64, seed=number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("H", [200, 768])
 def test_gradients_of_wide_layers(H: int) -> None:
     """In float32 alone, against autograd in float64."""
@@ -326,7 +327,8 @@ def test_on_another_device_it_is_refused() -> None:
         SOURCES["kernel"].gradients(p.to(device="meta"), X, Y, EPS)
 
 
-def test_compiled_once_kept_and_mended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [False, pytest.param(True, marks=SLOW)])
+def test_compiled_once_kept_and_mended(damaged: bool, tmp_path: Path) -> None:
     """The first run says that it compiles; the second has nothing to say; one whose kept code is damaged runs too.
 
     The first two end at the same bytes: what was just compiled is what will be taken from the disk.
@@ -343,9 +345,10 @@ def test_compiled_once_kept_and_mended(tmp_path: Path) -> None:
     assert "compil" not in train("second")
     kept = list((tmp_path / "cache").rglob("*.nb*"))
     assert kept
-    for file in kept:
-        file.write_bytes(file.read_bytes()[:100])
-    train("third")
+    if damaged:
+        for file in kept:
+            file.write_bytes(file.read_bytes()[:100])
+        train("third")
     ends = [(tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("first", "second")]
     assert ends[0] == ends[1]
 
