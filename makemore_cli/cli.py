@@ -354,7 +354,8 @@ def gradcheck(
             "--user",
             metavar="FILE",
             help="Check your own backward pass: a Python file with a function backward(logits, h, …), whose arguments "
-            'are names of forward tensors, and which returns {"dlogits": …} or locals().',
+            "are names of forward tensors and which returns gradients by name; a script of assignments (dlogits = …); "
+            "or a notebook (.ipynb).",
         ),
     ] = None,
     trials: Annotated[

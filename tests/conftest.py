@@ -104,4 +104,5 @@ def logits_in_float64(model: Model, X: torch.Tensor) -> torch.Tensor:
     return F.linear(torch.tanh(hpreact), p["W2"].T, p["b2"])
 
 
+SLOW = pytest.mark.slow  # for single parameters; `pytest -m slow` runs what has it
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here"))]

@@ -119,6 +119,25 @@ def test_logits_that_fit_the_smoothed_target_are_left_alone() -> None:
     assert float(loss) == pytest.approx(float(-(target * target.log()).sum(1).mean()), rel=1e-14)
 
 
+@pytest.mark.parametrize("first_bias", [True, False])
+def test_the_first_layers_gradients_under_any_gradient_from_above(
+    first_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batchnorm lets no gradient through to b1. So random numbers stand in for dhprebn, in autograd as in the pass."""
+    p, X, Y = problem(n=7, V=5, E=3, H=17, first_bias=first_bias, dtype=torch.float64)
+    above = torch.randn(7, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    leaves = {name: view.detach().clone().requires_grad_() for name, view in p.views.items() if name in "C W1 b1"}
+    hprebn = leaves["C"][X].flatten(1) @ leaves["W1"] + leaves.get("b1", 0)
+    truth = torch.autograd.grad(hprebn, list(leaves.values()), above)
+
+    right = fused.batchnorm_backward
+    monkeypatch.setattr(fused, "batchnorm_backward", lambda *a: (above.clone(), *right(*a)[1:]))
+    ours = fused.training_pass(p, X, Y, EPS).gradients.views
+    for name, gradient in zip(leaves, truth, strict=True):
+        assert gradient.abs().max() > 0.1
+        torch.testing.assert_close(ours[name], gradient, rtol=0, atol=1e-13)
+
+
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=25)
 def test_batchnorm_takes_b1_and_the_scale_of_w1_out_again(seed: int) -> None:

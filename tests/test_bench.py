@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from makemore_cli.bench import LR, lecture_loop
@@ -26,6 +27,7 @@ def test_the_lectures_loop_trains_as_the_engines_do() -> None:
     torch.testing.assert_close(theirs.flat, ours.flat, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_it_reports() -> None:
     """In a process of its own, since JAX, where it is installed, minds forks."""
     command = [sys.executable, "-m", "makemore_cli", "bench", "--batch-size", "8", "--hidden-size", "32", "--json"]

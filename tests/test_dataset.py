@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from makemore_cli import dataset
 from makemore_cli.config import DataConfig
-from makemore_cli.dataset import Dataset, Split, Vocabulary
+from makemore_cli.dataset import Dataset, Split, Vocabulary, distinct_rows
 from makemore_cli.errors import MakemoreError
 from makemore_cli.shuffle import shuffled
 
@@ -205,3 +206,20 @@ def test_many_names_are_split_as_few_are(tmp_path: Path, monkeypatch: pytest.Mon
 def spell(number: int) -> str:
     """A name for each number from 0 to 25³."""
     return "".join(chr(97 + number // 25**place % 25) for place in range(1 + number % 7)) + str(number)
+
+
+@pytest.mark.parametrize(
+    ("base", "width"), [(27, 1), (27, 13), (27, 14), (27, 40), (2, 62), (2, 63), (2, 64), (300, 8)]
+)
+def test_distinct_rows_are_those_of_a_set_of_tuples(base: int, width: int) -> None:
+    """Also where a row read as a number does not fit 64 bits: 27¹⁴ and 2⁶³ do not."""
+    rng = np.random.default_rng(width)
+    rows = rng.integers(0, base, (40, width))
+    rows[0], rows[1] = base - 1, 0  # the largest and the smallest
+    rows = rows[rng.integers(0, len(rows), 100)]
+    rows[:2] = [[base - 1] * width, [0] * width]
+    distinct, which, count = distinct_rows(rows, base)
+    counted = Counter(map(tuple, rows.tolist()))
+    assert list(map(tuple, distinct.tolist())) == sorted(counted)
+    assert [counted[row] for row in sorted(counted)] == count.tolist()
+    np.testing.assert_array_equal(distinct[which], rows)

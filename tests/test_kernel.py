@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 from numba import njit
 
 from makemore_cli import config as configuration
-from makemore_cli.backprop import kernel
-from makemore_cli.engine import KernelEngine, RunningStatistics, TensorEngine
+from makemore_cli.backprop import fused, kernel
+from makemore_cli.engine import Engine, KernelEngine, RunningStatistics, TensorEngine, forward
 from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.check import compare_sources
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.optim import Factors
 from makemore_cli.parameters import Parameters
 from makemore_cli.start import resolve
 
-from .conftest import problem
+from .conftest import SLOW, problem
 
 EPS = 1e-5
 
@@ -34,19 +35,21 @@ def agree(*sizes: int, dtype: torch.dtype, first_bias: bool = True, smoothing: f
     p, X, Y = problem(*sizes, dtype=dtype, first_bias=first_bias, seed=seed)
     report = compare_sources(p, X, Y, EPS, SOURCES["kernel"], SOURCES["float64"], smoothing)
     assert report.ok, f"{sizes}: {report.failures()}"
-    for finding in report.sections[0].findings:
+    looked_up, multiplied = report.sections
+    for finding in looked_up.findings + multiplied.findings:
         tolerance = 3e-6 if dtype == torch.float32 else 1e-12
         assert finding.comparison.relative <= tolerance, f"{sizes}: {finding}"
 
 
 # Every width is compiled once for each precision, some seconds each, so float64 tries fewer.
-@pytest.mark.parametrize("H", [1, 15, 16, 17])
+@pytest.mark.parametrize("H", [1, pytest.param(15, marks=SLOW), pytest.param(16, marks=SLOW), 17])
 def test_gradients_in_both_precisions(H: int) -> None:
     for number, (T, E, V, n) in enumerate(product([1, 3, 8], [1, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
         if (number + H) % 3 == 0:
             agree(n, T, E, H, V, dtype=torch.float64, seed=number)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("H", [200, 768])
 def test_gradients_of_wide_layers(H: int) -> None:
     """In float32 alone, against autograd in float64."""
@@ -75,7 +78,7 @@ def test_gradients_of_wide_layers(H: int) -> None:
 def test_gradients_for_any_sizes(
     n: int, T: int, E: int, H: int, V: int, first_bias: bool, smoothing: float, seed: int
 ) -> None:
-    """The first layer as a product, and looked up where a batch is long beside the vocabulary."""
+    """On both paths of the first layer, whatever the length of the batch beside the vocabulary."""
     agree(n, T, E, H, V, dtype=torch.float32, first_bias=first_bias, smoothing=smoothing, seed=seed)
 
 
@@ -88,6 +91,134 @@ def test_a_wrong_entry_of_any_gradient_is_seen(tensor: str) -> None:
 
     report = compare_sources(*problem(H=16), EPS, Source("wrong", "", wrong), SOURCES["autograd"])
     assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == [tensor]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("engine", [KernelEngine, TensorEngine])
+def test_scores_beyond_what_exp_can_take(engine: type[Engine], dtype: torch.dtype) -> None:
+    """What is added to all scores changes neither loss nor gradient, and one that beats the others by far is right."""
+    p, X, Y = problem(n=9, H=16, dtype=dtype)
+    plain = p.to()
+    loss = float(engine(plain, None, EPS).run(X[None], Y[None], [1.0])[0])
+    tolerance = 3e-4 if dtype == torch.float32 else 1e-10
+    for shift in (100.0, 1000.0, -1000.0):
+        shifted = p.to()
+        shifted.b2.add_(shift)
+        assert float(engine(shifted, None, EPS).run(X[None], Y[None], [1.0])[0]) == pytest.approx(loss, abs=tolerance)
+        shifted.b2.sub_(shift)
+        torch.testing.assert_close(shifted.flat, plain.flat, rtol=0, atol=tolerance)
+    for letter in (0, 26):
+        hot = p.to()
+        hot.b2[letter] += 5000
+        leaves = {name: view.detach().double().requires_grad_() for name, view in hot.views.items()}
+        truth, _, _ = forward(leaves, X, Y, EPS)
+        truth.backward()
+        assert truth.item() > 4000
+        trained = hot.to()
+        assert float(engine(trained, None, EPS).run(X[None], Y[None], [1.0])[0]) == pytest.approx(
+            truth.item(), rel=1e-6
+        )
+        for name, leaf in leaves.items():
+            update = (hot.views[name] - trained.views[name]).double()
+            torch.testing.assert_close(update, leaf.grad.view_as(update), rtol=0, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("lookup", [True, False])
+@pytest.mark.parametrize("first_bias", [True, False])
+def test_the_first_layers_gradients_under_any_gradient_from_above(
+    lookup: bool, first_bias: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batchnorm lets no gradient through to b1. So random numbers stand in for dhprebn, in autograd as in the pass.
+
+    The pass runs uncompiled, but for the functions that it calls.
+    """
+    p, X, Y = problem(n=7, V=5, E=3, H=17, first_bias=first_bias, dtype=torch.float64)
+    above = torch.randn(7, 17, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    leaves = {name: view.detach().clone().requires_grad_() for name, view in p.views.items() if name in "C W1 b1"}
+    hprebn = leaves["C"][X].flatten(1) @ leaves["W1"] + leaves.get("b1", 0)
+    truth = torch.autograd.grad(hprebn, list(leaves.values()), above)
+
+    def batchnorm_backward(dhpreact: np.ndarray, *_: object) -> None:
+        dhpreact[:7, :17] = above.numpy()
+
+    monkeypatch.setattr(kernel, "batchnorm_backward", batchnorm_backward)
+    compiled = kernel.Kernel(p.sizes, 7, np.dtype(np.float64), EPS, lookup=lookup)
+    compiled.load(p.arrays())
+    kernel.training_pass.py_func(
+        compiled.weights, compiled.gradients, compiled.activations, X.numpy(), Y.numpy(), 7.0, EPS, 0.0,
+        p.sizes.vocabulary, p.sizes.embedding, first_bias, compiled.lanes, None,
+    )  # fmt: skip
+    ours = compiled.named(compiled.gradients)
+    for (name, leaf), gradient in zip(leaves.items(), truth, strict=True):
+        assert gradient.abs().max() > 0.1
+        np.testing.assert_allclose(ours[name], gradient.view_as(leaf), rtol=0, atol=1e-13)
+    if not first_bias:
+        assert not compiled.gradients.b1.any()
+
+
+def test_the_bias_gradient_is_what_rounding_has_left() -> None:
+    """The compiled db1 is the sum of the rows of dhprebn, from the first to the last, bit for bit."""
+    for n in (7, 96):
+        p, X, Y = problem(n=n, H=17)
+        compiled = KernelEngine(p, None, EPS).kernel(n)
+        compiled.prepare(lambda: None)
+        compiled.load(p.arrays())
+        compiled.train(X[None].numpy(), Y[None].numpy(), [Factors(0.0)])
+        expected = np.zeros(17, np.float32)
+        for row in compiled.activations.dhprebn[:n, :17]:
+            expected += row
+        assert np.count_nonzero(expected) > 8
+        np.testing.assert_array_equal(compiled.named(compiled.gradients)["b1"], expected)
+
+
+PATHS = ["first layer looked up", "first layer as a product"]
+
+
+@pytest.mark.parametrize("n", [5, 96])
+def test_the_length_of_a_batch_chooses_the_path_unless_it_is_given(n: int) -> None:
+    sizes = problem(H=16)[0].sizes
+    for lookup, looked_up in ((None, n == 96), (True, True), (False, False)):
+        activations = kernel.Kernel(sizes, n, np.dtype(np.float32), EPS, lookup=lookup).activations
+        assert len(activations.tables) == (3 if looked_up else 0)
+        assert len(activations.embcat) == (0 if looked_up else kernel._up(n, kernel.BLOCK))
+
+
+@pytest.mark.parametrize("n", [5, 96])
+@pytest.mark.parametrize("path", [0, 1])
+def test_a_mistake_on_either_path_is_seen_and_the_path_named(
+    n: int, path: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a letter that a batch holds twice, dC keeps one use only; and the same path's loss is off by a little."""
+    right = sources.kernel_pass
+
+    def wrong(p, X, Y, eps, smoothing, lookup):
+        loss, gradients = right(p, X, Y, eps, smoothing, lookup)
+        if lookup is (path == 0):
+            gradients["C"][X[0, 0]] *= 0.5
+            loss *= 1 + 1e-6
+        return loss, gradients
+
+    monkeypatch.setattr(sources, "kernel_pass", wrong)
+    report = compare_sources(*problem(n=n, H=16), EPS, SOURCES["kernel"], SOURCES["autograd"])
+    gradient, loss = report.failures()
+    assert gradient.startswith(f"kernel, {PATHS[path]}, against autograd: ")
+    assert "C (27, 10)" in gradient
+    assert loss.startswith(f"the training pass, compiled, {PATHS[path]}, computes a loss of ")
+
+
+@pytest.mark.parametrize("of", ["fused", "kernel"])
+def test_a_wrong_loss_is_seen_on_either_side(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chain's loss is PyTorch's; a training pass's that is off is told once, as source and as witness."""
+    if of == "fused":
+        right = fused.training_pass
+        monkeypatch.setattr(fused, "training_pass", lambda *a: (found := right(*a))._replace(loss=found.loss * 1.001))
+    else:
+        compiled = sources.kernel_pass
+        monkeypatch.setattr(sources, "kernel_pass", lambda *a: ((found := compiled(*a))[0] * 1.001, found[1]))
+    for pair in ((of, "autograd"), ("atomic", of), (of, of)):
+        report = compare_sources(*problem(n=7, H=16), EPS, *(SOURCES[name] for name in pair))
+        assert len(report.failures()) == {"fused": 1, "kernel": 2}[of]
+        assert all("computes a loss of" in failure for failure in report.failures())
 
 
 def batches(p: Parameters, steps: int, n: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -196,7 +327,8 @@ def test_on_another_device_it_is_refused() -> None:
         SOURCES["kernel"].gradients(p.to(device="meta"), X, Y, EPS)
 
 
-def test_compiled_once_kept_and_mended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damaged", [False, pytest.param(True, marks=SLOW)])
+def test_compiled_once_kept_and_mended(damaged: bool, tmp_path: Path) -> None:
     """The first run says that it compiles; the second has nothing to say; one whose kept code is damaged runs too.
 
     The first two end at the same bytes: what was just compiled is what will be taken from the disk.
@@ -213,9 +345,10 @@ def test_compiled_once_kept_and_mended(tmp_path: Path) -> None:
     assert "compil" not in train("second")
     kept = list((tmp_path / "cache").rglob("*.nb*"))
     assert kept
-    for file in kept:
-        file.write_bytes(file.read_bytes()[:100])
-    train("third")
+    if damaged:
+        for file in kept:
+            file.write_bytes(file.read_bytes()[:100])
+        train("third")
     ends = [(tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("first", "second")]
     assert ends[0] == ends[1]
 

@@ -25,7 +25,7 @@ from makemore_cli.config import (
     OptimConfig,
     StepsSchedule,
 )
-from makemore_cli.engine import ENGINES
+from makemore_cli.engine import ENGINES, RunningStatistics
 from makemore_cli.errors import MakemoreError
 from makemore_cli.metrics import load_metrics
 from makemore_cli.model import Sizes
@@ -306,6 +306,70 @@ def test_a_mean_counts_its_steps_alike_whatever_becomes_of_the_goal(legs: list[t
     assert model.sum().item() == pytest.approx(1)
     if legs[0][1] >= legs[0][0] and len(legs) == 1:
         assert count == max(1, round(share * step))
+
+
+@pytest.mark.parametrize(
+    ("trained", "goal", "counted"),
+    [
+        (60, 100, 50),  # the goal stays, and so does the half that it has: steps 51 to 100
+        (60, 110, 60),  # the new half would have begun at step 55: what has begun at 50 goes on
+        (60, 118, 68),
+        (60, 120, 60),  # the new half begins with the next step, so it holds no step before
+        (60, 122, 61),  # the new half is yet to come
+        (60, 200, 100),
+        (40, 50, 10),  # nothing has begun, and the new half should have: it begins now
+        (50, 60, 10),
+        (51, 60, 10),  # began at 50, before the new goal's 30 was known
+    ],
+)
+def test_which_steps_a_mean_of_the_last_half_counts(trained: int, goal: int, counted: int) -> None:
+    """Of a run that was to go 100 steps, was left after some, and then had another goal. Counted by hand."""
+    config = OptimConfig.model_validate({"average": {"name": "mean", "share": 0.5}})
+    flat = torch.eye(goal + 1)[goal].clone()
+    optimiser = Optimiser(config, 100, flat)
+    for step in range(goal):
+        if step == trained:
+            model, state = optimiser.kept["average"].clone(), optimiser.state(flat.clone())
+            optimiser = Optimiser(config, goal, flat)
+            flat.copy_(optimiser.take_up(model, state, step))
+        flat.copy_(torch.eye(goal + 1)[step])
+        optimiser.update(flat, torch.zeros(goal + 1), optimiser.factors([0.0], step)[0])
+    expected = torch.zeros(goal + 1)
+    expected[goal - counted : goal] = 1 / counted
+    torch.testing.assert_close(optimiser.kept["average"], expected)
+
+
+@pytest.mark.parametrize("settings", OPTIMISERS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_going_back_to_a_state_brings_all_of_it_back(engine: str, settings: str) -> None:
+    """Bit for bit: parameters, running statistics, and what the optimiser keeps. Training does not change the copy."""
+    optim = OptimConfig.model_validate(yaml.safe_load(settings))
+    p, generator = initialise(Sizes(5, 3, 3, 17), 3)
+    X = torch.randint(0, 5, (20, 7, 3), generator=generator)
+    Y = torch.randint(0, 5, (20, 7), generator=generator)
+    lrs = learning_rates(optim, 0, 20, 20)
+    running = RunningStatistics(torch.zeros(1, 17), torch.ones(1, 17), 0.1)
+    trainer = ENGINES[engine](p, running, 1e-5, Optimiser(optim, 20, p.flat))
+
+    def everything() -> list[torch.Tensor]:
+        return [
+            p.flat.clone(),
+            running.mean.clone(),
+            running.var.clone(),
+            *map(torch.clone, trainer.optimiser.kept.values()),
+        ]
+
+    trainer.run(X[:10], Y[:10], lrs[:10], 0)
+    state, middle = trainer.state(), everything()
+    losses = trainer.run(X[10:], Y[10:], lrs[10:], 10)
+    end = everything()
+    assert not any(map(torch.equal, middle, end))
+    trainer.restore(state)
+    assert all(map(torch.equal, everything(), middle))
+    assert torch.equal(trainer.run(X[10:], Y[10:], lrs[10:], 10), losses)
+    assert all(map(torch.equal, everything(), end))
+    trainer.restore(state)
+    assert all(map(torch.equal, everything(), middle))
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -34,7 +34,7 @@ from makemore_cli.plots.training import LossPicture
 from makemore_cli.progress import Display
 from makemore_cli.train import train
 
-from .conftest import Cli, logits_in_float64
+from .conftest import SLOW, Cli, logits_in_float64
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -297,8 +297,8 @@ def odd(tmp_path: Path, letters: str, *settings: str) -> Subject:
     [
         ("ab", ["model.context_length=1", "model.embedding_size=1", "model.hidden_size=1", "train.batch_size=2"]),
         ("a$b_^\\{}", ["model.embedding_size=2", "model.first_bias=false"]),
-        ("".join(map(chr, range(0x4E00, 0x4E00 + 150))), ["model.context_length=12"]),
-        ("אבגדהو", ["train.dtype=float64", "model.hidden_size=300", "train.engine=tensor"]),
+        pytest.param("".join(map(chr, range(0x4E00, 0x4E00 + 150))), ["model.context_length=12"], marks=SLOW),
+        pytest.param("אבגדהو", ["train.dtype=float64", "model.hidden_size=300", "train.engine=tensor"], marks=SLOW),
     ],
 )
 def test_odd_networks_can_be_drawn(letters: str, settings: list[str], tmp_path: Path) -> None:
@@ -399,6 +399,7 @@ def test_the_data_of_a_split_stays_what_it_is(subject: Subject) -> None:
     assert all((*x, y) in known for x, y in zip(subject.seen.X.tolist(), subject.seen.Y.tolist(), strict=True))
 
 
+@pytest.mark.slow
 def test_a_network_that_has_gone_astray_is_drawn(cli: Cli, tmp_path: Path) -> None:
     """Its probabilities are rounded to zero, so that the atomic chain's logarithm has nothing finite to say."""
     run, astray = tmp_path / "run", ["--set", "optim.lr=20", "--set", "train.diagnose_every=50"]

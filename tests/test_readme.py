@@ -71,6 +71,7 @@ def test_the_figures_and_names_to_expect(quickstart: Path) -> None:
     assert sum(ours == promised for ours, promised in zip(summary["samples"], names, strict=True)) >= 7
 
 
+@pytest.mark.slow
 def test_every_command_runs(quickstart: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(quickstart)
     assert set(NEEDS_NETWORK) <= set(commands())

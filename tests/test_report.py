@@ -133,6 +133,7 @@ def test_nothing_of_others_is_replaced(cli: Cli, trained: Path, tmp_path: Path) 
     assert cli("report", tmp_path).code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
 @pytest.mark.parametrize("width", [412, 1280])
 def test_it_opens_in_a_browser(width: int, page: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from makemore_cli.run import BEST, Run, holds_run
 from makemore_cli.summary import SUMMARY
 from makemore_cli.train import train
 
-from .conftest import Cli
+from .conftest import SLOW, Cli
 
 KILLS = 20
 
@@ -152,6 +152,7 @@ def test_killed_20_times_between_any_two_of_its_acts(
     assert (tmp_path / "run" / SUMMARY).exists()
 
 
+@pytest.mark.slow
 def test_killed_at_each_of_its_acts_in_turn(tmp_path: Path, names_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until there is a checkpoint; and killed again at each act of beginning again."""
     config = tiny("train.steps=60", "train.checkpoint_every=40", "train.engine=tensor", f"data.path={names_file}")
@@ -187,7 +188,7 @@ def test_killed_at_each_of_its_acts_in_turn(tmp_path: Path, names_file: Path, mo
 LENGTHS = {"kernel": (40_000, 700), "tensor": (6000, 100), "autograd": (3000, 50)}  # half a second, and a chunk of it
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["tensor", *(pytest.param(name, marks=SLOW) for name in ("kernel", "autograd"))])
 def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
     """SIGKILL at random moments, from its very start on; the same command goes on each time."""
     steps, every = LENGTHS[engine]
@@ -419,6 +420,7 @@ def test_a_damaged_best_is_told_and_replaced(tmp_path: Path, capfd: pytest.Captu
 # --- No room, no folder ---
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path: Path) -> None:
     """A real one, of two megabytes, where this may be mounted; the checkpoint is whole, and the run goes on later."""
     disk = tmp_path / "disk"
@@ -472,6 +474,7 @@ def test_a_disk_that_became_read_only(tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
+@pytest.mark.slow
 def test_files_may_not_grow(tmp_path: Path) -> None:
     """A limit on the size of files, which needs no disk of one's own."""
 
@@ -566,6 +569,7 @@ def test_a_network_that_does_not_learn(lr: str, advice: str, tmp_path: Path, cap
     assert told.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_network_that_learns_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("tiny", "quickstart"):
         config = configuration.load(configuration.find(name), ["train.steps=1500"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,13 +15,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from makemore_cli import sample as sampling
 from makemore_cli.checkpoint import load_checkpoint
+from makemore_cli.config import Config
 from makemore_cli.dataset import Vocabulary
 from makemore_cli.errors import MakemoreError
 from makemore_cli.lecture import names as lecture_names
 from makemore_cli.model import Folded, Model, Sizes
 from makemore_cli.parameters import initialise
-from makemore_cli.sample import FEW, Options, _probabilities, _shares, names, sample, sample_run
+from makemore_cli.sample import (
+    FEW,
+    Options,
+    _probabilities,
+    _shares,
+    default_seed,
+    names,
+    sample,
+    sample_new,
+    sample_run,
+)
 
 from .conftest import logits_in_float64
 
@@ -263,3 +276,43 @@ def test_new_names_are_new_and_different(trained: Path) -> None:
     assert plain.kinds is not None
     assert sum(plain.kinds.values()) == 2000
     assert plain.kinds["new"] == sum(name not in known for name in drawn) < 2000
+
+
+def test_the_seed_is_the_runs_own_plus_ten(trained: Path) -> None:
+    """The notebook trains with the seed 2147483647 and samples with 2147483647 + 10."""
+    assert default_seed(Config()) == 2147483657
+    checkpoint = load_checkpoint(trained)
+    assert checkpoint.config.train.seed == 2147483647
+    for lecture in (False, True):
+        drawn = sample_run(checkpoint, 20, None, Options(), lecture=lecture).names()
+        assert drawn == sample_run(checkpoint, 20, 2147483657, Options(), lecture=lecture).names()
+
+
+@pytest.mark.parametrize(("known", "found"), [(49, 4), (50, 0)])
+def test_the_wait_for_a_new_name_begins_anew_with_each(
+    known: int, found: int, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a patience of 50 draws, new names that are each 50th draw are all found, and none that is each 51st."""
+    data = sampling.load(load_checkpoint(trained).config.data, 3)
+    old = data.train.names()[0]
+
+    def drawn(*_: object) -> Iterator[str]:
+        for new in ("qzq", "zqz", "qqz", "zzq", "qzz"):
+            yield from [old] * known
+            yield new
+
+    monkeypatch.setattr(sampling, "PATIENCE", 50)
+    monkeypatch.setattr(sampling, "names", drawn)
+    assert sample_new(model(), data, 4, 1) == ["qzq", "zqz", "qqz", "zzq"][:found]
+
+
+@pytest.mark.parametrize("top", [0, 3])
+def test_scores_beyond_what_exp_can_take(top: int) -> None:
+    """e^88.7 leaves float32 and e^709.8 leaves float64; only differences between the scores matter."""
+    logits = np.array([[0.0, -1.0, 0.5, 0.0]])
+    for shift in (89.0, 1000.0, -1000.0, 1e6):
+        np.testing.assert_allclose(
+            _probabilities(logits + shift, Options()), _probabilities(logits, Options()), rtol=1e-9
+        )
+    logits[0, top] = 2000
+    assert _probabilities(logits, Options()).tolist() == [[float(token == top) for token in range(4)]]

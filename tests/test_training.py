@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from makemore_cli.config import Config
 from makemore_cli.engine import ENGINES, RunningStatistics
 from makemore_cli.errors import CheckFailedError, MakemoreError
 from makemore_cli.model import Sizes
-from makemore_cli.parameters import initialise
+from makemore_cli.parameters import Parameters, initialise
 from makemore_cli.progress import Display
 from makemore_cli.start import start
 from makemore_cli.summary import Summary
@@ -99,6 +100,89 @@ def test_engines_agree(running: bool, first_bias: bool, device: str) -> None:
         if running:
             torch.testing.assert_close(other[2].mean, first[2].mean, rtol=0, atol=1e-12)
             torch.testing.assert_close(other[2].var, first[2].var, rtol=1e-12, atol=0)
+
+
+def by_definition(p: Parameters, X: torch.Tensor, Y: torch.Tensor, eps: float) -> tuple[float, dict[str, torch.Tensor]]:
+    """Loss and gradients in float64, by definitions and autograd alone."""
+    leaves = {name: view.double().clone().requires_grad_() for name, view in p.views.items()}
+    hprebn = leaves["C"][X].flatten(1) @ leaves["W1"] + leaves.get("b1", 0)
+    mean = hprebn.sum(0) / len(X)
+    variance = ((hprebn - mean) ** 2).sum(0) / (len(X) - 1)
+    h = torch.tanh(leaves["bngain"] * (hprebn - mean) / (variance + eps) ** 0.5 + leaves["bnbias"])
+    logits = h @ leaves["W2"] + leaves["b2"]
+    loss = (logits.logsumexp(1) - logits[torch.arange(len(Y)), Y]).mean()
+    return loss.item(), dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("eps", [1e-5, 0.3, 10.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_a_step_has_the_epsilon_that_it_was_given(engine: str, eps: float, dtype: torch.dtype) -> None:
+    """One step of plain descent is its gradient: loss and gradient are those of the definition with this epsilon."""
+    for n in (7, 60):  # the kernel's first layer as a product, and looked up
+        p, X, Y = problem(n=n, V=9, E=3, H=17, dtype=dtype)
+        expected, gradients = by_definition(p, X, Y, eps)
+        after = p.to()
+        loss = ENGINES[engine](after, None, eps).run(X[None], Y[None], [1.0])
+        tolerance = 2e-6 if dtype == torch.float32 else 1e-13
+        assert float(loss[0]) == pytest.approx(expected, abs=tolerance)
+        for name, gradient in gradients.items():
+            update = (p.views[name] - after.views[name]).double()
+            torch.testing.assert_close(update, gradient.view_as(update), rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("statistics", ["calibrated", "running"])
+def test_a_run_has_the_epsilon_of_its_configuration(engine: str, statistics: str, tmp_path: Path) -> None:
+    """From the first batch's loss to the losses of whole splits, by the file that is left, and after a resume."""
+    settings = [f"train.engine={engine}", "train.steps=40", f"model.batchnorm.statistics={statistics}"]
+    config = tiny(*settings, "model.batchnorm.epsilon=0.3")
+    begun = start(config)
+    X, Y = (batch[0] for batch in begun.batches(1))
+    first = by_definition(begun.parameters, X, Y, 0.3)[0]
+    assert abs(first - by_definition(begun.parameters, X, Y, 1e-5)[0]) > 1e-3
+    summary = run(config, tmp_path / "run")
+    assert losses(tmp_path / "run")[0] == pytest.approx(first, abs=1e-6)
+
+    saved = load_checkpoint(tmp_path / "run").model
+    val = begun.dataset.val
+    X, Y = (torch.from_numpy(a.astype(np.int64)) for a in val.examples(np.arange(len(val))))
+    expected = F.cross_entropy(logits_in_float64(replace(saved, epsilon=0.3), X), Y).item()
+    assert summary.loss["val"] == pytest.approx(expected, abs=1e-6)
+    assert evaluate.loss(saved, val) == pytest.approx(expected, abs=1e-6)
+
+    whole = run(tiny(*settings, "train.steps=60", "model.batchnorm.epsilon=0.3"), tmp_path / "whole")
+    further = run(configuration.override(config, train__steps=60), tmp_path / "run", resume=True)
+    assert further.loss == whole.loss
+
+
+def test_calibration_keeps_the_epsilon() -> None:
+    p, _ = initialise(Sizes(27, 3, 4, 16), 5)
+    val = start(tiny()).dataset.val
+    for eps in (1e-5, 0.3):
+        assert evaluate.calibrate(p.sizes, p.arrays(), val, eps).epsilon == eps
+    assert evaluate.calibrate(p.sizes, p.arrays(), val).epsilon == 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shift", [0.0, 100.0, 1000.0, -1000.0])
+def test_losses_of_scores_beyond_what_exp_can_take(shift: float, dtype: torch.dtype) -> None:
+    """What is added to all scores changes no loss; e^88.7 leaves float32, and e^709.8 leaves float64."""
+    p, _ = initialise(Sizes(27, 3, 4, 16), 5)
+    p = p.to(dtype=dtype)
+    val = start(tiny()).dataset.val
+    plain = evaluate.loss(evaluate.calibrate(p.sizes, p.arrays(), val), val)
+    assert 3 < plain < 5
+    p.b2.add_(shift)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-11
+    assert evaluate.loss(evaluate.calibrate(p.sizes, p.arrays(), val), val) == pytest.approx(plain, abs=tolerance)
+    # A score that beats all others by far: the loss is how far, wherever another letter follows.
+    p.b2[3] += 5000
+    model = evaluate.calibrate(p.sizes, p.arrays(), val)
+    X, Y = val.examples(np.arange(len(val)))
+    logits = logits_in_float64(model, torch.from_numpy(X.astype(np.int64)))
+    expected = (logits[:, 3] - logits[torch.arange(len(Y)), torch.from_numpy(Y.astype(np.int64))]).mean().item()
+    assert evaluate.loss(model, val) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_first_2000_losses_agree_between_engines(tmp_path: Path) -> None:

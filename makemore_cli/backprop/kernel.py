@@ -650,8 +650,13 @@ class Kernel:
         smoothing: float = 0.0,
         rule: Rule = SGD,
         kept: Sequence[str] = (),
+        lookup: bool | None = None,
     ) -> None:
-        """`kept` names what the optimiser's rule keeps from step to step, and "average" where there is one."""
+        """`kept` names what the optimiser's rule keeps from step to step, and "average" where there is one.
+
+        `lookup` says whether the first layer is looked up in tables or is a product. If it is not given, the length of
+        a batch decides.
+        """
         self.sizes, self.batch_size, self.real = sizes, batch_size, dtype.type
         self.eps, self.smoothing = eps, smoothing
         self.rule = Rule(rule.adamw, rule.nesterov, *(self.real(number) for number in rule[2:]))
@@ -671,7 +676,7 @@ class Kernel:
         self.flat, self.dflat = flat[end], dflat[end]
         nothing = np.zeros(0, dtype)
         self.memory = Memory(*(memories[name][0][end] if name in memories else nothing for name in Memory._fields))
-        looked_up = batch_size >= WORTH_A_TABLE * V4
+        looked_up = batch_size >= WORTH_A_TABLE * V4 if lookup is None else lookup
         self.multiplications = H * (T * E * (V if looked_up else batch_size) + V * batch_size)  # in a forward pass
         places, products = (T, 0) if looked_up else (0, n)
         activations = (

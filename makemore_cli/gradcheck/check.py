@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import torch
@@ -177,8 +178,13 @@ def _wrong_losses(check: Problem, of: str = "fused") -> list[str]:
     """The chain and the training pass must begin with the same loss as the network in PyTorch's own functions."""
     problem = (check.X, check.Y, check.eps, check.smoothing)
     truth = float(engine.forward(check.p.views, *problem)[0])
-    training_pass = fused.training_pass if of == "fused" else sources.kernel_pass
-    losses = {"the training pass": float(training_pass(check.p, *problem)[0])}
+    if of == "kernel":
+        losses = {
+            f"the training pass, compiled, {path},": sources.kernel_pass(check.p, *problem, lookup)[0]
+            for path, lookup in sources.KERNEL_PATHS.items()
+        }
+    else:
+        losses = {"the training pass": float(fused.training_pass(check.p, *problem).loss)}
     if not check.underflows:
         losses["the chain"] = float(check.values["loss"])
     return [
@@ -209,23 +215,29 @@ def _training_pass(check: Problem) -> tuple[Gradients, Gradients]:
 def compare_sources(
     p: Parameters, X: Tensor, Y: Tensor, eps: float, of: Source, against: Source, smoothing: float = 0.0
 ) -> Report:
-    """Hold any source against any other, in the gradients that both have."""
+    """Hold any source against any other, in the gradients that both have; of a training pass, the loss too."""
     check = Problem(p, X, Y, eps, smoothing)
     accuracy = max(of.accuracy, against.accuracy)
     lines = check_lines(p, X, Y, eps, smoothing) if of.name == "atomic" else []
-    section = section_twice(
-        check,
-        f"{of.name} against {against.name}",
-        f"{of.about}, {against.about}",
-        lambda c: (c.gradients(of), c.gradients(against)),
-        accuracy=accuracy,
-        partial=(of.partial, against.partial),
-        some=True,
-        by_chain=of.name == "atomic",
-        wrong_lines={c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None,
-        nearer=of.name if against.name == "float64" and p.flat.dtype != torch.float64 else None,
-    )
-    return make_report(check, [section], accuracy, lines=lines)
+
+    def compared(ours: Source, theirs: Source) -> Section:
+        return section_twice(
+            check,
+            f"{ours.name} against {theirs.name}",
+            f"{ours.about}, {theirs.about}",
+            lambda c: (c.gradients(ours), c.gradients(theirs)),
+            accuracy=accuracy,
+            partial=(of.partial, against.partial),
+            some=True,
+            by_chain=of.name == "atomic",
+            wrong_lines={c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None,
+            nearer=of.name if against.name == "float64" and p.flat.dtype != torch.float64 else None,
+        )
+
+    sections = [compared(*pair) for pair in product(sources.paths(of), sources.paths(against))]
+    passes = [name for name in ("fused", "kernel") if name in (of.name, against.name)]
+    faults = dict.fromkeys(fault for name in passes for fault in _wrong_losses(check.in_float64, name))
+    return make_report(check, sections, accuracy, lines=lines, faults=list(faults))
 
 
 @torch.enable_grad()

@@ -31,7 +31,7 @@ from makemore_cli.gradcheck.sources import Gradients, Source
 from makemore_cli.gradcheck.user import UserGradients, UserPass
 from makemore_cli.parameters import Parameters
 
-SINGLE = TOLERANCE[torch.float32]
+SINGLE, DOUBLE = TOLERANCE[torch.float32], TOLERANCE[torch.float64]
 LEFT = {
     True: 0.01,
     False: 1e-6,
@@ -130,51 +130,49 @@ class _PassCheck:
 
     def section(self) -> Section:
         """The verdict on each of its gradients."""
-        witness = self.problem.gradients(self.against)
-        here = self._verdicts(self.problem, self.runs.here, witness)
-        double, elsewhere = here, None
-        if self.runs.double is not None and self.problem.p.flat.dtype != torch.float64:
-            double = self._verdicts(self.problem.in_float64, self.runs.double, None, self.single)
-        if self.runs.elsewhere is not None:
-            elsewhere = self._verdicts(self.problem.in_float64.elsewhere, self.runs.elsewhere, None, self.single)
-        if double is not here and any(not _finite(double.plain.get(n)) for n in self.names) and elsewhere is not None:
-            double_decides = {n for n in self.names if _finite(double.plain.get(n))}
-        else:
-            double_decides = set(self.names)
+        problem, runs = self.problem, self.runs
+        witness = problem.gradients(self.against)
+        here = double = self._verdicts(problem, runs.here, witness)
+        elsewhere = None
+        if runs.double is not None and problem.p.flat.dtype != torch.float64:
+            double = self._verdicts(problem.in_float64, runs.double, None, self.single)
+        if runs.elsewhere is not None:
+            elsewhere = self._verdicts(problem.in_float64.elsewhere, runs.elsewhere, None, self.single)
+        elif runs.elsewhere_single is not None:
+            elsewhere = self._verdicts(problem.elsewhere, runs.elsewhere_single, None, single=True)
 
         findings, unstable, loose = [], {}, []
-        for name in self.names:
-            if name not in witness:
-                continue
+        for name in (name for name in self.names if name in witness):
             c = here.comparisons[name]
-            decides = [v for v in (double, elsewhere) if v is not None and name in v.comparisons]
-            wrong_in = [v for v in decides if not v.close(name)]
-            if not c.fault and not (double is here and elsewhere is None):
-                # Not finite, or far off, at these parameters, but right where numbers are tame: that is arithmetic.
-                if name not in double_decides or (double is here and not _finite(here.plain.get(name))):
-                    wrong_in = [v for v in wrong_in if v is not double]
-                if not wrong_in and not self._sane(c, here.plain.get(name)):
-                    if elsewhere is not None and self._sane_elsewhere(name):
-                        unstable[name] = c
-                    else:
-                        wrong_in = [here]
-            elif c.fault or not c.close:
-                wrong_in = [here]
+            deciding = [v for v in (double, elsewhere) if v is not None and name in v.comparisons]
+            if elsewhere in deciding:  # what overflows at these parameters is decided where numbers are tame
+                deciding = [v for v in deciding if v is elsewhere or _finite(v.plain.get(name))]
+            wrong_in = [v for v in deciding if not v.close(name)]
+            if not wrong_in and here not in deciding and not self._sane(c, here.plain.get(name)):
+                if self._sane_elsewhere(name):
+                    unstable[name] = c
+                else:
+                    wrong_in = [here]
             if not wrong_in:
-                if any(v.comparisons[name].relative > TOLERANCE[torch.float64] for v in decides) and self.single:
+                if self.single and any(v.comparisons[name].relative > DOUBLE for v in deciding):
                     loose.append(name)
-                findings.append(Finding(c, True, agrees=True))
+                findings.append(Finding(c, alone=True, agrees=True))
                 continue
             # Blame is laid where numbers are tame, if the mistake shows there.
             judge = elsewhere if elsewhere is not None and elsewhere in wrong_in else wrong_in[0]
             alone = name not in judge.wrong
-            diagnosis = None if alone else self._diagnosis(judge, name)
-            there = judge.comparisons[name] if judge is not here else None
-            where = "at random parameters in float64" if judge is elsewhere else "in float64"
-            findings.append(Finding(c, alone, diagnosis, in_float64=there, agrees=False, where=where))
+            findings.append(
+                Finding(
+                    c,
+                    alone,
+                    diagnosis=None if alone else self._diagnosis(judge, name),
+                    in_float64=None if judge is here else judge.comparisons[name],
+                    agrees=False,
+                    where="at random parameters in float64" if judge is elsewhere else "in float64",
+                )
+            )
         self._remark(unstable, loose, here)
-        wrong = {f.comparison.tensor for f in findings if not f.agrees}
-        self._inconsistencies(wrong)
+        self._inconsistencies({f.comparison.tensor for f in findings if not f.agrees})
         return Section(self.here.name, self.against.about, findings)
 
     def _verdicts(

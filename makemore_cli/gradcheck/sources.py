@@ -7,7 +7,8 @@ chain's 26 gradients as it has. Adding one is a line in SOURCES.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -55,24 +56,35 @@ def training_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: fl
     return fused.training_pass(p, X, Y, eps, smoothing).gradients.views
 
 
-def kernel(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
+def kernel(
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0, *, lookup: bool | None = None
+) -> Gradients:
     """The same pass as it is compiled for the CPU, in either precision: the parameters' gradients."""
-    return kernel_pass(p, X, Y, eps, smoothing)[1]
+    return kernel_pass(p, X, Y, eps, smoothing, lookup)[1]
 
 
-def kernel_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> tuple[float, Gradients]:
-    """The compiled pass: loss and gradients. Raises MakemoreError for a problem that is not on the CPU."""
+def kernel_pass(
+    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0, lookup: bool | None = None
+) -> tuple[float, Gradients]:
+    """The compiled pass: loss and gradients; `lookup` is `Kernel`'s.
+
+    Raises MakemoreError for a problem that is not on the CPU.
+    """
     from makemore_cli.backprop.kernel import Kernel
 
     if p.flat.device.type != "cpu":
         raise MakemoreError("the source kernel: runs on the CPU only; leave out --device")
-    compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, eps, smoothing=smoothing)
+    compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, eps, smoothing=smoothing, lookup=lookup)
     compiled.prepare(lambda: None)
     compiled.load(p.arrays())
     loss = compiled.train(X[None].numpy(), Y[None].numpy(), [Factors(0.0)])
     return float(loss[0]), {
         name: torch.from_numpy(view.copy()) for name, view in compiled.named(compiled.gradients).items()
     }
+
+
+# The ways that the kernel's first layer can go, and `Kernel`'s `lookup` for each.
+KERNEL_PATHS = {"first layer looked up": True, "first layer as a product": False}
 
 
 def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
@@ -143,3 +155,13 @@ SOURCES = {
         Source("complex", "complex-step differentiation", numeric.complex_step, partial=True),
     )
 }
+
+
+def paths(source: Source) -> list[Source]:
+    """The source itself; for the kernel, a source for each of its paths, whatever the batch's length."""
+    if source.name != "kernel":
+        return [source]
+    return [
+        replace(source, name=f"kernel, {path},", gradients=partial(kernel, lookup=lookup))
+        for path, lookup in KERNEL_PATHS.items()
+    ]

@@ -15,6 +15,7 @@ A function returns gradients by name, any number of them; or a list of them, in 
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import inspect
@@ -25,6 +26,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,7 +83,7 @@ class UserPass:
         dtype = next(v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point())
         given = _given(values)
         try:
-            with torch.no_grad(), self._output(), in_precision(dtype) as mode:
+            with torch.no_grad(), self._at_home(), in_precision(dtype) as mode:
                 run = self._run_function if self._is_function else self._run_script
                 passes = run(given, dtype, gradient_names(values))
         finally:
@@ -99,13 +101,10 @@ class UserPass:
             module = ModuleType(self.path.stem)
             module.__dict__.update(_libraries(), __file__=str(self.path))
             sys.modules.setdefault(self.path.stem, module)
-            folder = str(self.path.absolute().parent)
-            if folder not in sys.path:
-                sys.path.insert(0, folder)
             cells = self._cells
             if self.path.suffix == ".ipynb":
                 cells = backward_slice(cells, set(), _GIVEN_NAMES, function="backward")
-            with self._output(), in_precision(dtype):
+            with self._at_home(), in_precision(dtype):
                 self._execute(cells, module.__dict__)
             if not callable(module.__dict__.get("backward")):
                 raise MakemoreError(
@@ -132,6 +131,8 @@ class UserPass:
         self, returned: Any, given: Mapping[str, Any], names: Sequence[str], parameters: Sequence[str]
     ) -> dict[str, Any]:
         """Gradients by the tensor's name, however they were returned."""
+        if inspect.iscoroutine(returned):
+            returned.close()
         if hasattr(returned, "_asdict"):
             returned = returned._asdict()
         elif not isinstance(returned, dict | list | tuple | Tensor) and hasattr(returned, "__dict__"):
@@ -228,18 +229,30 @@ class UserPass:
 
     def _execute(self, cells: Sequence[Cell], namespace: dict[str, Any]) -> None:
         for cell in cells:
-            file = cell.where
-            for statement in cell.statements:
-                try:
-                    exec(compile(ast.Module([statement], []), file, "exec", dont_inherit=True), namespace)
-                except (Exception, SystemExit) as error:
-                    raise self._blame(error) from None
+            try:
+                code = compile(ast.Module(cell.statements, []), cell.where, "exec", self._future, dont_inherit=True)
+                exec(code, namespace)
+            except (Exception, SystemExit) as error:
+                raise self._blame(error) from None
+
+    @cached_property
+    def _future(self) -> int:
+        """The compiler's flags for what the file imports from __future__."""
+        imports = [s for cell in self._cells for s in cell.statements if isinstance(s, ast.ImportFrom)]
+        names = {alias.name for statement in imports if statement.module == "__future__" for alias in statement.names}
+        return sum(getattr(__future__, name).compiler_flag for name in names if hasattr(__future__, name))
 
     @contextmanager
-    def _output(self) -> Iterator[None]:
-        """Results go to stdout, so what a user's code prints goes to stderr, and that once."""
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if self._quiet else sys.stderr):  # noqa: PTH123
-            yield
+    def _at_home(self) -> Iterator[None]:
+        """The file's neighbours can be imported; what it prints goes to stderr, once, since results go to stdout."""
+        folder = str(self.path.absolute().parent)
+        sys.path.insert(0, folder)
+        try:
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if self._quiet else sys.stderr):  # noqa: PTH123
+                yield
+        finally:
+            if folder in sys.path:
+                sys.path.remove(folder)
 
     @property
     def _mentions_numpy_float32(self) -> bool:

@@ -73,8 +73,8 @@ def _parse(source: str, where: str, file: str) -> list[ast.stmt]:
     try:
         return ast.parse(source, file).body
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise MakemoreError(f"{where}, line {error.lineno}: {error.msg}: {line}") from None
+        line, number = (error.text or "").strip(), f", line {error.lineno}" if error.lineno else ""
+        raise MakemoreError(f"{where}{number}: {error.msg}{': ' if line else ''}{line}") from None
     except ValueError as error:  # a null byte
         raise MakemoreError(f"{where}: is no Python source: {error}") from None
 
@@ -90,7 +90,11 @@ def backward_slice(cells: list[Cell], gradients: Set[str], given: Set[str], func
     `gradients` are the names that a gradient can have, `given` those that the forward pass provides. What a cell
     assigns to a given name before it makes its first gradient is a forward pass, which is left out.
     """
-    flat = [Cell(cell.where, list(_flattened(cell.statements, gradients, given))) for cell in cells]
+    compares = _comparing(cells)
+    flat = [
+        Cell(cell.where, [s for s in _flattened(cell.statements, gradients, given) if not _calls(s, compares)])
+        for cell in cells
+    ]
     needed: set[str] = {function} if function else set()
     kept_cells = []
     for cell in reversed(flat):
@@ -107,6 +111,23 @@ def backward_slice(cells: list[Cell], gradients: Set[str], given: Set[str], func
             needed = (needed - (u.binds - u.reads)) | u.reads
         kept_cells.append(Cell(cell.where, kept[::-1]))
     return kept_cells[::-1]
+
+
+def _comparing(cells: Iterable[Cell]) -> set[str]:
+    """Functions of the file that look at autograd's gradients: they compare, and change nothing."""
+    return {
+        statement.name
+        for cell in cells
+        for statement in cell.statements
+        if isinstance(statement, ast.FunctionDef)
+        and any(isinstance(node, ast.Attribute) and node.attr == "grad" for node in ast.walk(statement))
+    }
+
+
+def _calls(statement: ast.stmt, functions: Set[str]) -> bool:
+    """Whether a statement is nothing but a call of one of these functions."""
+    call = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in functions
 
 
 def begins_anew(cell: Cell, known: Set[str]) -> bool:
