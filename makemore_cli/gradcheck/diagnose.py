@@ -45,16 +45,15 @@ def diagnose_user(
         return told
     if ours.shape == truth.shape and told is None:
         factors = list(_factors(truth, n))
-        vague = [c for c in factors if c.words.startswith(VAGUE)]
         first: list[Iterable[Candidate]] = [
+            [c for c in factors if not c.words.startswith(VAGUE)],
             candidates.branches(),
-            [c for c in factors if c not in vague],
             _factors_of_parts(candidates, n),
             candidates.passed_on(),
             candidates.constants(1),
         ]
         then: list[Iterable[Candidate]] = [
-            vague,
+            [c for c in factors if c.words.startswith(VAGUE)],
             candidates.constants(2),
             candidates.others(),
             candidates.diagonals(),
