@@ -6,16 +6,15 @@ judged by the loss of the validation split alone; the test split is left for the
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +23,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from makemore_cli import children, dataset
 from makemore_cli import config as configuration
-from makemore_cli import dataset
 from makemore_cli.config import Config
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.files import check_replaceable, lock, open_log, write_atomically
 from makemore_cli.progress import Display, Status
 from makemore_cli.signals import Held
 from makemore_cli.space import load_space, short
-from makemore_cli.start import resolve
+from makemore_cli.start import resolve, without_kernel
 from makemore_cli.study import (
     HOST,
     JOURNAL,
@@ -147,6 +146,9 @@ def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
         try:
             missing = plan.goal - _done(plan, study)
             if missing > 0:
+                slower = without_kernel(plan.config)
+                if slower:
+                    say(slower)
                 _run(plan, study, missing, say)
         finally:
             results = _write(plan, study)
@@ -163,16 +165,16 @@ def _done(plan: Plan, study: Study) -> int:
 
 def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> None:
     """Have the trials that are missing, in processes of their own, which get leave for each of them."""
-    context = multiprocessing.get_context("spawn")
-    workers: dict[Connection, BaseProcess] = {}
+    workers: dict[Connection, subprocess.Popen[bytes]] = {}
     told: str | None = None
     with Held() as signals:
         with _ignored(signal.SIGINT):  # Ctrl-C is for this process, which passes it on
             for _ in range(min(plan.jobs, missing)):
-                ours, theirs = context.Pipe()
-                workers[ours] = context.Process(target=work, args=(plan, theirs))
-                workers[ours].start()
+                ours, theirs = Pipe()
+                code = f"from makemore_cli.sweep import serve; serve({theirs.fileno()})"
+                workers[ours] = children.start(code, [theirs.fileno()])
                 theirs.close()
+                _send(ours, plan)
         waiting = missing
         for connection in workers:
             waiting -= 1
@@ -195,13 +197,13 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
         for connection in workers:
             connection.close()  # whoever trains stops, and gives its trial back
         for worker in workers.values():
-            worker.join()
+            worker.wait()
     if told:
         raise MakemoreError(told)
     if signals.caught:
         done = f"{_done(plan, study):,} of {plan.goal:,} trials"
         raise StoppedError(f"stopped after {done}; {GOES_ON}", signals.caught)
-    if any(worker.exitcode for worker in workers.values()):
+    if any(worker.returncode for worker in workers.values()):
         with stored(plan):
             bury(study)
         raise MakemoreError(f"a process of the sweep was killed, perhaps for want of memory; {GOES_ON}")
@@ -221,6 +223,13 @@ def _ignored(number: int) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, before)
+
+
+def serve(descriptor: int) -> None:
+    """What a process of the sweep is there for, given its end of the connection, through which the plan comes first."""
+    sweeping = Connection(descriptor)
+    with suppress(EOFError):
+        work(sweeping.recv(), sweeping)
 
 
 def work(plan: Plan, sweeping: Connection) -> None:

@@ -19,7 +19,7 @@ from makemore_cli.progress import Display
 from makemore_cli.run import Run
 from makemore_cli.sample import default_seed, sample
 from makemore_cli.signals import Held
-from makemore_cli.start import Start, check_data, check_settings, resolve, start
+from makemore_cli.start import Start, check_data, check_settings, resolve, start, without_kernel
 from makemore_cli.summary import Summary, load_summary
 
 
@@ -38,6 +38,9 @@ def train(
     Raises MakemoreError for what the user can mend, CheckFailedError where `crosscheck_every` finds a wrong gradient,
     StoppedError where a signal ended it.
     """
+    slower = without_kernel(config)
+    if slower:
+        display.say(slower)
     if not resume:
         begun = start(config)
         with Run.create(folder, overwrite=overwrite) as run:
