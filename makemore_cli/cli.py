@@ -16,8 +16,7 @@ import typer
 
 from makemore_cli import __version__, output
 from makemore_cli.errors import MakemoreError
-
-INTERRUPTED = 130  # what Typer makes of Ctrl-C
+from makemore_cli.signals import INTERRUPTED, Watch
 
 app = typer.Typer(
     name="makemore",
@@ -595,17 +594,22 @@ def data_get(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
     output.prepare()
-    if arguments is None:  # a process of its own
-        # Imports leave some hundred thousand objects. To look through them for garbage takes half a second while they
-        # are made, and as much again at the end.
-        gc.set_threshold(100_000)
-        atexit.register(gc.freeze)
+    if arguments is not None:
+        return _run(arguments)
+    # A process of its own. Imports leave some hundred thousand objects. To look through them for garbage takes half a
+    # second while they are made, and as much again at the end.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+    with Watch("stopping as soon as the present computation ends"):
+        return _run(sys.argv[1:])
+
+
+def _run(arguments: Sequence[str]) -> int:
     # Typer's usage errors, whichever parser is under it.
     usage_error: Any = typer.BadParameter.__base__
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
         # As most people would write it first; the option takes no value, since it may stand alone.
-        given = [part for argument in given for part in re.split(r"(?<=^--resume)=", argument)]
+        given = [part for argument in arguments for part in re.split(r"(?<=^--resume)=", argument)]
         code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
         sys.stdout.flush()
     except MakemoreError as error:
@@ -632,6 +636,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "makemore: not enough memory; try a smaller batch_size, hidden_size, embedding_size or context_length"
         )
         return 2
-    if code == INTERRUPTED:
+    if code == INTERRUPTED:  # which Typer makes of Ctrl-C
         output.remark("makemore: interrupted")
     return code if isinstance(code, int) else 0

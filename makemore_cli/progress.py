@@ -85,6 +85,10 @@ class Display:
         """Show a line that stays, whether or not progress is to be shown."""
         output.remark(f"warning: {text}")
 
+    def tell(self, text: str) -> None:
+        """Show a line that stays, whether or not progress is to be shown. Another thread may call it."""
+        output.remark(text)
+
 
 class Plain(Display):
     """Lines on stderr, the first at once, the last at the end, and one every few seconds between."""
@@ -157,6 +161,10 @@ class Live(Display):
     def warn(self, text: str) -> None:
         """Print a warning above the view."""
         self.say(f"warning: {text}")
+
+    def tell(self, text: str) -> None:
+        """Print a line above the view."""
+        self.say(text)
 
     def render(self) -> RenderableType:
         """The view as it is now."""

@@ -29,7 +29,7 @@ from makemore_cli.config import Config
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.files import check_replaceable, lock, open_log, write_atomically
 from makemore_cli.progress import Display, Status
-from makemore_cli.signals import Held
+from makemore_cli.signals import Held, Watch
 from makemore_cli.space import load_space, short
 from makemore_cli.start import resolve, without_kernel
 from makemore_cli.study import (
@@ -167,7 +167,13 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
     """Have the trials that are missing, in processes of their own, which get leave for each of them."""
     workers: dict[Connection, subprocess.Popen[bytes]] = {}
     told: str | None = None
-    with Held() as signals:
+
+    def kill() -> None:
+        for worker in workers.values():
+            worker.kill()
+
+    watch = Watch("stopping: the trials end their present step or evaluation first", before=kill)
+    with Held(watch) as signals:
         with _ignored(signal.SIGINT):  # Ctrl-C is for this process, which passes it on
             for _ in range(min(plan.jobs, missing)):
                 ours, theirs = Pipe()
@@ -318,6 +324,9 @@ class Judge(Display):
 
     def warn(self, text: str) -> None:
         """A trial's own troubles are not worth a line."""
+
+    def tell(self, text: str) -> None:
+        """Nor is that it takes long to end: the process that sweeps says so."""
 
 
 def _write(plan: Plan, study: Study) -> Results:

@@ -18,9 +18,11 @@ from makemore_cli.parameters import Parameters
 from makemore_cli.progress import Display
 from makemore_cli.run import Run
 from makemore_cli.sample import default_seed, sample
-from makemore_cli.signals import Held
+from makemore_cli.signals import Held, Watch
 from makemore_cli.start import Start, check_data, check_settings, resolve, start, without_kernel
 from makemore_cli.summary import Summary, load_summary
+
+STOPPING = "stopping: the present step or evaluation comes to its end first, and then all is saved"
 
 
 def train(
@@ -90,7 +92,7 @@ def _train(begun: Start, saved: Checkpoint | None, run: Run, display: Display, c
         display.begin(run.folder, step)
         loop = Loop(begun, engine, run, display, crosscheck_every, step)
         try:
-            with Held() as signals:
+            with Held(Watch(STOPPING, display.tell)) as signals:
                 loop.run_to_end(signals)
                 summary = _summary(loop)
                 run.save_summary(summary)
