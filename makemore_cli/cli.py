@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from makemore_cli import __version__, output
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import MakemoreError, brief
 from makemore_cli.signals import INTERRUPTED, Watch
 
 app = typer.Typer(
@@ -170,7 +171,8 @@ def train(
         return
     output.print_lines(summary.lines())
     if not quiet:
-        output.remark(f"More names: makemore sample {summary.run}; pictures: makemore report {summary.run}")
+        quoted = shlex.quote(summary.run)
+        output.remark(f"More names: makemore sample {quoted}; pictures: makemore report {quoted}")
 
 
 @app.command(epilog="Example: makemore sweep --config best --space best -n 50 --jobs 2 --data lecture")
@@ -317,7 +319,7 @@ def score(
     from makemore_cli.score import score as score_names
 
     checkpoint = load_checkpoint(run)
-    if not names and sys.stdin.isatty():
+    if not names and (sys.stdin is None or sys.stdin.isatty()):  # None where it is closed
         raise MakemoreError("no names: give some, or pipe them in, one a line")
     scores = score_names(checkpoint.model, checkpoint.vocabulary, names or names_of(sys.stdin.buffer.readline))
     if sort:
@@ -456,7 +458,7 @@ def plot(
     from makemore_cli.plots.gallery import plot as draw
 
     left_out: dict[str, list[str]] = {}
-    output.print_texts(f"{path}\n" for path in draw(runs, what, out, format, left_out))
+    output.print_lines(str(path) for path in draw(runs, what, out, format, left_out))
     for reason, names in left_out.items():
         output.remark(f"left out: {', '.join(names)}: {reason}")
 
@@ -620,7 +622,8 @@ def _run(arguments: Sequence[str]) -> int:
     except usage_error as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "makemore"
-        output.remark(f"{command}: {' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`")
+        told = brief(" ".join(error.format_message().split()).rstrip("."))
+        output.remark(f"{command}: {told}; see `{command} --help`")
         return 2
     except output.ReaderGoneError:
         output.silence()

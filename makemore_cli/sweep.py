@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from makemore_cli import children, dataset
 from makemore_cli import config as configuration
 from makemore_cli.config import Config
+from makemore_cli.console import foreign
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.files import check_replaceable, lock, open_log, write_atomically
 from makemore_cli.progress import Display, Status
@@ -95,16 +95,16 @@ class Results:
             cells = [_number(trial.val, ".4f"), _number(trial.train, ".4f"), _number(trial.seconds, ".1f")]
             settings = ", ".join(f"{key}={short(trial.settings[key])}" for key in keys if key in trial.settings)
             why = f" ({trial.told})" if trial.told else ""
-            table.add_row(*cells, " ".join([str(trial.number), *told]), Text(settings + why))
+            table.add_row(*cells, " ".join([str(trial.number), *told]), foreign(settings + why))
         console.print(table)
         states = [trial.state for trial in self.trials]
         counts = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
         console.print(f"{len(states):,} trials: {counts}", soft_wrap=True)
         if self.importance:
             shares = ", ".join(f"{key} {share:.0%}" for key, share in self.importance.items())
-            console.print(f"what mattered: {shares}", soft_wrap=True)
+            console.print(foreign(f"what mattered: {shares}"), soft_wrap=True)
         for file in self.files:
-            console.print(str(file), soft_wrap=True, markup=False)
+            console.print(foreign(file), soft_wrap=True)
 
 
 def plan(
