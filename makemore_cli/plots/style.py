@@ -60,7 +60,9 @@ class Picture(ABC):
             title = _balanced(self.title, int(width * 10.6))
             figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
         self.draw(figure)
-        figure.text(0.99, 0.06 / height, shown(self.of), ha="right", va="bottom", fontsize=7, color=GREY)
+        figure.text(
+            0.99, 0.06 / height, shown(self.of, int(15 * width)), ha="right", va="bottom", fontsize=7, color=GREY
+        )
         return figure
 
     def render(self, format: str, *, titled: bool = True) -> bytes:
@@ -121,7 +123,7 @@ def _balanced(text: str, width: int) -> str:
     return textwrap.fill(text, width)
 
 
-def shown(text: str, most: int = 160) -> str:
+def shown(text: str, most: int) -> str:
     """Text that can be drawn, on one line: signs that can't are written as in Python, and a long middle left out."""
     text = printable(text)
     return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most // 4) :]}"
