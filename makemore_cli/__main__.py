@@ -1,6 +1,67 @@
-"""`python -m makemore_cli` is `makemore`."""
+"""The program's entry, as `makemore` and as `python -m makemore_cli`: ready for Ctrl-C before anything is imported."""
 
-from makemore_cli.cli import main
+import os
+import sys
+
+
+def _forget_the_working_folder() -> None:
+    """Import nothing from the working folder, which Python puts at the head of the path for `-m`.
+
+    If the package itself lies there, as in a checkout, the folder goes to the end of the path.
+    """
+    if sys.flags.isolated or getattr(sys.flags, "safe_path", False):
+        return
+    here = os.path.abspath(sys.path.pop(0))  # noqa: PTH100 (pathlib may be a file of the working folder)
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    if here == home and home not in sys.path:
+        sys.path.append(home)
+
+
+if __name__ == "__main__":
+    _forget_the_working_folder()
+
+import signal  # noqa: E402
+from types import FrameType  # noqa: E402
+
+INTERRUPTED = 130  # 128 + the number of SIGINT, as in shells
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """End the process if a module is being imported, which an exception would leave half done; else raise it.
+
+    Once is enough: the process is ending, and what comes after it would only disturb that.
+    """
+    signal.signal(signal.SIGINT, _ignored)
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            _end()
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _ignored(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+def _end() -> None:
+    try:  # noqa: SIM105 (that would be another import)
+        os.write(2, b"makemore: interrupted\n")
+    except OSError:  # nobody can read it
+        pass
+    os._exit(INTERRUPTED)
+
+
+def main() -> int:
+    """Run the command line. Returns the exit code."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is not ignored, as under nohup
+        signal.signal(signal.SIGINT, _interrupted)
+    from makemore_cli.cli import main as run
+
+    code = run()
+    if signal.getsignal(signal.SIGINT) is _interrupted:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said, and its exit code is to stay
+    return code
+
 
 if __name__ == "__main__":
     raise SystemExit(main())

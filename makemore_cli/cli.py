@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,9 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from makemore_cli import __version__, output
-from makemore_cli.errors import MakemoreError
-
-INTERRUPTED = 130  # what Typer makes of Ctrl-C
+from makemore_cli.errors import MakemoreError, brief
+from makemore_cli.signals import INTERRUPTED, Watch
 
 app = typer.Typer(
     name="makemore",
@@ -171,7 +171,8 @@ def train(
         return
     output.print_lines(summary.lines())
     if not quiet:
-        output.remark(f"More names: makemore sample {summary.run}; pictures: makemore report {summary.run}")
+        quoted = shlex.quote(summary.run)
+        output.remark(f"More names: makemore sample {quoted}; pictures: makemore report {quoted}")
 
 
 @app.command(epilog="Example: makemore sweep --config best --space best -n 50 --jobs 2 --data lecture")
@@ -318,7 +319,7 @@ def score(
     from makemore_cli.score import score as score_names
 
     checkpoint = load_checkpoint(run)
-    if not names and sys.stdin.isatty():
+    if not names and (sys.stdin is None or sys.stdin.isatty()):  # None where it is closed
         raise MakemoreError("no names: give some, or pipe them in, one a line")
     scores = score_names(checkpoint.model, checkpoint.vocabulary, names or names_of(sys.stdin.buffer.readline))
     if sort:
@@ -458,7 +459,7 @@ def plot(
     from makemore_cli.plots.gallery import plot as draw
 
     left_out: dict[str, list[str]] = {}
-    output.print_texts(f"{path}\n" for path in draw(runs, what, out, format, left_out))
+    output.print_lines(str(path) for path in draw(runs, what, out, format, left_out))
     for reason, names in left_out.items():
         output.remark(f"left out: {', '.join(names)}: {reason}")
 
@@ -596,17 +597,22 @@ def data_get(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
     output.prepare()
-    if arguments is None:  # a process of its own
-        # Imports leave some hundred thousand objects. To look through them for garbage takes half a second while they
-        # are made, and as much again at the end.
-        gc.set_threshold(100_000)
-        atexit.register(gc.freeze)
+    if arguments is not None:
+        return _run(arguments)
+    # A process of its own. Imports leave some hundred thousand objects. To look through them for garbage takes half a
+    # second while they are made, and as much again at the end.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+    with Watch("stopping as soon as the present computation ends"):
+        return _run(sys.argv[1:])
+
+
+def _run(arguments: Sequence[str]) -> int:
     # Typer's usage errors, whichever parser is under it.
     usage_error: Any = typer.BadParameter.__base__
     try:
-        given = list(sys.argv[1:] if arguments is None else arguments)
         # As most people would write it first; the option takes no value, since it may stand alone.
-        given = [part for argument in given for part in re.split(r"(?<=^--resume)=", argument)]
+        given = [part for argument in arguments for part in re.split(r"(?<=^--resume)=", argument)]
         code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
         sys.stdout.flush()
     except MakemoreError as error:
@@ -617,7 +623,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except usage_error as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "makemore"
-        output.remark(f"{command}: {' '.join(error.format_message().split()).rstrip('.')}; see `{command} --help`")
+        told = brief(" ".join(error.format_message().split()).rstrip("."))
+        output.remark(f"{command}: {told}; see `{command} --help`")
         return 2
     except output.ReaderGoneError:
         output.silence()
@@ -633,6 +640,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "makemore: not enough memory; try a smaller batch_size, hidden_size, embedding_size or context_length"
         )
         return 2
-    if code == INTERRUPTED:
+    if code == INTERRUPTED:  # which Typer makes of Ctrl-C
         output.remark("makemore: interrupted")
     return code if isinstance(code, int) else 0

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from makemore_cli import numba_settings  # noqa: F401  # before Numba, which reads its settings when it is imported
+
+# isort: split
 import llvmlite.binding as llvm
 import numba
 from numba import njit

@@ -28,6 +28,10 @@ from makemore_cli.strict_yaml import parse_yaml
 
 LECTURE_SEED = 2147483647
 LARGEST = 1 << 20  # bytes of a configuration
+# Bounds of numbers that have none by nature. Both lie well within float32, and so do the products and quotients that
+# training makes of such a number, as of a learning rate and a decay, or of `clip` and a tiny norm.
+TINY, HUGE = 1e-30, 1e30
+LATEST = 10**12  # a step
 
 
 class Section(BaseModel):
@@ -52,7 +56,7 @@ class BatchnormConfig(Section):
         "calibrated", description="over the whole training split afterwards, or averages kept while training"
     )
     momentum: float = Field(0.001, gt=0, le=1, description="the new batch's share in the running averages")
-    epsilon: float = Field(1e-5, ge=1e-30, description="added to the variance")
+    epsilon: float = Field(1e-5, ge=TINY, le=HUGE, description="added to the variance")
 
 
 class ModelConfig(Section):
@@ -76,10 +80,10 @@ class StepsSchedule(Section):
     """The learning rate is multiplied by gamma at each milestone."""
 
     name: Literal["steps"] = "steps"
-    milestones: Annotated[list[Annotated[int, Field(ge=1)]], AfterValidator(_ascending)] = Field(
+    milestones: Annotated[list[Annotated[int, Field(ge=1, le=LATEST)]], AfterValidator(_ascending)] = Field(
         [100_000], description="steps"
     )
-    gamma: float = Field(0.1, gt=0, description="factor")
+    gamma: float = Field(0.1, gt=0, le=HUGE, description="factor")
 
 
 class CosineSchedule(Section):
@@ -144,16 +148,16 @@ class OptimConfig(Section):
     """How gradients become updates."""
 
     name: Literal["sgd", "adamw"] = "sgd"
-    lr: float = Field(0.1, ge=0, le=1e30, description="learning rate at the start, or at the end of the warm-up")
-    warmup: int = Field(0, ge=0, le=10**12, description="steps in which the learning rate rises from near zero")
+    lr: float = Field(0.1, ge=0, le=HUGE, description="learning rate at the start, or at the end of the warm-up")
+    warmup: int = Field(0, ge=0, le=LATEST, description="steps in which the learning rate rises from near zero")
     schedule: Schedule | None = StepsSchedule()
     momentum: float = Field(0.0, ge=0, lt=1, description="share of the last velocity that is kept (sgd)")
     nesterov: bool = Field(False, description="look ahead along the velocity (sgd)")
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the gradient's average (adamw)")
     beta2: float = Field(0.999, ge=0, lt=1, description="decay of the squared gradient's average (adamw)")
-    epsilon: float = Field(1e-8, ge=1e-30, le=1, description="added to its root (adamw)")
+    epsilon: float = Field(1e-8, ge=TINY, le=1, description="added to its root (adamw)")
     weight_decay: float = Field(0.0, ge=0, le=1e6, description="with sgd added to the gradient, with adamw apart")
-    clip: float | None = Field(None, ge=1e-30, description="largest norm of the whole gradient")
+    clip: float | None = Field(None, ge=TINY, le=HUGE, description="largest norm of the whole gradient")
     average: Average | None = Field(None, description="of the parameters: what is evaluated, saved and sampled from")
 
     @property
@@ -176,17 +180,19 @@ class OptimConfig(Section):
     @model_validator(mode="after")
     def _bounded(self) -> OptimConfig:
         """Refuse a learning rate that grows out of this world."""
-        if isinstance(self.schedule, StepsSchedule) and self.lr > 0:
+        if isinstance(self.schedule, StepsSchedule):
             powers = len(self.schedule.milestones) * math.log10(self.schedule.gamma)
-            if math.log10(self.lr) + powers > 30:
+            if max(0.0, math.log10(self.lr) if self.lr else 0.0) + powers > math.log10(HUGE):
                 raise ValueError("the learning rate would grow beyond 1e30; give a smaller gamma or fewer milestones")
+        if self.name == "adamw" and self.lr / (1 - self.beta1) > HUGE:  # its first step's size
+            raise ValueError("the learning rate over 1 − beta1 would be beyond 1e30; give a smaller one of them")
         return self
 
 
 class TrainConfig(Section):
     """The run. A period of 0 means never."""
 
-    steps: int = Field(200_000, ge=1, le=10**12)
+    steps: int = Field(200_000, ge=1, le=LATEST)
     context_dropout: float = Field(0.0, ge=0, lt=1, description="share of a context's letters read as . in training")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that all letters have alike")
     batch_size: int = Field(32, ge=2, le=2**24, description="B; at least 2, since the variance divides by B − 1")
@@ -196,10 +202,14 @@ class TrainConfig(Section):
         "auto", pattern=r"^(auto|cpu|cuda(:(0|[1-9]\d{0,3}))?)$", description="auto, cpu, cuda or cuda:N"
     )
     dtype: Literal["float32", "float64"] = "float32"
-    checkpoint_every: int = Field(0, ge=0, description="steps between checkpoints; there is always one at the end")
-    eval_every: int = Field(0, ge=0, description="steps between train and validation losses")
-    sample_every: int = Field(0, ge=0, description="steps between a few sampled names")
-    diagnose_every: int = Field(0, ge=0, description="steps between looks at saturation and at the updates' sizes")
+    checkpoint_every: int = Field(
+        0, ge=0, le=LATEST, description="steps between checkpoints; there is always one at the end"
+    )
+    eval_every: int = Field(0, ge=0, le=LATEST, description="steps between train and validation losses")
+    sample_every: int = Field(0, ge=0, le=LATEST, description="steps between a few sampled names")
+    diagnose_every: int = Field(
+        0, ge=0, le=LATEST, description="steps between looks at saturation and at the updates' sizes"
+    )
 
 
 class Config(Section):
@@ -331,12 +341,12 @@ def _describe(mistake: Any) -> str:
         known = list(section.model_fields) if section else _keys(path[:-1])
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-        return f"{key}: unknown key; {hint}"
+        return f"{_cut(key)}: unknown key; {hint}"
     if mistake["type"] == "value_error" and isinstance(mistake["input"], dict):
         return f"{key}: {mistake['ctx']['error']}" if key else str(mistake["ctx"]["error"])
     given = mistake["input"]
     message = re.sub(r"^(Input|Value error,) ?", "", mistake["msg"])
-    message = re.sub(r"0\.0{5,}\d+", lambda number: f"{float(number[0]):g}", message)
+    message = re.sub(r"0\.0{5,}\d+|\b10{12,}\b", lambda number: f"{float(number[0]):g}", message)
     if mistake["type"] == "string_pattern_mismatch":
         message = "should be auto, cpu, cuda or cuda:N"
     if mistake["type"] == "model_type":

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from makemore_cli.config import DataConfig
+from makemore_cli.environment import compiles
 from makemore_cli.errors import MakemoreError
 from makemore_cli.files import read
 from makemore_cli.resources import bundled
@@ -283,7 +284,7 @@ def _find_names(tokens: Tokens) -> tuple[Integers, Integers]:
 
 def _shuffled(n: int, seed: int) -> Integers:
     """The numbers from 0 to n − 1, shuffled as Python does."""
-    if n >= MANY:
+    if n >= MANY and compiles():
         from makemore_cli.shuffle import shuffled
 
         return shuffled(n, seed)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from makemore_cli import __version__
 
+NO_JIT = "NUMBA_DISABLE_JIT"  # the environment variable that keeps Numba from compiling
+
 
 def environment() -> dict[str, str]:
     """Names and versions, to be read."""
@@ -20,6 +22,14 @@ def environment() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": f"{_processor()}, {os.cpu_count()} cores",
     }
+
+
+def compiles() -> bool:
+    """Whether Numba compiles here. Nothing is imported to find out."""
+    try:
+        return not int(os.environ.get(NO_JIT) or 0)
+    except ValueError:  # Numba takes no notice of it then
+        return True
 
 
 def _version(package: str) -> str:

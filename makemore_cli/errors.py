@@ -1,5 +1,22 @@
 """What the command line tells in one line instead of a traceback."""
 
+from __future__ import annotations
+
+import re
+
+from makemore_cli.output import printable
+
+LONGEST_WORD, LONGEST = 300, 900  # signs of a word, and of a message
+
+
+def brief(message: str) -> str:
+    """A message that can be read: on one line, without the middle of long words (keys, paths, values), or its own."""
+
+    def shorter(text: str, most: int) -> str:
+        return text if len(text) <= most else f"{text[: 2 * most // 3]}…{text[-most // 4 :]}"
+
+    return shorter(re.sub(r"\S+", lambda word: shorter(word[0], LONGEST_WORD), printable(message)), LONGEST)
+
 
 class MakemoreError(Exception):
     """A user's mistake: the message says what is wrong, where, and what to do, in one line. Exit code 2."""
@@ -7,8 +24,8 @@ class MakemoreError(Exception):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        """Signs that would end the line or steer the terminal are written as in Python: they are the user's."""
-        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
+        """The message may hold what is the user's, of whatever length."""
+        super().__init__(brief(message))
 
 
 class CheckFailedError(MakemoreError):

@@ -93,6 +93,10 @@ class Events(Display):
         """Hand it on."""
         self.other.warn(text)
 
+    def tell(self, text: str) -> None:
+        """Hand it on."""
+        self.other.tell(text)
+
     def _add(self, step: int, values: Mapping[str, float]) -> None:
         if self._writer is not None:
             for tag, value in values.items():

@@ -6,7 +6,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -67,24 +67,63 @@ def load_metrics(run: Path) -> Metrics:
             for number, records in _records(file, path):
                 steps = [record for record in records if "loss" in record]
                 if [record["step"] for record in steps] != list(range(done + 1, done + len(steps) + 1)):
-                    raise MakemoreError(f"{path}: does not hold each step once and in order; the file is damaged")
+                    line = number + _first_out_of_order(records, done)
+                    raise MakemoreError(
+                        f"{path}, line {line}: does not hold each step once and in order; the file is damaged"
+                    )
                 done += len(steps)
                 try:
                     loss.append(np.array([float(record["loss"]) for record in steps]))
                     lr.append(np.array([float(record["lr"]) for record in steps]))
                     for record in records:
-                        if "eval" in record:
-                            losses = {str(split): float(value) for split, value in record["eval"].items()}
-                            evaluations.append((int(record["step"]), losses))
-                        elif "diagnose" in record:
-                            diagnoses.append((int(record["step"]), _checked(record["diagnose"])))
-                except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-                    raise _damaged(path, number) from None
+                        if "loss" not in record:
+                            _read_other(record, evaluations, diagnoses)
+                except WRONG:
+                    line = number + next((n for n, record in enumerate(records) if not _is_readable(record)), 0)
+                    raise _damaged(path, line) from None
     except FileNotFoundError:
         raise MakemoreError(f"{run}: holds no {METRICS}; give a run folder that `makemore train` left") from None
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
     return Metrics(np.concatenate(loss), np.concatenate(lr), evaluations, diagnoses)
+
+
+# What a record raises that holds other things than it should.
+WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+def _read_other(
+    record: Mapping[str, Any],
+    evaluations: list[tuple[int, dict[str, float]]],
+    diagnoses: list[tuple[int, dict[str, Any]]],
+) -> None:
+    """Add what a record holds that is not a step's. Raises one of WRONG."""
+    if "eval" in record:
+        losses = {str(split): float(value) for split, value in record["eval"].items()}
+        evaluations.append((int(record["step"]), losses))
+    elif "diagnose" in record:
+        diagnoses.append((int(record["step"]), _checked(record["diagnose"])))
+
+
+def _is_readable(record: Mapping[str, Any]) -> bool:
+    try:
+        if "loss" in record:
+            float(record["loss"]), float(record["lr"])
+        else:
+            _read_other(record, [], [])
+    except WRONG:
+        return False
+    return True
+
+
+def _first_out_of_order(records: Sequence[Mapping[str, Any]], done: int) -> int:
+    """Which record is the first that is not of the step after the one before, `done` steps being known already."""
+    for number, record in enumerate(records):
+        if "loss" in record:
+            done += 1
+            if record["step"] != done:
+                return number
+    return 0
 
 
 def _records(file: IO[bytes], path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:

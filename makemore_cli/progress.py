@@ -22,6 +22,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from makemore_cli import output
+from makemore_cli.console import SafeConsole, foreign
 
 EVERY = 5.0  # seconds between two plain lines
 REFRESHED = 5  # times a second, in a terminal
@@ -84,6 +85,10 @@ class Display:
     def warn(self, text: str) -> None:
         """Show a line that stays, whether or not progress is to be shown."""
         output.remark(f"warning: {text}")
+
+    def tell(self, text: str) -> None:
+        """Show a line that stays, whether or not progress is to be shown. Another thread may call it."""
+        output.remark(text)
 
 
 class Plain(Display):
@@ -152,11 +157,15 @@ class Live(Display):
     def say(self, text: str) -> None:
         """Print a line above the view."""
         with suppress(OSError):
-            self.view.console.print(text, markup=False, highlight=False)
+            self.view.console.print(foreign(text))
 
     def warn(self, text: str) -> None:
         """Print a warning above the view."""
         self.say(f"warning: {text}")
+
+    def tell(self, text: str) -> None:
+        """Print a line above the view."""
+        self.say(text)
 
     def render(self) -> RenderableType:
         """The view as it is now."""
@@ -190,7 +199,7 @@ class Live(Display):
             told = [f"[bold]{loss:.4f}[/] [dim]at {step:,}[/]" for step, loss in reversed(list(self.evaluations))]
             rows.add_row("val", "  ".join(told))
         if self.names:
-            rows.add_row("names", Text(" ".join(self.names)))
+            rows.add_row("names", foreign(" ".join(self.names)))
         return rows
 
 
@@ -232,7 +241,7 @@ def display(quiet: bool) -> Display:
     """The display that suits the terminal, or the lack of one."""
     if quiet:
         return Display()
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     return Live(console) if console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal else Plain()
 
 

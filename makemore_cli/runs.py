@@ -13,12 +13,12 @@ from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
-from rich.text import Text
 
 from makemore_cli import config as configuration
 from makemore_cli import output
 from makemore_cli.checkpoint import CHECKPOINT, CONFIG
 from makemore_cli.config import Config
+from makemore_cli.console import foreign
 from makemore_cli.dataset import SPLITS
 from makemore_cli.errors import MakemoreError
 from makemore_cli.metrics import METRICS, load_ending
@@ -171,7 +171,7 @@ def show_runs(runs: list[RunInfo], console: Console) -> None:
             right = name not in ("run", "data", "network", "date")
             table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name != "run")
         for row in zip(*(columns[name] for name in order if name in columns), strict=True):
-            table.add_row(*map(Text, row))
+            table.add_row(*map(foreign, row))
         if len(columns) == 2 or _width(table, console) <= console.width:
             console.print(table)
             return
@@ -226,16 +226,16 @@ def show_difference(difference: Difference, console: Console) -> None:
     if settings:
         table = _columns()
         for name in ("setting", str(a.run), str(b.run)):
-            table.add_column(Text(name), overflow="fold")
+            table.add_column(foreign(name), overflow="fold")
         for key, before, after in settings:
-            table.add_row(key, *(Text("–" if value is None else f"{value}") for value in (before, after)))
+            table.add_row(key, *(foreign("–" if value is None else value) for value in (before, after)))
         console.print(table)
     else:
         console.print("The settings are the same.\n")
     table = _columns()
     table.add_column("")
     for name in (str(a.run), str(b.run), "second − first"):
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(foreign(name), justify="right", overflow="fold")
     for split, before, after in difference.losses():
         table.add_row(f"{split} loss", _loss(before), _loss(after), f"{after - before:+.4f}".replace("-", "−"))
     table.add_row("steps", f"{a.step:,}", f"{b.step:,}", "")

@@ -75,7 +75,7 @@ def shaded(score: Score) -> Text:
     """A name for a terminal: its loss, and its letters, each on the colour of its probability."""
     text = Text(f"{score.loss:6.3f}  ")
     for letter, probability in zip(score.letters, score.probabilities, strict=True):
-        text.append(letter, Style(color="black", bgcolor=shade(probability)))
+        text.append(output.printable(letter), Style(color="black", bgcolor=shade(probability)))
     return text
 
 
@@ -103,10 +103,10 @@ def legend() -> Text:
 
 def show(scores: Iterable[Score]) -> None:
     """Print scores as they come: shaded where there are colours, else with numbers."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)  # asked only
     coloured = console.is_terminal and console.color_system is not None and not console.no_color
     if not coloured:
-        output.print_texts(plain(score) + "\n" for score in scores)
+        output.print_lines(map(plain, scores))
         return
     for score in scores:
         output.print_rich(partial(_print, text=shaded(score)))
@@ -119,7 +119,7 @@ def _print(console: Console, text: Text) -> None:
 
 def names_of(readline: Callable[[int], bytes]) -> Iterator[str]:
     """Names, one a line, without space around them and without blank lines. Raises MakemoreError for other bytes."""
-    for number, line in enumerate(iter(partial(readline, LONGEST_LINE), b""), start=1):
+    for number, line in enumerate(iter(partial(_line, readline), b""), start=1):
         try:
             name = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
@@ -128,3 +128,10 @@ def names_of(readline: Callable[[int], bytes]) -> Iterator[str]:
             raise MakemoreError(f"stdin, line {number}: a name of more than {LONGEST:,} letters; give one name a line")
         if name:
             yield name
+
+
+def _line(readline: Callable[[int], bytes]) -> bytes:
+    try:
+        return readline(LONGEST_LINE)
+    except OSError as error:  # a folder, say
+        raise MakemoreError(f"stdin: can't be read: {error.strerror}; give names, one a line") from None

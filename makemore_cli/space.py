@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 DRAWN = 100  # configurations, of which one at least must be accepted
+FINEST = 10**9  # steps in a range
 EXPECTED = "a space has keys of the configuration, each with a list of values or {low: …, high: …}"
 
 
@@ -41,6 +42,8 @@ class Range(Section):
     def _sane(self) -> Range:
         if self.low >= self.high:
             raise ValueError("low must be less than high")
+        if self.step is not None and (self.high - self.low) / self.step > FINEST:
+            raise ValueError("step is too small beside the range")
         if self.log and self.low <= 0:
             raise ValueError("log needs numbers above zero")
         if self.log and self.step is not None:

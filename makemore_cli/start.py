@@ -18,6 +18,7 @@ from makemore_cli.checkpoint import STREAMS, Checkpoint, sizes_of, training_name
 from makemore_cli.config import Config, flatten
 from makemore_cli.dataset import Dataset, Vocabulary
 from makemore_cli.engine import WIDEST
+from makemore_cli.environment import NO_JIT, compiles
 from makemore_cli.errors import MakemoreError
 from makemore_cli.model import Sizes
 from makemore_cli.parameters import Parameters, initialise
@@ -129,11 +130,13 @@ def resolve(config: Config) -> Config:
         path = os.path.abspath(data.resolve(path))  # noqa: PTH100 (without .. and without following links)
     device, engine = resolve_device(config.train.device), config.train.engine
     if engine == "auto":
-        engine = "kernel" if device == "cpu" and config.model.hidden_size <= WIDEST else "tensor"
+        engine = "kernel" if device == "cpu" and config.model.hidden_size <= WIDEST and compiles() else "tensor"
     elif engine == "kernel" and config.model.hidden_size > WIDEST:
         raise MakemoreError(f"engine kernel: takes at most {WIDEST:,} hidden units; use --engine tensor")
     elif engine == "kernel" and device != "cpu":
         raise MakemoreError(f"engine kernel: runs on the CPU only; for --device {device} use --engine tensor")
+    elif engine == "kernel" and not compiles():
+        raise MakemoreError(f"engine kernel: can't be compiled, for {NO_JIT} is set; unset it, or use --engine tensor")
     train = {"device": device, "engine": engine}
     return config.model_copy(
         update={
@@ -141,6 +144,15 @@ def resolve(config: Config) -> Config:
             "train": config.train.model_copy(update=train),
         }
     )
+
+
+def without_kernel(config: Config) -> str | None:
+    """What to say if a configuration that leaves the engine open can't have the kernel, though the network fits it."""
+    if compiles() or config.train.engine != "auto" or config.model.hidden_size > WIDEST:
+        return None
+    if resolve_device(config.train.device) != "cpu":
+        return None
+    return f"{NO_JIT} is set, so the kernel can't be compiled: engine tensor takes its place, which is slower"
 
 
 def resolve_device(name: str) -> str:

@@ -6,33 +6,32 @@ judged by the loss of the validation split alone; the test split is left for the
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from makemore_cli import children, dataset
 from makemore_cli import config as configuration
-from makemore_cli import dataset
 from makemore_cli.config import Config
+from makemore_cli.console import foreign
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.files import check_replaceable, lock, open_log, write_atomically
 from makemore_cli.progress import Display, Status
-from makemore_cli.signals import Held
+from makemore_cli.signals import Held, Watch
 from makemore_cli.space import load_space, short
-from makemore_cli.start import resolve
+from makemore_cli.start import resolve, without_kernel
 from makemore_cli.study import (
     HOST,
     JOURNAL,
@@ -96,16 +95,16 @@ class Results:
             cells = [_number(trial.val, ".4f"), _number(trial.train, ".4f"), _number(trial.seconds, ".1f")]
             settings = ", ".join(f"{key}={short(trial.settings[key])}" for key in keys if key in trial.settings)
             why = f" ({trial.told})" if trial.told else ""
-            table.add_row(*cells, " ".join([str(trial.number), *told]), Text(settings + why))
+            table.add_row(*cells, " ".join([str(trial.number), *told]), foreign(settings + why))
         console.print(table)
         states = [trial.state for trial in self.trials]
         counts = ", ".join(f"{states.count(state):,} {state}" for state in dict.fromkeys(states))
         console.print(f"{len(states):,} trials: {counts}", soft_wrap=True)
         if self.importance:
             shares = ", ".join(f"{key} {share:.0%}" for key, share in self.importance.items())
-            console.print(f"what mattered: {shares}", soft_wrap=True)
+            console.print(foreign(f"what mattered: {shares}"), soft_wrap=True)
         for file in self.files:
-            console.print(str(file), soft_wrap=True, markup=False)
+            console.print(foreign(file), soft_wrap=True)
 
 
 def plan(
@@ -147,6 +146,9 @@ def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
         try:
             missing = plan.goal - _done(plan, study)
             if missing > 0:
+                slower = without_kernel(plan.config)
+                if slower:
+                    say(slower)
                 _run(plan, study, missing, say)
         finally:
             results = _write(plan, study)
@@ -163,16 +165,22 @@ def _done(plan: Plan, study: Study) -> int:
 
 def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> None:
     """Have the trials that are missing, in processes of their own, which get leave for each of them."""
-    context = multiprocessing.get_context("spawn")
-    workers: dict[Connection, BaseProcess] = {}
+    workers: dict[Connection, subprocess.Popen[bytes]] = {}
     told: str | None = None
-    with Held() as signals:
+
+    def kill() -> None:
+        for worker in workers.values():
+            worker.kill()
+
+    watch = Watch("stopping: the trials end their present step or evaluation first", before=kill)
+    with Held(watch) as signals:
         with _ignored(signal.SIGINT):  # Ctrl-C is for this process, which passes it on
             for _ in range(min(plan.jobs, missing)):
-                ours, theirs = context.Pipe()
-                workers[ours] = context.Process(target=work, args=(plan, theirs))
-                workers[ours].start()
+                ours, theirs = Pipe()
+                code = f"from makemore_cli.sweep import serve; serve({theirs.fileno()})"
+                workers[ours] = children.start(code, [theirs.fileno()])
                 theirs.close()
+                _send(ours, plan)
         waiting = missing
         for connection in workers:
             waiting -= 1
@@ -195,13 +203,13 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
         for connection in workers:
             connection.close()  # whoever trains stops, and gives its trial back
         for worker in workers.values():
-            worker.join()
+            worker.wait()
     if told:
         raise MakemoreError(told)
     if signals.caught:
         done = f"{_done(plan, study):,} of {plan.goal:,} trials"
         raise StoppedError(f"stopped after {done}; {GOES_ON}", signals.caught)
-    if any(worker.exitcode for worker in workers.values()):
+    if any(worker.returncode for worker in workers.values()):
         with stored(plan):
             bury(study)
         raise MakemoreError(f"a process of the sweep was killed, perhaps for want of memory; {GOES_ON}")
@@ -221,6 +229,13 @@ def _ignored(number: int) -> Iterator[None]:
         yield
     finally:
         signal.signal(number, before)
+
+
+def serve(descriptor: int) -> None:
+    """What a process of the sweep is there for, given its end of the connection, through which the plan comes first."""
+    sweeping = Connection(descriptor)
+    with suppress(EOFError):
+        work(sweeping.recv(), sweeping)
 
 
 def work(plan: Plan, sweeping: Connection) -> None:
@@ -309,6 +324,9 @@ class Judge(Display):
 
     def warn(self, text: str) -> None:
         """A trial's own troubles are not worth a line."""
+
+    def tell(self, text: str) -> None:
+        """Nor is that it takes long to end: the process that sweeps says so."""
 
 
 def _write(plan: Plan, study: Study) -> Results:

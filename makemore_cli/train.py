@@ -18,9 +18,11 @@ from makemore_cli.parameters import Parameters
 from makemore_cli.progress import Display
 from makemore_cli.run import Run
 from makemore_cli.sample import default_seed, sample
-from makemore_cli.signals import Held
-from makemore_cli.start import Start, check_data, check_settings, resolve, start
+from makemore_cli.signals import Held, Watch
+from makemore_cli.start import Start, check_data, check_settings, resolve, start, without_kernel
 from makemore_cli.summary import Summary, load_summary
+
+STOPPING = "stopping: the present step or evaluation comes to its end first, and then all is saved"
 
 
 def train(
@@ -38,6 +40,9 @@ def train(
     Raises MakemoreError for what the user can mend, CheckFailedError where `crosscheck_every` finds a wrong gradient,
     StoppedError where a signal ended it.
     """
+    slower = without_kernel(config)
+    if slower:
+        display.say(slower)
     if not resume:
         begun = start(config)
         with Run.create(folder, overwrite=overwrite) as run:
@@ -87,7 +92,7 @@ def _train(begun: Start, saved: Checkpoint | None, run: Run, display: Display, c
         display.begin(run.folder, step)
         loop = Loop(begun, engine, run, display, crosscheck_every, step)
         try:
-            with Held() as signals:
+            with Held(Watch(STOPPING, display.tell)) as signals:
                 loop.run_to_end(signals)
                 summary = _summary(loop)
                 run.save_summary(summary)

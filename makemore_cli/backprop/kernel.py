@@ -11,11 +11,12 @@ Only this file's functions are compiled together, so that a change to any of the
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from makemore_cli.compiled import Kept  # before Numba, which it keeps from settings in the working folder
+
+# isort: split
 import numba
 import numpy as np
 from numba import njit, prange, types
@@ -23,7 +24,9 @@ from numba.core import config, event
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from makemore_cli.compiled import Kept
+from makemore_cli import children
+from makemore_cli.environment import NO_JIT
+from makemore_cli.errors import MakemoreError
 from makemore_cli.model import Sizes
 
 LANE = 16  # float32 numbers in the widest vector, 64 bytes; every array starts at a multiple of them
@@ -736,15 +739,17 @@ class Kernel:
 
         It is compiled by a process of its own, and then taken from the disk like ever after: a process that compiles
         keeps other copies of the functions at hand, optimised otherwise, and the last digits would be others.
+        Raises MakemoreError if Numba is kept from compiling.
         """
+        if config.DISABLE_JIT:  # type: ignore[attr-defined]
+            raise MakemoreError(f"kernel: can't be compiled, for {NO_JIT} is set; unset it, or use engine tensor")
         try:
             with event.install_listener("numba:compile", _NotHere()):
                 self._load(threads)
         except _NotKeptError:
             started()
             arguments = f"{self.sizes.hidden}, {self.real.__name__!r}, {threads}"
-            code = f"from makemore_cli.backprop.kernel import compile_for; compile_for({arguments})"
-            subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+            children.run(f"from makemore_cli.backprop.kernel import compile_for; compile_for({arguments})")
             self._load(threads)
 
     def _load(self, threads: int) -> None:

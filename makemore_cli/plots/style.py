@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from makemore_cli.files import MARK, check_replaceable, write_atomically
+from makemore_cli.output import printable
 
 # Okabe and Ito's palette, which colour-blind people can tell apart: http://jfly.iam.u-tokyo.ac.jp/color/
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -59,7 +60,9 @@ class Picture(ABC):
             title = _balanced(self.title, int(width * 10.6))
             figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
         self.draw(figure)
-        figure.text(0.99, 0.06 / height, shown(self.of), ha="right", va="bottom", fontsize=7, color=GREY)
+        figure.text(
+            0.99, 0.06 / height, shown(self.of, int(15 * width)), ha="right", va="bottom", fontsize=7, color=GREY
+        )
         return figure
 
     def render(self, format: str, *, titled: bool = True) -> bytes:
@@ -120,9 +123,10 @@ def _balanced(text: str, width: int) -> str:
     return textwrap.fill(text, width)
 
 
-def shown(text: str) -> str:
-    """Text that can be drawn: signs that can't are written as in Python."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+def shown(text: str, most: int) -> str:
+    """Text that can be drawn, on one line: signs that can't are written as in Python, and a long middle left out."""
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most // 4) :]}"
 
 
 def clear(axes: Axes) -> None:

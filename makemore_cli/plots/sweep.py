@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from makemore_cli.plots.style import BLUE, GREY, ORANGE, Picture
+from makemore_cli.plots.style import BLUE, GREY, ORANGE, Picture, shown
 from makemore_cli.space import Choice, Space, short
 from makemore_cli.study import Outcome
 
 ACROSS = 3  # panels side by side
+VALUE = 64  # signs of a value
 SHOWN = 2.5  # times the spread of the better half, above its middle: beyond that a loss is drawn at the edge
 
 
@@ -66,7 +67,9 @@ class SweepPicture(Picture):
         part, places = self.space[key], {}
         if isinstance(part, Choice):
             places = {repr(value): place for place, value in enumerate(part.values.values())}
-            panel.set_xticks(range(len(places)), [textwrap.fill(short(v), 16) for v in part.values.values()])
+            panel.set_xticks(
+                range(len(places)), [textwrap.fill(shown(short(v), VALUE), 16) for v in part.values.values()]
+            )
             panel.set_xlim(-0.5, len(places) - 0.5)
         elif part.log:
             panel.set_xscale("log")
@@ -87,5 +90,5 @@ class SweepPicture(Picture):
             if x:
                 panel.scatter(x, y, size, colour, marker=marker, alpha=0.8, label=name, clip_on=False, zorder=3)
         share = self.importance.get(key)
-        panel.set_title(key if share is None else f"{key}: {share:.0%}")
+        panel.set_title(shown(key, 40) if share is None else f"{shown(key, 40)}: {share:.0%}")
         panel.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -18,6 +18,8 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.metrics import Floats, Metrics, positive
 from makemore_cli.plots.style import BLACK, BLUE, GREY, ORANGE, PALETTE, SKY, Picture, shown
 
+NAME = 40  # signs of a run's name
+OVER, ENTRIES = 6, 30  # runs that have their legend over the lines, and that are named at all
 NEGLIGIBLE = 1e-6  # a ratio of gradient to data: below it there is nothing but rounding
 
 
@@ -50,7 +52,7 @@ class LossPicture(Picture):
             return "The loss over the training, smoothed"
         if len(self.curves) > 1:
             loss, name = min(last)
-            return f"The least loss on the validation split, {loss:.4f}, is that of {shown(name)}"
+            return f"The least loss on the validation split, {loss:.4f}, is that of {shown(name, NAME)}"
         (curve,) = self.curves
         steps = int(curve.evaluated[-1])
         return (
@@ -58,16 +60,28 @@ class LossPicture(Picture):
             f"{curve.val[-1]:.4f} on the validation split"
         )
 
+    @property
+    def _beside(self) -> bool:
+        """Whether the legend has a column of its own: over the lines it would hide them."""
+        return len(self.curves) > OVER
+
+    def shape(self) -> tuple[float, float]:
+        """Wider and higher where the legend needs it."""
+        width, height = self.size
+        entries = min(len(self.curves), ENTRIES) + 3
+        return (width + 3.5, max(height, 1.0 + 0.17 * entries)) if self._beside else (width, height)
+
     def draw(self, figure: Figure) -> None:
         """A line for the batches; marks for the splits."""
         axes, entries = figure.subplots(), dict[Line2D, str]()
         one = len(self.curves) == 1
         for curve, colour in zip(self.curves, cycle(PALETTE), strict=False):
             mean = f"mean of {curve.batches:,} batches" if curve.batches > 1 else "each batch"
-            label = f"training, {mean}" if one else f"{shown(curve.name)}, {mean}"
+            label = f"training, {mean}" if one else f"{shown(curve.name, NAME)}, {mean}"
             point = "." if len(curve.loss) == 1 else ""
             (line,) = axes.plot(curve.steps, curve.loss, color=SKY if one else colour, marker=point, zorder=2)
-            entries[line] = label
+            if len(entries) < ENTRIES:
+                entries[line] = label
             for values, mark, split, shade in (
                 (curve.train, "o", "whole training split", BLUE),
                 (curve.val, "D", "whole validation split", ORANGE),
@@ -104,11 +118,17 @@ class LossPicture(Picture):
                     fontsize=8,
                 )
         else:
+            if len(self.curves) > ENTRIES:
+                entries[Line2D([], [], linestyle="")] = f"and {len(self.curves) - ENTRIES:,} more"
             entries[Line2D([], [], color=BLACK, marker="o", markersize=7, markerfacecolor="white", linestyle="")] = (
                 "whole training split"
             )
             entries[Line2D([], [], color=BLACK, marker="D", markersize=4.5, linestyle="")] = "whole validation split"
-        axes.legend(list(entries), list(entries.values()), loc="best")
+        if self._beside:
+            place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0}
+            axes.legend(list(entries), list(entries.values()), fontsize=8, **place)
+        else:
+            axes.legend(list(entries), list(entries.values()), loc="best")
 
 
 def _plain_ticks(axes: Axes) -> None:
