@@ -8,9 +8,9 @@ from the table, so nothing here knows which network it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations, permutations
 from typing import Any
 
@@ -19,10 +19,9 @@ from torch import Tensor
 
 from makemore_cli.backprop import steps
 from makemore_cli.backprop.derivations import DERIVATIONS
-from makemore_cli.backprop.line_text import expression
 from makemore_cli.backprop.steps import Step
 from makemore_cli.gradcheck.following import Following, differentiable, spreads
-from makemore_cli.gradcheck.mutations import evaluate, mutations, plain
+from makemore_cli.gradcheck.mutations import mutations_of
 
 UNFINISHED = "it is unfinished"
 WIDEST = 128  # columns for which the diagonal of a derivative is computed, one run of the lines each
@@ -33,8 +32,15 @@ class Candidate:
     """A mistake, and the gradient that it gives."""
 
     words: str
-    value: Tensor
+    make: Tensor | Callable[[], Tensor]
     code: str | None = None  # the wrong line
+    # Its inner products with two random tensors, if they cost less than the gradient itself; see `Candidates.probes`.
+    probes: tuple[float, float] | None = None
+
+    @cached_property
+    def value(self) -> Tensor:
+        """The gradient."""
+        return self.make if isinstance(self.make, Tensor) else self.make()
 
 
 class Candidates:
@@ -45,6 +51,7 @@ class Candidates:
         self.parts = following.parts[name]
         self.expected = following.expected(name)
         self.by_name = {step.name: step for step in following.table}
+        self._slopes: dict[str, list[Tensor]] = {}
 
     def equivalents(self) -> Iterator[Tensor]:
         """The gradient by the derivations' expressions, which are as right if forward values follow from each other."""
@@ -95,16 +102,50 @@ class Candidates:
     def lines(self) -> Iterator[Candidate]:
         """One mistake in one of the lines between the pass's own gradients and this one."""
         for step, target in self._way:
-            before = self._names_at(step.name)
-            line = expression(step.backward[target])
-            right = evaluate(line, before)
-            if right is None:
-                continue
-            for mutation in mutations(line, before, self.by_name):
-                wrong = evaluate(mutation.tree, before)
-                value = self._result(step, target, right, wrong)
-                if value is not None:
-                    yield Candidate(self._in(step, target, mutation.words), value, f"{target} = {mutation.code}")
+            line, names = step.backward[target], self._names_at(step.name)
+            right = steps.run(line, names)
+            for mutation in mutations_of(line, names, self.by_name):
+                wrong = mutation.value(names)
+                if wrong is None or not wrong.is_floating_point():
+                    continue
+                words, code = self._in(step, target, mutation.words), f"{target} = {mutation.code}"
+                if target == f"d{self.name}":
+                    if len(self.parts) == 1:
+                        yield Candidate(words, wrong, code)
+                    elif spreads(wrong, right.shape):
+                        yield Candidate(words, self.expected - right + wrong, code)
+                elif spreads(wrong, right.shape):
+                    change = wrong - right
+                    yield Candidate(
+                        words, partial(self._with_change, target[1:], change), code, self._probed(target[1:], change)
+                    )
+
+    def probes(self, gradient: Tensor) -> tuple[float, float]:
+        """The inner products of a gradient with two random tensors: cheap to compare, before all entries are."""
+        first, second = (float((gradient * probe).sum()) for probe in self._random)
+        return first, second
+
+    @cached_property
+    def _random(self) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        shape, like = self.expected.shape, self.expected
+        return [torch.randn(shape, generator=generator, dtype=torch.float64).to(like) for _ in range(2)]
+
+    def _probed(self, inner: str, change: Tensor) -> tuple[float, float]:
+        """The probes of this gradient if another on the way is changed. It depends linearly on that one."""
+        if inner not in self._slopes:
+            with torch.enable_grad():
+                leaf = self.following.current[inner].detach().requires_grad_()
+                result = self._taken_back({inner: leaf})
+                self._slopes[inner] = [
+                    torch.autograd.grad(result, leaf, probe, retain_graph=True)[0] for probe in self._random
+                ]
+        base = self.probes(self.expected)
+        first, second = (b + float((slope * change).sum()) for b, slope in zip(base, self._slopes[inner], strict=True))
+        return first, second
+
+    def _with_change(self, inner: str, change: Tensor) -> Tensor:
+        return self._taken_back({inner: self.following.current[inner] + change})
 
     def single_expressions(self) -> Iterator[Candidate]:
         """One mistake in an expression that stands for several steps, as the derivations have them."""
@@ -114,12 +155,10 @@ class Candidates:
             for stage in reversed(stages):  # the simplest is the last
                 if stage.name != f"d{self.name}" or not set(steps.arguments(stage.line)) <= known:
                     continue
-                tree = expression(stage.line)
-                right = evaluate(plain(tree), names)
-                if right is None or not _same(right, self.expected):
+                if not _same(steps.run(stage.line, names), self.expected):
                     continue  # of another network
-                for mutation in mutations(tree, names, self.by_name):
-                    value = evaluate(mutation.tree, names)
+                for mutation in mutations_of(stage.line, names, self.by_name):
+                    value = mutation.value(names)
                     if value is not None:
                         yield Candidate(mutation.words, value, f"{stage.name} = {mutation.code}")
 
@@ -158,11 +197,13 @@ class Candidates:
             names = self._names_at(step.name)
             read = [name for name in steps.arguments(step.backward[target]) if name in parameters]
             for name in read:
-                right = evaluate(expression(step.backward[target]), names)
+                line = step.backward[target]
                 moved = {**names, name: names[name] - self.following.current[name]}
-                wrong = evaluate(expression(step.backward[target]), moved)
-                if right is not None and (value := self._result(step, target, right, wrong)) is not None:
-                    yield name, value - self.expected
+                change = steps.run(line, moved) - steps.run(line, names)
+                if target == f"d{self.name}":
+                    yield name, change
+                else:
+                    yield name, self._with_change(target[1:], change) - self.expected
 
     def others(self) -> Iterator[Candidate]:
         """The gradient of another tensor; right numbers in another order."""
@@ -203,6 +244,11 @@ class Candidates:
                     wanted.append(step.name)
         return way
 
+    @property
+    def steps(self) -> int:
+        """How many lines lie on the way."""
+        return len(self._way)
+
     @cached_property
     def _steps_on_the_way(self) -> Sequence[Step]:
         names = {step.name for step, _ in self._way}
@@ -215,19 +261,6 @@ class Candidates:
         place = order.index(name)
         earlier = order[: place + 1] if name != self.name else order[:place]
         return {**self.following.values, **{f"d{n}": self.following.current[n] for n in earlier}}
-
-    def _result(self, step: Step, target: str, right: Tensor, wrong: Tensor | None) -> Tensor | None:
-        """The gradient in question if the line `target` of a step gives something wrong."""
-        if wrong is None or not wrong.is_floating_point():
-            return None
-        if target == f"d{self.name}":
-            if len(self.parts) == 1:
-                return wrong
-            return self.expected - right + wrong if spreads(wrong, right.shape) else None
-        if not spreads(wrong, right.shape):
-            return None
-        inner = target[1:]
-        return self._taken_back({inner: self.following.current[inner] - right + wrong})
 
     def _taken_back(self, replaced: dict[str, Tensor]) -> Tensor:
         """The gradient in question by the lines on the way, with other gradients in the place of some."""

@@ -37,13 +37,14 @@ def section(
     by_chain: bool = False,
     wrong_lines: Mapping[str, str | None] | None = None,
     nearer: str | None = None,
+    explain: bool = True,
 ) -> Section:
     """Compare all gradients of the witness's, or with `some` those that both have.
 
     `partial` says of ours and of theirs whether NaN stands for an entry that was not looked at; `by_chain`, that
     ours may come by the chain's probabilities, which can underflow. `wrong_lines` are the diagnoses of tensors
     whose own lines are known to be wrong; without it, that is found out where `ours` has gradients enough. `nearer`
-    is the name of our source, where the witness is float64.
+    is the name of our source, where the witness is float64. Mistakes are explained only with `explain`.
     """
     tolerance = max(problem.tolerance, accuracy)
     plain = {k: v.detach() for k, v in ours.items() if is_plain(v, problem.p.flat.device)}
@@ -69,9 +70,9 @@ def section(
             alone, diagnosis = tensor not in wrong_lines, wrong_lines.get(tensor)
         elif following is not None:
             alone = comparison.close or problem.follows(following, tensor, our, tolerance, by_chain=by_chain)
-            if not alone:
+            if explain and not alone:
                 diagnosis = diagnose_user(following, tensor, our, len(problem.X))
-        if not comparison.close and diagnosis is None and alone is not True and not any(partial):
+        if not comparison.close and diagnosis is None and alone is None and not any(partial):
             diagnosis = diagnose(our, their, len(problem.X))
         findings.append(Finding(comparison, alone, diagnosis, nearer and _nearer(problem, tensor, comparison, nearer)))
     return Section(name, about, findings)
@@ -89,8 +90,9 @@ def section_twice(
     There right and wrong are far apart. In float32 a small mistake, such as a forgotten epsilon, is no larger than
     rounding, and rounding can be large where a batch is degenerate.
     """
-    single = section(problem, name, about, *gradients(problem), **options)
-    if problem.p.flat.dtype == torch.float64:
+    double_decides = problem.p.flat.dtype != torch.float64
+    single = section(problem, name, about, *gradients(problem), **options, explain=not double_decides)
+    if not double_decides:
         return single
     ours, theirs = gradients(problem.in_float64)
     # Who turns everything into float32 is judged there.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from makemore_cli.gradcheck.following import Following
 
 # An explanation must leave less than this share of the error, and of the gradient.
 LEFT = 0.01
+NEAR = 6  # lines, up to which a wrong line is tried together with a factor
 VAGUE = ("it is twice", "it is half")  # forms for which a wrong line says more
 
 
@@ -61,8 +63,9 @@ def diagnose_user(
         ]
     else:
         first, then = [], []
+    probes = candidates.probes(ours) if ours.shape == truth.shape and ours.isfinite().all() else None
     for group in (*first, candidates.lines(), candidates.single_expressions(), *then):
-        if told := _first(ours, truth, group, left):
+        if told := _first(ours, truth, group, left, probes):
             return told
     if ours.shape != truth.shape or not ours.isfinite().all():
         return None
@@ -92,9 +95,23 @@ def _plain_forms(ours: Tensor, truth: Tensor) -> str | None:
     return None
 
 
-def _first(ours: Tensor, truth: Tensor, candidates: Iterable[Candidate], left: float = LEFT) -> str | None:
+def _first(
+    ours: Tensor,
+    truth: Tensor,
+    group: Iterable[Candidate],
+    left: float = LEFT,
+    probes: tuple[float, float] | None = None,
+) -> str | None:
+    """The first candidate that is what `ours` is; `probes` are those of `ours`."""
     error = _error(ours, truth)
-    for candidate in candidates:
+    near = 10 * left * error * ours.numel() ** 0.5  # ten standard deviations of what may be left
+    for candidate in group:
+        if (
+            probes
+            and candidate.probes
+            and any(abs(a - b) > near for a, b in zip(probes, candidate.probes, strict=True))
+        ):
+            continue
         if candidate.value.shape == ours.shape and _explains(ours, candidate.value.to(ours), error, left):
             return candidate.words + (f" (as in {candidate.code})" if candidate.code else "")
     return None
@@ -207,22 +224,31 @@ def _added(ours: Tensor, candidates: Candidates, left: float) -> str | None:
 
 def _scaled_line(ours: Tensor, candidates: Candidates, left: float) -> str | None:
     """Whether a wrong line and a factor together give it."""
-    for candidate in (*candidates.lines(), *candidates.single_expressions()):
+    if candidates.steps > NEAR:
+        return None
+    first, second = candidates.probes(ours)
+    for candidate in chain(candidates.lines(), candidates.single_expressions()):
+        if candidate.probes and not _proportional((first, second), candidate.probes, left):
+            continue
         if candidate.value.shape == ours.shape:
-            share = _share(ours, candidate.value.to(ours), left)
+            share = _share(ours, candidate.value.to(ours), left, _error(ours, candidates.expected))
             if share is not None:
                 code = f" (as in {candidate.code})" if candidate.code else ""
                 return f"{candidate.words}{code}; and every entry is {share:.4g} times that"
     return None
 
 
-def _share(ours: Tensor, of: Tensor, left: float) -> float | None:
+def _proportional(a: tuple[float, float], b: tuple[float, float], left: float) -> bool:
+    return abs(a[0] * b[1] - a[1] * b[0]) <= 100 * left * (abs(a[0] * b[1]) + abs(a[1] * b[0]))
+
+
+def _share(ours: Tensor, of: Tensor, left: float, error: float | None = None) -> float | None:
     """The number that times `of` gives `ours`, if there is one and more than one entry says so."""
     square = float((of * of).sum())
     if square == 0 or not 0 < square < float("inf") or int((of != 0).sum()) < 2:
         return None
     share = float((ours * of).sum()) / square
-    return share if share and _explains(ours, share * of, left=left) else None
+    return share if share and _explains(ours, share * of, error, left) else None
 
 
 def _ratio(ours: Tensor, truth: Tensor) -> str | None:
@@ -235,7 +261,7 @@ def _ratio(ours: Tensor, truth: Tensor) -> str | None:
 
 def _where(ours: Tensor, truth: Tensor) -> str | None:
     """Which part of it is wrong, if most of it is right."""
-    wrong = (ours - truth).abs() > 1e-6 * truth.abs().max()
+    wrong = (ours - truth).abs() > 0.01 * _error(ours, truth)
     for dim, what in enumerate(("row", "column", "slice")[: ours.dim()]):
         others = [d for d in range(ours.dim()) if d != dim]
         hit = wrong.any(dim=others) if others else wrong

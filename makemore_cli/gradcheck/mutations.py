@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from types import CodeType
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from makemore_cli.backprop.line_text import expression
-from makemore_cli.backprop.steps import Step, arguments
+from makemore_cli.backprop.steps import Line, Step, arguments
 
 EPSILONS = (0.0, 1e-3, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12)
 # Derivatives of common functions, by their input x and their output y.
@@ -47,6 +49,14 @@ class Mutation:
         """The wrong line, to read."""
         return ast.unparse(self.tree)
 
+    def value(self, names: Mapping[str, Any]) -> Tensor | None:
+        """Its value, or None if it has none: a mutation may not fit the shapes."""
+        return _value(self._compiled, names)
+
+    @cached_property
+    def _compiled(self) -> CodeType:
+        return _compile(self.tree)
+
 
 def plain(line_expression: ast.expr) -> ast.expr:
     """An expression with fused calls written out: `torch.addcmul(a, b, b, value=-1)` as `a - b**2`."""
@@ -54,13 +64,23 @@ def plain(line_expression: ast.expr) -> ast.expr:
 
 
 def evaluate(tree: ast.expr, names: Mapping[str, Any]) -> Tensor | None:
-    """The value of an expression, or None if it has none: a mutation may not fit the shapes."""
-    code = compile(ast.fix_missing_locations(ast.Expression(_copy(tree))), "<mutation>", "eval")
-    try:
-        value = eval(code, {"torch": torch, "F": F, **names})
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError):
-        return None
-    return value if isinstance(value, Tensor) else None
+    """The value of an expression, or None if it has none."""
+    return _value(_compile(tree), names)
+
+
+def mutations_of(line: Line, names: Mapping[str, Any], steps: Mapping[str, Step]) -> list[Mutation]:
+    """The mutations of a line, made once for all values of the same shapes."""
+    shapes = ((k, (v.dtype, v.shape) if isinstance(v, Tensor) else type(v)) for k, v in names.items())
+    key = (line, tuple(shapes), tuple((name, step.forward) for name, step in steps.items()))
+    if key not in _made:
+        if len(_made) >= KEPT:
+            _made.clear()
+        _made[key] = list(mutations(expression(line), names, steps))
+    return _made[key]
+
+
+KEPT = 512
+_made: dict[Any, list[Mutation]] = {}
 
 
 def mutations(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[Mutation]:
@@ -342,6 +362,18 @@ def _other_names(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, S
 
 
 # Trees.
+
+
+def _compile(tree: ast.expr) -> CodeType:
+    return compile(ast.fix_missing_locations(ast.Expression(_copy(tree))), "<mutation>", "eval")
+
+
+def _value(code: CodeType, names: Mapping[str, Any]) -> Tensor | None:
+    try:
+        value = eval(code, {"torch": torch, "F": F, **names})
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError):
+        return None
+    return value if isinstance(value, Tensor) else None
 
 
 class _Plain(ast.NodeTransformer):
