@@ -631,7 +631,7 @@ def _run(arguments: Sequence[str]) -> int:
         return 128 + 13  # as if ended by SIGPIPE
     except OSError as error:  # a full disk under stdout, say
         output.silence()
-        output.remark(f"makemore: can't go on: {error.filename or 'stdout'}: {error.strerror}")
+        output.remark(brief(f"makemore: can't go on: {error.filename or 'stdout'}: {error.strerror}"))
         return 2
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):

@@ -125,14 +125,8 @@ class LossPicture(Picture):
             )
             entries[Line2D([], [], color=BLACK, marker="D", markersize=4.5, linestyle="")] = "whole validation split"
         if self._beside:
-            axes.legend(
-                list(entries),
-                list(entries.values()),
-                fontsize=8,
-                loc="upper left",
-                bbox_to_anchor=(1.01, 1),
-                borderaxespad=0,
-            )
+            handles, labels = list(entries), list(entries.values())
+            axes.legend(handles, labels, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
         else:
             axes.legend(list(entries), list(entries.values()), loc="best")
 
