@@ -403,5 +403,5 @@ with torch.no_grad():
 ]
 RIGHT['lecture.ipynb']= notebook(LECTURE)
 RIGHT['function.ipynb']= notebook([LECTURE[0],LECTURE[1],"import torch.nn.functional as F\n"+FUSED])
-RIGHT['nbconvert']='\n'.join(f"# In[{i}]:\n"+c.replace('%matplotlib','# get_ipython') for i,c in enumerate(LECTURE))
+RIGHT['nbconvert']='\n'.join(f"# In[{i}]:\n"+c.replace('%matplotlib', '# %matplotlib').replace('!wget', '# !wget') for i,c in enumerate(LECTURE))
 # fmt: on

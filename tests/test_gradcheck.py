@@ -246,6 +246,7 @@ WRONG_LINES = [  # a line of the notebook, what a user writes instead, the tenso
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "instead", "tensor", "told"), WRONG_LINES, ids=[row[1] for row in WRONG_LINES])
 def test_a_users_wrong_line_is_named(tmp_path: Path, line: str, instead: str, tensor: str, told: str | None) -> None:
     """One line is wrong; the tensor is named, and all that come after it inherit."""

@@ -54,17 +54,17 @@ def diagnose_user(
             candidates.passed_on(),
             candidates.constants(1),
         ]
+        between: list[Iterable[Candidate]] = [candidates.diagonals()]
         then: list[Iterable[Candidate]] = [
             [c for c in factors if c.words.startswith(VAGUE)],
             candidates.constants(2),
             candidates.others(),
-            candidates.diagonals(),
             _changed(ours, truth),
         ]
     else:
-        first, then = [], []
+        first, between, then = [], [], []
     probes = candidates.probes(ours) if ours.shape == truth.shape and ours.isfinite().all() else None
-    for group in (*first, candidates.lines(), candidates.single_expressions(), *then):
+    for group in (*first, candidates.lines(), *between, candidates.single_expressions(), *then):
         if told := _first(ours, truth, group, left, probes):
             return told
     if ours.shape != truth.shape or not ours.isfinite().all():

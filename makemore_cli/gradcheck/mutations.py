@@ -346,15 +346,15 @@ def _other_names(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, S
                 elif other.dim() == 2 and other.shape == value.shape[::-1]:
                     new = ast.Attribute(ast.Name(wrong, ast.Load()), "T", ast.Load())
                     yield Mutation(f"{wrong}.T stands where {name} belongs", _renamed(tree, {name: new}))
+        if name in steps and (inputs := arguments(steps[name].forward)) and len(inputs) == 1:
+            again = _renamed(expression(steps[name].forward), {inputs[0]: ast.Name(name, ast.Load())})
+            words = f"{ast.unparse(again)} stands where {name} belongs, which is that already"
+            yield Mutation(words, _renamed(tree, {name: again}))
         for text in FUNCTIONS:
             for other, like in names.items():
                 if other in steps and like.is_floating_point() and like.shape == value.shape:
                     new = _renamed(ast.parse(text, mode="eval").body, {"x": ast.Name(other, ast.Load())})
                     yield Mutation(f"{_text(new)} stands where {name} belongs", _renamed(tree, {name: new}))
-        if name in steps and (inputs := arguments(steps[name].forward)) and len(inputs) == 1:
-            again = _renamed(expression(steps[name].forward), {inputs[0]: ast.Name(name, ast.Load())})
-            words = f"{ast.unparse(again)} stands where {name} belongs, which is that already"
-            yield Mutation(words, _renamed(tree, {name: again}))
         for precision in ("float16", "bfloat16"):
             there = _call(ast.Name(name, ast.Load()), "to", [ast.parse(f"torch.{precision}", mode="eval").body], [])
             back = _call(there, "to", [ast.Name(name, ast.Load())], [])
