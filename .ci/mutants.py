@@ -131,7 +131,7 @@ def main() -> int:
         if arguments.files and file not in arguments.files:
             continue
         every = mutants(file)
-        sample = random.Random(f"{settings['seed']} {file}").sample(every, min(sample_of["mutants"], len(every)))
+        sample = random.Random(f"{settings['seed']} {file}").sample(every, len(every))[: sample_of["mutants"]]
         chosen += [(mutant, sample_of["tests"]) for mutant in sample]
     if arguments.survivors:
         left = {Mutant(**o["mutant"]) for o in json.loads(arguments.survivors.read_text()) if not o["found"]}

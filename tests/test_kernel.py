@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -309,6 +310,17 @@ def test_exp_and_tanh() -> None:
     ends = np.array([-np.inf, np.inf, np.nan, 0, -1e30, 1e30], np.float32)
     np.testing.assert_array_equal(each(kernel.tanh32, ends), np.tanh(ends))
     np.testing.assert_array_equal(each(kernel.exp32, ends[[0, 2, 3, 4]]), np.exp(ends[[0, 2, 3, 4]]))
+
+
+def test_each_precision_has_its_own_exp_and_tanh() -> None:
+    """In float32 those that become vectors, and in float64 the C library's, to the last bit."""
+    x = np.linspace(-20, 20, 10_001)
+    for both, single, double in ((kernel.exp, kernel.exp32, math.exp), (kernel.tanh, kernel.tanh32, math.tanh)):
+        call = njit(lambda number, both=both: both(number))
+        small = x.astype(np.float32)
+        np.testing.assert_array_equal(each(call, small), each(single, small))
+        assert (each(call, small) != [np.float32(double(number)) for number in small]).any()
+        np.testing.assert_array_equal(each(call, x), [double(number) for number in x])
 
 
 @pytest.mark.parametrize("where", ["W1", "W2", "C", "b2", "bngain"])

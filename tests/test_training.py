@@ -16,7 +16,7 @@ from makemore_cli import evaluate, model
 from makemore_cli.backprop import fused
 from makemore_cli.checkpoint import load_checkpoint
 from makemore_cli.config import Config
-from makemore_cli.engine import ENGINES, RunningStatistics
+from makemore_cli.engine import ENGINES, RunningStatistics, threads
 from makemore_cli.errors import CheckFailedError, MakemoreError
 from makemore_cli.model import Sizes
 from makemore_cli.parameters import Parameters, initialise
@@ -326,6 +326,27 @@ def test_a_loss_that_explodes_is_told(tmp_path: Path) -> None:
     with pytest.raises(MakemoreError, match=r"step \d+: the loss is (nan|inf): .*; try a smaller learning rate"):
         run(tiny("optim.lr=1e30", "train.steps=200"), tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "T", "E", "H", "shared"),
+    [
+        (32, 3, 10, 200, False),  # the lecture's: 364,800 multiplications
+        (256, 6, 48, 768, True),  # those of `best`: 61,931,520
+        (64, 8, 24, 142, False),  # 1,990,272, just below two million
+        (64, 8, 24, 143, True),  # 2,004,288
+    ],
+)
+def test_a_small_batch_is_not_shared_among_threads(batch_size: int, T: int, E: int, H: int, shared: bool) -> None:
+    p, _ = initialise(Sizes(27, T, E, H), 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads(p, batch_size):
+            assert torch.get_num_threads() == (2 if shared else 1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_float64_trains_too(tmp_path: Path) -> None:
