@@ -24,7 +24,7 @@ def diagnose(ours: Tensor, truth: Tensor, n: int, mistakes: Mapping[str, Tensor]
     """
     ours, truth = ours.detach().double(), truth.detach().double()
     told = _plain_forms(ours, truth)
-    if told is not None:
+    if told is not None or ours.shape != truth.shape:
         return told or None
     candidates = [*_factors(truth, n), *(Candidate(words, wrong.double()) for words, wrong in (mistakes or {}).items())]
     return _first(ours, truth, candidates) or _ratio(ours, truth)
