@@ -77,6 +77,7 @@ def trapped(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_what_compiles_imports_nothing_from_the_working_folder(trapped: Path, tmp_path: Path) -> None:
     """Neither the command does, nor the process that compiles for it; and Numba's settings there are not read."""
     result = run(
@@ -90,6 +91,7 @@ def test_what_compiles_imports_nothing_from_the_working_folder(trapped: Path, tm
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.slow
 def test_what_sweeps_imports_nothing_from_the_working_folder(trapped: Path, tmp_path: Path) -> None:
     (trapped / "space.yaml").write_text("optim.lr: [0.1, 0.2]\n")
     settings = ["--set", "train.engine=tensor", "--set", "train.steps=20"]

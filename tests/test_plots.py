@@ -93,7 +93,8 @@ def test_losses_of_several_runs(trained: Path, tmp_path: Path) -> None:
     assert [curve.name for curve in picture.curves] == [str(trained), str(tmp_path / "tiny")]  # both are called tiny
     assert picture.curves[1].evaluated.tolist() == [50, 100, 150]
     assert picture.curves[1].batches == 1
-    assert str(trained) in picture.title  # which has the lower loss
+    # The one that has the lower loss; a long path is shortened in its middle.
+    assert str(trained)[-12:] in picture.title
     (axes,) = drawn(picture).axes
     assert len({line.get_color() for line in axes.lines[:6]}) == 2
 

@@ -34,7 +34,7 @@ from makemore_cli.run import BEST, Run, holds_run
 from makemore_cli.summary import SUMMARY
 from makemore_cli.train import train
 
-from .conftest import SLOW, Cli
+from .conftest import Cli
 
 KILLS = 20
 
@@ -188,7 +188,8 @@ def test_killed_at_each_of_its_acts_in_turn(tmp_path: Path, names_file: Path, mo
 LENGTHS = {"kernel": (40_000, 700), "tensor": (6000, 100), "autograd": (3000, 50)}  # half a second, and a chunk of it
 
 
-@pytest.mark.parametrize("engine", ["tensor", *(pytest.param(name, marks=SLOW) for name in ("kernel", "autograd"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", LENGTHS)
 def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
     """SIGKILL at random moments, from its very start on; the same command goes on each time."""
     steps, every = LENGTHS[engine]
