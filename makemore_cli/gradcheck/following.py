@@ -1,4 +1,4 @@
-"""What follows for each tensor from the gradients of what comes after it: so inherited errors are told from own ones.
+"""Tell inherited errors from own ones: hold each gradient against what follows from those of what comes after it.
 
 Where only the results of somebody's pass are known, each gradient is held against what follows, step by step, from
 *their own* gradients of what comes after it. What a pass leaves out is filled in, so a fused expression is held against

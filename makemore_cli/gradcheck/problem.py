@@ -66,7 +66,7 @@ class Problem:
     def elsewhere(self) -> Problem:
         """The same batch at other parameters, none of them special: no gain of 1, no zeros, nothing saturated.
 
-        What is right at all parameters is right there, and what is wrong shows there.
+        Code that is right at all parameters is right there, and a mistake that these parameters hide shows there.
         """
         return self._at(tame(self.p))
 
