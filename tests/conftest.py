@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,18 @@ def logits_in_float64(model: Model, X: torch.Tensor) -> torch.Tensor:
     hprebn = F.linear(F.embedding(X, p["C"]).flatten(1), p["W1"].T, p.get("b1"))
     hpreact = F.batch_norm(hprebn, mean, var, p["bngain"][0], p["bnbias"][0], eps=model.epsilon)
     return F.linear(torch.tanh(hpreact), p["W2"].T, p["b2"])
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves the slow ones out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where a test carries the marker `every(k)`, all of its cases but each k-th are slow."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if (every := item.get_closest_marker("every")) is not None:
+            test = item.nodeid.split("[")[0]
+            if seen[test] % every.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[test] += 1
 
 
 SLOW = pytest.mark.slow  # for single parameters; `pytest -m slow` runs what has it

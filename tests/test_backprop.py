@@ -23,6 +23,7 @@ LECTURE = """\
     bnvar_inv bnvar bndiff2 bndiff bnmeani hprebn embcat W1 b1 emb C"""
 
 
+@pytest.mark.every(5)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("T", [1, 3, 8])
 @pytest.mark.parametrize("H", [1, 64, 65, 200])
@@ -210,6 +211,7 @@ MUTATIONS = (
 )
 
 
+@pytest.mark.every(5)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(("step", "target", "how"), MUTATIONS, ids=" ".join)
 def test_a_broken_line_is_caught_and_named(step: str, target: str, how: str, dtype: torch.dtype) -> None:

@@ -27,7 +27,7 @@ from makemore_cli.errors import MakemoreError
 
 from .conftest import NAMES, Cli
 
-EXAMPLES = 400
+EXAMPLES = 150
 
 # --- Things to go wrong with ---
 

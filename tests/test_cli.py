@@ -122,6 +122,7 @@ def test_a_run_that_diverges(steps: int, cli: Cli, tmp_path: Path) -> None:
     assert result.err.count("\n") == (result.code == 2)
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("setting", ["optim.lr=5", "optim.lr=0.1"])
 def test_crosscheck_is_no_false_alarm(setting: str, cli: Cli, tmp_path: Path) -> None:
     """Not where nearly every name is the same, nor where the learning rate is far too large."""
@@ -299,6 +300,7 @@ def test_a_reader_that_has_enough(trained: Path) -> None:
         assert process.wait(timeout=60) == 141
 
 
+@pytest.mark.every(3)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["explain", "h"], ["gradcheck", "--config", "tiny"]])
 def test_a_full_disk_under_stdout(arguments: list[str]) -> None:

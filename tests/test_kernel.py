@@ -27,7 +27,7 @@ from makemore_cli.optim import Factors
 from makemore_cli.parameters import Parameters
 from makemore_cli.start import resolve
 
-from .conftest import SLOW, problem
+from .conftest import problem
 
 EPS = 1e-5
 
@@ -42,8 +42,9 @@ def agree(*sizes: int, dtype: torch.dtype, first_bias: bool = True, smoothing: f
         assert finding.comparison.relative <= tolerance, f"{sizes}: {finding}"
 
 
+@pytest.mark.every(4)
 # Every width is compiled once for each precision, some seconds each, so float64 tries fewer.
-@pytest.mark.parametrize("H", [1, pytest.param(15, marks=SLOW), pytest.param(16, marks=SLOW), 17])
+@pytest.mark.parametrize("H", [17, 1, 15, 16])
 def test_gradients_in_both_precisions(H: int) -> None:
     for number, (T, E, V, n) in enumerate(product([1, 3, 8], [1, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
         if (number + H) % 3 == 0:
@@ -75,7 +76,7 @@ def test_gradients_of_wide_layers(H: int) -> None:
     smoothing=st.sampled_from([0.0, 0.2]),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_gradients_for_any_sizes(
     n: int, T: int, E: int, H: int, V: int, first_bias: bool, smoothing: float, seed: int
 ) -> None:
@@ -83,6 +84,7 @@ def test_gradients_for_any_sizes(
     agree(n, T, E, H, V, dtype=torch.float32, first_bias=first_bias, smoothing=smoothing, seed=seed)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("tensor", ["C", "W1", "b1", "W2", "b2", "bngain", "bnbias"])
 def test_a_wrong_entry_of_any_gradient_is_seen(tensor: str) -> None:
     def wrong(*arguments) -> dict[str, torch.Tensor]:
@@ -124,6 +126,7 @@ def test_scores_beyond_what_exp_can_take(engine: type[Engine], dtype: torch.dtyp
             torch.testing.assert_close(update, leaf.grad.view_as(update), rtol=0, atol=10 * tolerance)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("lookup", [True, False])
 @pytest.mark.parametrize("first_bias", [True, False])
 def test_the_first_layers_gradients_under_any_gradient_from_above(
@@ -184,6 +187,7 @@ def test_the_length_of_a_batch_chooses_the_path_unless_it_is_given(n: int) -> No
         assert len(activations.embcat) == (0 if looked_up else kernel._up(n, kernel.BLOCK))
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("n", [5, 96])
 @pytest.mark.parametrize("path", [0, 1])
 def test_a_mistake_on_either_path_is_seen_and_the_path_named(
@@ -339,7 +343,8 @@ def test_on_another_device_it_is_refused() -> None:
         SOURCES["kernel"].gradients(p.to(device="meta"), X, Y, EPS)
 
 
-@pytest.mark.parametrize("damaged", [False, pytest.param(True, marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("damaged", [False, True])
 def test_compiled_once_kept_and_mended(damaged: bool, tmp_path: Path) -> None:
     """The first run says that it compiles; the second has nothing to say; one whose kept code is damaged runs too.
 

@@ -293,6 +293,7 @@ def odd(tmp_path: Path, letters: str, *settings: str) -> Subject:
     return Subject(tmp_path / "run")
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize(
     ("letters", "settings"),
     [
@@ -416,6 +417,7 @@ def test_a_network_that_has_gone_astray_is_drawn(cli: Cli, tmp_path: Path) -> No
     assert cli("report", run).code == 0
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", ["_a[b]$x$ 😀", "bad\udcff\nline"])
 def test_odd_names_of_runs(name: str, trained: Path, tmp_path: Path, cli: Cli) -> None:
     try:

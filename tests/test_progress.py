@@ -65,6 +65,7 @@ def test_the_live_view(tmp_path: Path) -> None:
     assert f"train loss  {summary['loss']['train']:.4f}" in screen
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("columns", [100, 44])
 def test_ctrl_c_leaves_one_view(columns: int, tmp_path: Path) -> None:
     """What the terminal echoes does not make a second one of it, and the last line says how to go on."""

@@ -160,6 +160,7 @@ def test_it_opens_in_a_browser(width: int, page: Path, tmp_path: Path) -> None:
     assert "<title>error" not in result.stdout
 
 
+@pytest.mark.slow
 def test_the_report_of_an_earlier_checkpoint_has_its_own_losses(cli: Cli, tmp_path: Path) -> None:
     run = tmp_path / "run"
     settings = ["train.eval_every=50", "optim.schedule.milestones=[200]", "optim.schedule.gamma=50"]  # it gets worse

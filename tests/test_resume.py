@@ -122,6 +122,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("more", VARIANTS, ids=["averaged", "running"])
 def test_killed_20_times_between_any_two_of_its_acts(
@@ -230,6 +231,7 @@ def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
 # --- Stopped, raised, refused ---
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_the_chunk_and_saves(number: int, code: int, tmp_path: Path) -> None:
     folder = tmp_path / "a run"
@@ -249,6 +251,7 @@ def test_a_signal_ends_the_chunk_and_saves(number: int, code: int, tmp_path: Pat
     assert load_checkpoint(folder).step == step == records(folder)[-1]["step"]
 
 
+@pytest.mark.slow
 def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with process("train", "--config", "tiny", "--steps", 10**9, "--out", folder) as busy:
@@ -264,6 +267,7 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
         assert other.wait() == 0
 
 
+@pytest.mark.slow
 def test_two_signals_are_as_good_as_one(tmp_path: Path) -> None:
     """A terminal and its shell both send theirs, and people press Ctrl-C more than once."""
     for number in (signal.SIGHUP, signal.SIGINT):
@@ -334,6 +338,7 @@ def test_a_lower_goal_is_a_run_of_its_own(tmp_path: Path) -> None:
     equal(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_nohup_is_heeded(tmp_path: Path) -> None:
     """A signal that the parent has told to ignore stays ignored."""
     options = [sys.executable, "-m", "makemore_cli", "train", "--config", "tiny", "--steps", "100000", "--out"]
@@ -453,6 +458,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     equal(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_disk_that_became_read_only(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

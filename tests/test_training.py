@@ -195,6 +195,7 @@ def test_the_first_2000_losses_agree_between_engines(tmp_path: Path) -> None:
     assert np.abs(np.subtract(*both)).max() < 1e-4
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("more", [[], ["model.batchnorm.statistics=running", "model.first_bias=false"]])
 def test_a_run_repeats_bit_by_bit(engine: str, more: list[str], tmp_path: Path) -> None:

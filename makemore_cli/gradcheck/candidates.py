@@ -55,7 +55,7 @@ class Candidates:
 
     def equivalents(self) -> Iterator[Tensor]:
         """The gradient by the derivations' expressions, which are as right if forward values follow from each other."""
-        names = self._names_at(self.name)
+        names = self._names
         for stages in DERIVATIONS.values() if len(self.parts) == 1 else ():  # of several, one may be missing there
             for stage in stages:
                 if stage.name == f"d{self.name}" and set(steps.arguments(stage.line)) <= set(names):
@@ -84,6 +84,8 @@ class Candidates:
                 part = self.parts[name]
                 yield Candidate(f"the part through {name} has the wrong sign", self.expected - 2 * part)
                 yield Candidate(f"the part through {name} is added twice", self.expected + part)
+            product = torch.stack([self.parts[name] for name in names]).prod(0)
+            yield Candidate(f"the parts through {_and(names)} are multiplied, not added", product)
         for step, branch, value in self.following.partial(self.name):
             yield Candidate(
                 f"it was computed before the part through {branch} had been added to d{step}, or leaves that part out",
@@ -102,7 +104,7 @@ class Candidates:
     def lines(self) -> Iterator[Candidate]:
         """One mistake in one of the lines between the pass's own gradients and this one."""
         for step, target in self._way:
-            line, names = step.backward[target], self._names_at(step.name)
+            line, names = step.backward[target], self._names
             right = steps.run(line, names)
             for mutation in mutations_of(line, names, self.by_name):
                 wrong = mutation.value(names)
@@ -149,7 +151,7 @@ class Candidates:
 
     def single_expressions(self) -> Iterator[Candidate]:
         """One mistake in an expression that stands for several steps, as the derivations have them."""
-        names = self._names_at(self.name)
+        names = self._names
         known = set(names)
         for stages in DERIVATIONS.values():
             for stage in reversed(stages):  # the simplest is the last
@@ -194,7 +196,7 @@ class Candidates:
         """For each parameter that the lines read: the gradient's change for a step along the parameter's gradient."""
         parameters = [name for name in self.following.parts if name not in self.by_name]
         for step, target in self._way:
-            names = self._names_at(step.name)
+            names = self._names
             read = [name for name in steps.arguments(step.backward[target]) if name in parameters]
             for name in read:
                 line = step.backward[target]
@@ -222,12 +224,35 @@ class Candidates:
 
     def same_shape(self) -> Iterator[tuple[str, Tensor]]:
         """Tensors of the gradient's shape that may have been added to it, by name."""
-        for name, value in self._names_at(self.name).items():
+        for name, value in self._names.items():
             if differentiable(value) and value.shape == self.expected.shape:
                 yield name, value
         yield "1", torch.ones_like(self.expected)
 
+    def with_a_factor(self) -> Iterator[Candidate]:
+        """The right gradient, multiplied or divided by a tensor that it should not be."""
+        for name, value in self._names.items():
+            if differentiable(value) and value.dim() and spreads(value, self.expected.shape):
+                yield Candidate(f"it is multiplied by {name}, which does not belong there", self.expected * value)
+                yield Candidate(f"it is divided by {name}, which does not belong there", self.expected / value)
+
+    def without_examples(self) -> Iterator[Candidate]:
+        """The first or the last example left out, or alone: what comes from the others does not reach the gradient."""
+        n = self.following.values["n"]
+        above = {name: g for name, g in self._above.items() if g.dim() and len(g) == n}
+        for at, which in ((0, "first"), (n - 1, "last")) if above and n > 2 else ():
+            without = {name: g.index_fill(0, torch.tensor(at, device=g.device), 0) for name, g in above.items()}
+            yield Candidate(f"the {which} example is left out", self._taken_back(without))
+            alone = {name: g - without[name] for name, g in above.items()}
+            yield Candidate(f"only the {which} example counts", self._taken_back(alone))
+
     # The lines on the way.
+
+    @cached_property
+    def _above(self) -> dict[str, Tensor]:
+        """The pass's own gradients from which the lines go on to this one."""
+        names = dict.fromkeys(step.name for step, _ in self._way)
+        return {name: self.following.given[name] for name in names if name in self.following.given}
 
     @cached_property
     def _way(self) -> list[tuple[Step, str]]:
@@ -254,13 +279,18 @@ class Candidates:
         names = {step.name for step, _ in self._way}
         return [step for step in reversed(self.following.table) if step.name in names]
 
-    def _names_at(self, name: str) -> dict[str, Any]:
-        """What a line that leads to a tensor's gradient may read: forward values and the gradients before it."""
+    @cached_property
+    def _names(self) -> dict[str, Any]:
+        """What the lines may read: forward values, and gradients that don't come of the one in question."""
         loss = self.following.table[-1].name
-        order = [loss, *steps.gradient_names(self.following.table)]
-        place = order.index(name)
-        earlier = order[: place + 1] if name != self.name else order[:place]
-        return {**self.following.values, **{f"d{n}": self.following.current[n] for n in earlier}}
+        come, order = {self.name}, [loss, *steps.gradient_names(self.following.table)]
+        for step in reversed(self.following.table):
+            if step.name in come:
+                come.update(target[1:] for target in step.backward)
+        return {
+            **self.following.values,
+            **{f"d{name}": self.following.current[name] for name in order if name not in come},
+        }
 
     def _taken_back(self, replaced: dict[str, Tensor]) -> Tensor:
         """The gradient in question by the lines on the way, with other gradients in the place of some."""

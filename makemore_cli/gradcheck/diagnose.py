@@ -59,6 +59,8 @@ def diagnose_user(
             [c for c in factors if c.words.startswith(VAGUE)],
             candidates.constants(2),
             candidates.others(),
+            candidates.without_examples(),
+            candidates.with_a_factor(),
             _changed(ours, truth),
         ]
     else:
@@ -70,9 +72,11 @@ def diagnose_user(
     if ours.shape != truth.shape or not ours.isfinite().all():
         return None
     return (
-        _updated(ours, candidates, left)
+        _ratio(ours, truth)
+        or _constant(ours)
+        or _updated(ours, candidates, left)
         or _added(ours, candidates, left)
-        or _ratio(ours, truth)
+        or _ratio_of_a_part(ours, candidates, left)
         or _scaled_line(ours, candidates, left)
         or _where(ours, truth)
     )
@@ -148,7 +152,8 @@ def _factors_of_parts(candidates: Candidates, n: int) -> Iterator[Candidate]:
 def _changed(ours: Tensor, truth: Tensor) -> Iterator[Candidate]:
     """The right gradient, changed afterwards."""
     largest = float(ours.abs().max())
-    yield Candidate(f"its entries are clipped at ±{largest:.4g}", truth.clamp(-largest, largest))
+    if bool(((truth != 0) & (truth.abs() < largest)).any()):  # else any factor would look like it
+        yield Candidate(f"its entries are clipped at ±{largest:.4g}", truth.clamp(-largest, largest))
     yield Candidate("it is taken without its signs", truth.abs())
     yield Candidate("its negative entries are set to zero", truth.clamp(min=0))
     yield Candidate("only its signs are there", truth.sign())
@@ -195,7 +200,9 @@ def _swapped(following: Following, name: str, ours: Tensor, left: float) -> str 
         if other == name or not ours.shape == mine.shape == theirs.shape or other not in following.parts:
             continue
         wanted = following.expected(other)
-        if _explains(ours, wanted, _error(ours, mine), left) and _explains(theirs, mine, _error(theirs, wanted), left):
+        if _explains(theirs, mine, _error(theirs, wanted), left) and any(
+            _explains(ours, right, _error(ours, mine), left) for right in (wanted, *following.alternatives(other))
+        ):
             return f"d{name} and d{other} stand in each other's place"
     return None
 
@@ -259,20 +266,55 @@ def _ratio(ours: Tensor, truth: Tensor) -> str | None:
     return f"every entry is {times} times what it should be"
 
 
+def _constant(ours: Tensor) -> str | None:
+    if ours.numel() < 2 or not bool((ours == ours.flatten()[0]).all()):
+        return None
+    return f"each of its entries is {float(ours.flatten()[0]):.4g}, whatever comes from above"
+
+
+def _ratio_of_a_part(ours: Tensor, candidates: Candidates, left: float) -> str | None:
+    """Whether one branch of several has a factor."""
+    for name, part in candidates.parts.items() if len(candidates.parts) > 1 else ():
+        share = _share(ours - (candidates.expected - part), part, left, _error(ours, candidates.expected))
+        if share is not None:
+            return f"the part through {name} is {share:.4g} times what it should be"
+    return None
+
+
 def _where(ours: Tensor, truth: Tensor) -> str | None:
-    """Which part of it is wrong, if most of it is right."""
-    wrong = (ours - truth).abs() > 0.01 * _error(ours, truth)
-    for dim, what in enumerate(("row", "column", "slice")[: ours.dim()]):
-        others = [d for d in range(ours.dim()) if d != dim]
-        hit = wrong.any(dim=others) if others else wrong
+    """Which part of it is wrong, if the rest is right."""
+    largest = float(truth.abs().max())
+    wrong = (ours - truth).abs() > 1e-5 * truth.abs() + 1e-6 * largest  # float32's rounding
+    if not ours[wrong].any() and 0 < int(wrong.sum()) < int((truth != 0).sum()):
+        zero = _places(wrong, truth)
+        return f"it is right but for {zero}: it is zero there" if zero else _masked(wrong, truth)
+    if places := _places(wrong, truth):
+        return f"it is right but for {places}"
+    if places := _places(~wrong & (truth != 0), truth):
+        return f"it is right in {places} alone"
+    astray = int(((truth == 0) & (ours != 0)).sum())
+    if astray:
+        return f"{astray:,} of its {ours.numel():,} entries should be zero and are not: they are changed too"
+    return None
+
+
+def _places(chosen: Tensor, like: Tensor) -> str | None:
+    """The rows, columns or slices in which the chosen entries lie, if those are few."""
+    for dim, what in enumerate(("row", "column", "slice")[: like.dim()]):
+        others = [d for d in range(like.dim()) if d != dim]
+        hit = chosen.any(dim=others) if others else chosen
         count = int(hit.sum())
         if 0 < count <= max(1, hit.numel() // 4) and hit.numel() > 1:
             at = ", ".join(str(int(i)) for i in hit.nonzero().flatten()[:4])
-            whole = hit.reshape([-1 if d == dim else 1 for d in range(ours.dim())]).expand_as(ours)
-            zero = " it is zero there" if not ours[whole].any() else ""
-            more = " …" if count > 4 else ""
-            return f"it is right but for {what}{'s' if count > 1 else ''} {at}{more}{':' if zero else ''}{zero}"
+            return f"{what}{'s' if count > 1 else ''} {at}{' …' if count > 4 else ''}"
     return None
+
+
+def _masked(wrong: Tensor, truth: Tensor) -> str:
+    return (
+        f"{int(wrong.sum()):,} of its {int((truth != 0).sum()):,} entries are zero and the others right: a mask, or a "
+        "clipped value, stops them"
+    )
 
 
 def _shape(ours: Tensor, truth: Tensor) -> str | None:

@@ -1,0 +1,257 @@
+"""Rules from one node of an expression to what may stand there by mistake, each with the words for it."""
+
+from __future__ import annotations
+
+import ast
+from ast import unparse
+from collections.abc import Callable, Iterator
+
+from makemore_cli.gradcheck.expression_trees import call, is_number, negative, parsed
+
+Changes = Iterator[tuple[str, ast.expr]]
+Rule = Callable[[ast.expr], Changes]
+
+
+def dropped(node: ast.expr) -> Changes:
+    """A factor, a term or a power that is left out, or what should only lend its shape."""
+    if isinstance(node, ast.Call) and unparse(node.func) == "torch.ones_like":
+        yield f"{unparse(node.args[0])} stands where ones of its shape belong", node.args[0]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield "a minus sign is missing", node.operand
+    if not isinstance(node, ast.BinOp):
+        return
+    left, right = node.left, node.right
+    if isinstance(node.op, ast.Mult):
+        yield f"the factor {unparse(left)} is missing", right
+        yield f"the factor {unparse(right)} is missing", left
+    elif isinstance(node.op, ast.Div):
+        yield f"the division by {unparse(right)} is missing", left
+        if not is_number(left):
+            yield f"the factor {unparse(left)} is missing", ast.BinOp(ast.Constant(1.0), ast.Div(), right)
+    elif isinstance(node.op, ast.Add | ast.Sub):
+        if is_number(right):
+            yield f"{unparse(left)} stands where {unparse(node)} belongs", left
+        else:
+            yield f"the term {unparse(right)} is missing", left
+        if not is_number(left):
+            yield f"the term {unparse(left)} is missing", negative(right) if isinstance(node.op, ast.Sub) else right
+    elif isinstance(node.op, ast.Pow):
+        yield f"{unparse(left)} stands where {unparse(node)} belongs", left
+
+
+def regrouped(node: ast.expr) -> Changes:
+    """(a − b) · c without its parentheses, or a power with too many."""
+    if isinstance(node, ast.BinOp) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Pow):
+        inner = ast.BinOp(node.left, node.op, node.right.left)
+        yield f"the power is taken of all of {unparse(inner)}", ast.BinOp(inner, ast.Pow(), node.right.right)
+    if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div)):
+        return
+    words = "a pair of parentheses is missing"
+    sides = [(node.left, node.right)]
+    if isinstance(node.op, ast.Mult):
+        sides.append((node.right, node.left))
+    for bracket, other in sides:
+        if isinstance(bracket, ast.BinOp) and isinstance(bracket.op, ast.Add | ast.Sub):
+            a, b = bracket.left, bracket.right
+            yield words, ast.BinOp(a, bracket.op, ast.BinOp(b, node.op, other))
+            yield words, _at_first_term(bracket, node.op, other)
+    if isinstance(node.op, ast.Mult) and isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Div):
+        a, b = node.left.left, node.left.right
+        yield words, ast.BinOp(a, ast.Div(), ast.BinOp(b, ast.Mult(), node.right))
+
+
+def _at_first_term(terms: ast.expr, operator: ast.operator, other: ast.expr) -> ast.expr:
+    """The terms a − b − c as a · other − b − c."""
+    if isinstance(terms, ast.BinOp) and isinstance(terms.op, ast.Add | ast.Sub):
+        return ast.BinOp(_at_first_term(terms.left, operator, other), terms.op, terms.right)
+    return ast.BinOp(terms, operator, other)
+
+
+def aggregated(node: ast.expr) -> Changes:
+    """Sums over another dimension, over all, means, maxima, or none; what is not transposed."""
+    if isinstance(node, ast.Attribute) and node.attr == "T":
+        yield f"{unparse(node.value)} is not transposed", node.value
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return
+    value, method, kept = node.func.value, node.func.attr, node.keywords
+    if method == "max":
+        yield "the smallest stands where the largest belongs", call(value, "min", node.args, kept)
+    if method not in ("sum", "mean") or not node.args or not isinstance(node.args[0], ast.Constant):
+        return
+    dim = str(node.args[0].value)
+    other = "mean" if method == "sum" else "sum"
+    yield f"a {other} over dimension {dim} stands where the {method} belongs", call(value, other, node.args, kept)
+    for wrong in (0, 1, 2):
+        if str(wrong) != dim:
+            words = f"it is summed over dimension {wrong}, not over dimension {dim}"
+            yield words, call(value, method, [ast.Constant(wrong)], kept)
+            keepdim = [ast.keyword("keepdim", ast.Constant(True))]
+            yield words, call(value, method, [ast.Constant(wrong)], keepdim)
+    yield f"it is summed over all dimensions, not only over dimension {dim}", call(value, "sum", [], [])
+    yield f"the maximum over dimension {dim} stands where the {method} belongs", call(value, "amax", node.args, kept)
+    yield f"the {method} over dimension {dim} is missing", value
+    for at, which in ((0, "first"), (-1, "last")):
+        taken = call(value, "select", [ast.Constant(int(dim)), ast.Constant(at)], [])
+        words = f"only the {which} entry along dimension {dim} is there, not the {method}"
+        yield words, call(taken, "unsqueeze", [ast.Constant(int(dim))], []) if kept else taken
+    yield (
+        f"the sum over dimension {dim} runs along the rows one by one (cumsum)",
+        call(value, "cumsum", node.args, []),
+    )
+
+
+def scattered(node: ast.expr) -> Changes:
+    """What is put somewhere, put elsewhere."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 3):
+        return
+    start, (dim, index, source) = node.func.value, node.args
+    if node.func.attr in ("index_add_", "index_add"):
+        times = parsed(f"torch.bincount({unparse(index)}, minlength=len({unparse(start)}))[:, None].clamp(min=1)")
+        yield (
+            "what comes more than once to the same row is averaged, not added",
+            ast.BinOp(node, ast.Div(), times),
+        )
+        words = (
+            "what comes more than once to the same row is overwritten, not added; indexing with = or += keeps one of "
+            "them: use index_add_, or a loop with +="
+        )
+        yield words, call(start, "index_copy_", node.args, [])
+        flat = index.func.value if isinstance(index, ast.Call) and isinstance(index.func, ast.Attribute) else None
+        if flat is not None and isinstance(source, ast.Call) and isinstance(source.func, ast.Attribute):
+            turned = call(ast.Attribute(flat, "T", ast.Load()), "flatten", [], [])
+            across = call(source.func.value, "transpose", [ast.Constant(0), ast.Constant(1)], [])
+            in_turn = call(across, "flatten", source.args, [])
+            yield words, call(start, "index_copy_", [dim, turned, in_turn], [])
+            yield (
+                f"what is added does not lie in the order of {unparse(flat)}: one of the two is transposed",
+                call(start, node.func.attr, [dim, turned, source], []),
+            )
+            everywhere = ast.Slice(None, None, None)
+            for column, which in ((0, "first"), (-1, "last")):
+                at = ast.Tuple([everywhere, ast.Constant(column)], ast.Load())
+                yield (
+                    f"only the {which} column of {unparse(flat)} is added",
+                    call(
+                        start,
+                        node.func.attr,
+                        [dim, ast.Subscript(flat, at, ast.Load()), ast.Subscript(source.func.value, at, ast.Load())],
+                        [],
+                    ),
+                )
+                first_only = ast.Tuple(
+                    [everywhere, ast.Slice(ast.Constant(column), ast.Constant(column + 1 or None))], ast.Load()
+                )
+                for wrong, about in ((flat, "index"), (source.func.value, "source")):
+                    again = call(ast.Subscript(wrong, first_only, ast.Load()), "expand_as", [wrong], [])
+                    rows = call(again, "flatten", source.args if about == "source" else [], [])
+                    args = [dim, rows, source] if about == "index" else [dim, index, rows]
+                    words = f"the {which} column of {unparse(wrong)} stands where each column belongs"
+                    yield words, call(start, node.func.attr, args, [])
+            for rest, which in ((ast.Slice(ast.Constant(1)), "first"), (ast.Slice(None, ast.Constant(-1)), "last")):
+                for where, what in ((ast.Tuple([everywhere, rest], ast.Load()), "column"), (rest, "row")):
+                    part = call(ast.Subscript(flat, where, ast.Load()), "flatten", [], [])
+                    taken = call(ast.Subscript(source.func.value, where, ast.Load()), "flatten", source.args, [])
+                    words = f"the {which} {what} of {unparse(flat)} is left out"
+                    yield words, call(start, node.func.attr, [dim, part, taken], [])
+    if node.func.attr in ("scatter", "scatter_", "scatter_add"):
+        words = "it goes to every entry of a row, not to the chosen one"
+        yield words, ast.BinOp(start, ast.Add(), source)
+        columns = call(start, "index_fill", [dim, call(index, "flatten", [], []), ast.Constant(1)], [])
+        yield (
+            "every chosen column is filled in all rows: rows and columns must be indexed in pairs",
+            ast.BinOp(columns, ast.Mult(), source),
+        )
+        for by in (1, -1):
+            shifted = call(index, "roll", [ast.Constant(by)], [])
+            yield "the indices belong to other rows", call(start, node.func.attr, [dim, shifted, source], [])
+
+
+def one_hot(node: ast.expr) -> Changes:
+    """A one-hot matrix in whose place whole columns are chosen."""
+    if isinstance(node, ast.Call) and unparse(node.func) == "F.one_hot":
+        words = "every chosen column is changed in all rows: rows and columns must be indexed in pairs"
+        yield words, call(node, "amax", [ast.Constant(0)], [])
+        yield words, call(node, "sum", [ast.Constant(0)], [])
+        yield "the indices belong to other rows", call(node, "roll", [ast.Constant(1), ast.Constant(0)], [])
+
+
+def operators(node: ast.expr) -> Changes:
+    """One operation in place of another."""
+    if not isinstance(node, ast.BinOp):
+        return
+    left, right = node.left, node.right
+    if isinstance(node.op, ast.Sub) and (chosen := _hot(right)) is not None:
+        for value in (1.0, -1.0):
+            yield (
+                f"the chosen entries are set to {value:g}: = stands where -= belongs",
+                call(left, "scatter", [ast.Constant(1), chosen, ast.Constant(value)], []),
+            )
+    swaps: dict[type, list[tuple[type, str]]] = {
+        ast.Add: [(ast.Sub, "minus stands where plus belongs"), (ast.Mult, "a product stands where a sum belongs")],
+        ast.Sub: [(ast.Add, "plus stands where minus belongs")],
+        ast.Mult: [
+            (ast.Div, f"it is divided by {unparse(right)}, not multiplied"),
+            (ast.Add, "a sum stands where a product belongs"),
+        ],
+        ast.Div: [(ast.Mult, f"it is multiplied by {unparse(right)}, not divided")],
+    }
+    for operator, words in swaps.get(type(node.op), []):
+        yield words, ast.BinOp(left, operator(), right)
+    if isinstance(node.op, ast.Mult) and is_number(left):
+        wrong = ast.BinOp(right, ast.Pow(), left)
+        yield f"{unparse(wrong)} stands where {unparse(node)} belongs", wrong
+    if isinstance(node.op, ast.Mult) and not is_number(left):
+        yield f"it is divided by {unparse(left)}, not multiplied", ast.BinOp(right, ast.Div(), left)
+    if isinstance(node.op, ast.Sub):
+        yield "the two sides of a difference are swapped", ast.BinOp(right, ast.Sub(), left)
+    if isinstance(node.op, ast.Div):
+        yield "the quotient is upside down", ast.BinOp(right, ast.Div(), left)
+    if isinstance(node.op, ast.Pow):
+        wrong = ast.BinOp(left, ast.Mult(), right)
+        yield f"{unparse(wrong)} stands where {unparse(node)} belongs", wrong
+    if isinstance(node.op, ast.MatMult):
+        keepdim = [ast.keyword("keepdim", ast.Constant(True))]
+        yield (
+            f"{unparse(right)} is missing: {unparse(left)} is summed and spread over all columns instead",
+            call(call(left, "sum", [ast.Constant(1)], keepdim), "expand_as", [node], []),
+        )
+        yield "the two factors of the matrix product are swapped", ast.BinOp(right, node.op, left)
+        yield (
+            "a product entry by entry stands where a matrix product belongs",
+            ast.BinOp(left, ast.Mult(), right),
+        )
+
+
+def constants(node: ast.expr) -> Changes:
+    """Another number, or another batch size."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        c = node.value
+        for wrong in dict.fromkeys((2 * c, c / 2, -c, c + 1, c - 1, 1, 2, 3, 0.5, 1.5)):
+            if wrong != c:
+                yield f"{wrong:g} stands where {c:g} belongs", ast.Constant(wrong)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and is_number(node.operand):
+        c = -float(ast.unparse(node.operand))
+        for wrong in dict.fromkeys((2 * c, c / 2, c + 1, c - 1, 1, -1, -2)):
+            if wrong not in (c, -c):
+                yield f"{wrong:g} stands where {c:g} belongs", ast.Constant(wrong)
+
+
+def repeated(node: ast.expr) -> Changes:
+    """A factor that stands twice."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
+        for factor in (node.left, node.right):
+            if not is_number(factor) and not (isinstance(node.op, ast.Div) and factor is node.left):
+                words = "divided by" if isinstance(node.op, ast.Div) else "multiplied by"
+                yield f"it is {words} {unparse(factor)} twice", ast.BinOp(node, node.op, factor)
+
+
+def _hot(node: ast.expr) -> ast.expr | None:
+    """The columns that a one-hot matrix chooses, as the index of a scatter: `Y[:, None]` of `F.one_hot(Y, V)`."""
+    if isinstance(node, ast.Call) and unparse(node.func) == "F.one_hot":
+        column = ast.Tuple([ast.Slice(None, None, None), ast.Constant(None)], ast.Load())
+        return ast.Subscript(node.args[0], column, ast.Load())
+    return None
+
+
+USUAL: tuple[Rule, ...] = (dropped, regrouped, aggregated, scattered, one_hot, operators, constants)
+RARE: tuple[Rule, ...] = (repeated,)
