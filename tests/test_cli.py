@@ -122,7 +122,7 @@ def test_a_run_that_diverges(steps: int, cli: Cli, tmp_path: Path) -> None:
     assert result.err.count("\n") == (result.code == 2)
 
 
-@pytest.mark.every(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["optim.lr=5", "optim.lr=0.1"])
 def test_crosscheck_is_no_false_alarm(setting: str, cli: Cli, tmp_path: Path) -> None:
     """Not where nearly every name is the same, nor where the learning rate is far too large."""

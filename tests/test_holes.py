@@ -177,6 +177,7 @@ def test_nothing_of_others_steers_the_terminal(tmp_path: Path, trained: Path, cl
     assert "<title>run" in page
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("command", ["runs", "train"])
 def test_a_real_terminal_is_not_steered(command: str, tmp_path: Path) -> None:
     """Neither by tables nor by the live view."""

@@ -218,6 +218,7 @@ OPTIMISERS = [
 ]
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("settings", OPTIMISERS)
 @pytest.mark.parametrize("batch_size", [7, 40])
 def test_every_engine_has_every_optimiser(settings: str, batch_size: int) -> None:

@@ -417,7 +417,7 @@ def test_a_network_that_has_gone_astray_is_drawn(cli: Cli, tmp_path: Path) -> No
     assert cli("report", run).code == 0
 
 
-@pytest.mark.every(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["_a[b]$x$ 😀", "bad\udcff\nline"])
 def test_odd_names_of_runs(name: str, trained: Path, tmp_path: Path, cli: Cli) -> None:
     try:
@@ -454,6 +454,7 @@ def test_one_step_is_seen(tmp_path: Path) -> None:
     assert all(label.lstrip("−").isdigit() for label in labels)
 
 
+@pytest.mark.slow
 def test_a_large_alphabet(tmp_path: Path) -> None:
     subject = odd(tmp_path, "".join(map(chr, range(0x4E00, 0x4E00 + 1000))), "train.steps=3", "train.diagnose_every=0")
     make(subject, "embedding").render("png")

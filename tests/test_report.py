@@ -101,6 +101,7 @@ def test_its_names_are_the_samples_with_their_kinds_and_colours(page: Path, trai
         assert kinds[kind] == sampled.kind(expected.name)
 
 
+@pytest.mark.slow
 def test_without_its_data(cli: Cli, tmp_path: Path) -> None:
     """Names with signs that HTML has a use for; then without the file."""
     names = ["<b>", "a&b", '"x"', "<i>a", "b<&>", "'a'", "ab", "<script>", "ba", "&amp;"]

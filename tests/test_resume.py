@@ -122,7 +122,7 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("more", VARIANTS, ids=["averaged", "running"])
 def test_killed_20_times_between_any_two_of_its_acts(
@@ -282,6 +282,7 @@ def test_two_signals_are_as_good_as_one(tmp_path: Path) -> None:
         assert load_checkpoint(folder).step == records(folder)[-1]["step"]
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
 def test_a_terminal_that_is_closed(term: str, tmp_path: Path) -> None:
     """It sends SIGHUP, and from then on nothing can be shown any more; all is saved none the less."""

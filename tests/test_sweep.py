@@ -27,7 +27,7 @@ from makemore_cli.space import EXPECTED, load_space, short
 from makemore_cli.study import Plan, importances, open_study, outcomes
 from makemore_cli.train import train
 
-from .conftest import SLOW, Cli
+from .conftest import Cli
 from .test_plots import drawn, readable
 
 SPACE = """\
@@ -166,9 +166,8 @@ def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
     return open_study(plan).trials
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGINT, *(pytest.param(n, marks=SLOW) for n in (signal.SIGTERM, signal.SIGKILL))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_is_ended_goes_on(number: int, tmp_path: Path) -> None:
     """Its trials are given back and tried again; none is counted twice, no process and no folder stays behind."""
     folder, places = tmp_path / "sweep", tmp_path / "places"

@@ -33,7 +33,7 @@ class Candidate:
 
     words: str
     make: Tensor | Callable[[], Tensor]
-    code: str | None = None  # the wrong line
+    code: str | Callable[[], str] = ""  # the wrong line
     # Its inner products with two random tensors, if they cost less than the gradient itself; see `Candidates.probes`.
     probes: tuple[float, float] | None = None
 
@@ -41,6 +41,12 @@ class Candidate:
     def value(self) -> Tensor:
         """The gradient."""
         return self.make if isinstance(self.make, Tensor) else self.make()
+
+    @property
+    def told(self) -> str:
+        """The words, and the wrong line if there is one."""
+        code = self.code if isinstance(self.code, str) else self.code()
+        return f"{self.words} (as in {code})" if code else self.words
 
 
 class Candidates:
@@ -110,7 +116,7 @@ class Candidates:
                 wrong = mutation.value(names)
                 if wrong is None or not wrong.is_floating_point():
                     continue
-                words, code = self._in(step, target, mutation.words), f"{target} = {mutation.code}"
+                words, code = self._in(step, target, mutation.words), partial(mutation.assigned_to, target)
                 if target == f"d{self.name}":
                     if len(self.parts) == 1:
                         yield Candidate(words, wrong, code)
@@ -162,7 +168,7 @@ class Candidates:
                 for mutation in mutations_of(stage.line, names, self.by_name):
                     value = mutation.value(names)
                     if value is not None:
-                        yield Candidate(mutation.words, value, f"{stage.name} = {mutation.code}")
+                        yield Candidate(mutation.words, value, partial(mutation.assigned_to, stage.name))
 
     def diagonals(self) -> Iterator[Candidate]:
         """Only the diagonal of a derivative: each entry's own effect, without that on others of its row or column."""

@@ -117,7 +117,7 @@ def _first(
         ):
             continue
         if candidate.value.shape == ours.shape and _explains(ours, candidate.value.to(ours), error, left):
-            return candidate.words + (f" (as in {candidate.code})" if candidate.code else "")
+            return candidate.told
     return None
 
 
@@ -240,8 +240,7 @@ def _scaled_line(ours: Tensor, candidates: Candidates, left: float) -> str | Non
         if candidate.value.shape == ours.shape:
             share = _share(ours, candidate.value.to(ours), left, _error(ours, candidates.expected))
             if share is not None:
-                code = f" (as in {candidate.code})" if candidate.code else ""
-                return f"{candidate.words}{code}; and every entry is {share:.4g} times that"
+                return f"{candidate.told}; and every entry is {share:.4g} times that"
     return None
 
 

@@ -30,10 +30,9 @@ class Mutation:
     words: str
     tree: ast.expr
 
-    @property
-    def code(self) -> str:
+    def assigned_to(self, target: str) -> str:
         """The wrong line, to read."""
-        return ast.unparse(self.tree)
+        return f"{target} = {ast.unparse(self.tree)}"
 
     def value(self, names: Mapping[str, Any]) -> Tensor | None:
         """Its value, or None if it has none: a mutation may not fit the shapes."""
