@@ -95,7 +95,7 @@ def go_to_a_copy(folder: str, revision: str | None) -> None:
 
 def command(tests: str) -> str:
     """The command that runs these tests until one fails."""
-    return f"{sys.executable} -m pytest -x -q -n 0 -p no:cacheprovider --hypothesis-seed=0 {tests}"
+    return f"{sys.executable} -m pytest -x -q -n 0 -p no:cacheprovider -m 'slow or not slow' --hypothesis-seed=0 {tests}"
 
 
 def passes(tests: str) -> bool:

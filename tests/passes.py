@@ -153,7 +153,7 @@ def backward():
     return {"dlogits": dlogits, "dW2": dW2}
 '''
 RIGHT['einsum']= changed(FUSED, ("dW2 = h.T @ dlogits","dW2 = torch.einsum('nh,nv->hv', h, dlogits)"),("dh = dlogits @ W2.T","dh = torch.einsum('nv,hv->nh', dlogits, W2)"))
-RIGHT['index_add']= changed(FUSED, ("    for k in range(X.shape[0]):\n        for j in range(X.shape[1]):\n            dC[X[k, j]] += demb[k, j]","    dC.index_add_(0, X.view(-1), demb.reshape(-1, 10))"))
+RIGHT['index_add']= changed(FUSED, ("    for k in range(X.shape[0]):\n        for j in range(X.shape[1]):\n            dC[X[k, j]] += demb[k, j]","    dC.index_add_(0, X.view(-1), demb.reshape(-1, emb.shape[2]))"))
 RIGHT['put']= changed(FUSED, ("    for k in range(X.shape[0]):\n        for j in range(X.shape[1]):\n            dC[X[k, j]] += demb[k, j]","    dC.index_put_((X,), demb, accumulate=True)"))
 RIGHT['tanh_re']= changed(CHAIN, ("dhpreact = (1.0 - h**2) * dh","dhpreact = (1.0 - torch.tanh(hpreact)**2) * dh"))
 RIGHT['var_cubed']= changed(CHAIN, ("dbnvar = -0.5 * (bnvar + 1e-5) ** -1.5 * dbnvar_inv","dbnvar = -0.5 * bnvar_inv**3 * dbnvar_inv"))

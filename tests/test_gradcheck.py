@@ -111,7 +111,7 @@ def test_the_training_pass_is_within_a_third_of_the_tolerance(n: int, H: int, dt
         assert finding.comparison.relative < (9.6e-7 if dtype == SINGLE else 3e-13)
 
 
-@pytest.mark.every(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [0.0, 1.1e-5])
 def test_a_small_mistake_of_the_training_pass_is_caught_in_float64(eps: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forgotten epsilon moves float32's gradients by no more than rounding does."""

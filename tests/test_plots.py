@@ -462,6 +462,7 @@ def test_a_large_alphabet(tmp_path: Path) -> None:
         make(subject, "next-letter")
 
 
+@pytest.mark.slow
 def test_what_was_drawn_of_an_overwritten_run_goes(cli: Cli, tmp_path: Path) -> None:
     """And nothing else does."""
     run, steps = tmp_path / "run", ["-c", "tiny", "--steps", 20, "--quiet"]

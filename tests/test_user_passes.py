@@ -217,7 +217,7 @@ def random_problem(draw: random.Random) -> tuple[object, torch.Tensor, torch.Ten
 def test_right_passes_are_accepted_at_saturated_and_hot_parameters(tmp_path: Path, count: int) -> None:
     seed = torch.randint(0, 2**31, ()).item()
     draw = random.Random(seed)
-    styles = ["chain", "fused", "reciprocal", "tanh_re", "var_cubed", "einsum", "script"]
+    styles = [style for style in RIGHT if "27" not in RIGHT[style] and style != "nbconvert" and ".ipynb" not in style]
     for _ in range(count):
         p, X, Y, about = random_problem(draw)
         style = draw.choice(styles)

@@ -132,9 +132,10 @@ class _PassCheck:
         """The verdict on each of its gradients."""
         problem, runs = self.problem, self.runs
         witness = problem.gradients(self.against)
-        here = double = self._verdicts(problem, runs.here, witness)
+        is_double = problem.p.flat.dtype == torch.float64
+        here = double = self._verdicts(problem, runs.here, witness, is_double and self.single)
         elsewhere = None
-        if runs.double is not None and problem.p.flat.dtype != torch.float64:
+        if runs.double is not None and not is_double:
             double = self._verdicts(problem.in_float64, runs.double, None, self.single)
         if runs.elsewhere is not None:
             elsewhere = self._verdicts(problem.in_float64.elsewhere, runs.elsewhere, None, self.single)

@@ -19,7 +19,7 @@ def plain(line_expression: ast.expr) -> ast.expr:
 
 def compiled(tree: ast.expr) -> CodeType:
     """The code of an expression."""
-    return compile(ast.fix_missing_locations(ast.Expression(copied(tree))), "<mutation>", "eval")
+    return compile(ast.fix_missing_locations(ast.Expression(tree)), "<mutation>", "eval")
 
 
 def value_of(code: CodeType, names: Mapping[str, Any]) -> Tensor | None:
