@@ -95,7 +95,8 @@ def go_to_a_copy(folder: str, revision: str | None) -> None:
 
 def command(tests: str) -> str:
     """The command that runs these tests until one fails."""
-    return f"{sys.executable} -m pytest -x -q -n 0 -p no:cacheprovider -m 'slow or not slow' --hypothesis-seed=0 {tests}"
+    options = "-x -q -n 0 -p no:cacheprovider -m 'slow or not slow' --hypothesis-seed=0"
+    return f"{sys.executable} -m pytest {options} {tests}"
 
 
 def passes(tests: str) -> bool:
