@@ -77,7 +77,7 @@ def test_wrong_passes_are_caught_named_and_explained(tmp_path: Path, wrong: Wron
         ("* torch.ones_like(bndiff2) * dbnvar", "* dbnvar", "it is not spread over what was summed"),
         ("(1.0 - h**2) * dh", "(1.0 - hpreact**2) * dh", "tanh, taken at its input hpreact"),
         ("(1.0 - h**2) * dh", "(1.0 - torch.tanh(h)**2) * dh", "torch.tanh(h) stands where h belongs"),
-        ("(1.0 - h**2) * dh", "dh * 1.0 - h**2", "a pair of parentheses is missing"),
+        ("(1.0 - h**2) * dh", "dh * 1.0 - h**2", "the parentheses around 1 - h ** 2 are missing"),
         ("dbnbias = dhpreact.sum", "dbnbias = dh.sum", "dh stands where dhpreact belongs"),
         ("dbnraw = bngain * dhpreact", "dbnraw = dhpreact.clone()", "dhpreact is passed on unchanged"),
         ("dC[X[k, j]] += demb", "dC[X[k, j]] = demb", "is overwritten, not added"),

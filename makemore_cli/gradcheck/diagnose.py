@@ -289,17 +289,21 @@ def _where(ours: Tensor, truth: Tensor) -> str | None:
         return f"it is right but for {zero}: it is zero there" if zero else _masked(wrong, truth)
     if places := _places(wrong, truth):
         return f"it is right but for {places}"
-    if places := _places(~wrong & (truth != 0), truth):
-        return f"it is right in {places} alone"
+    right = ~wrong & (truth != 0)
+    for dim in range(truth.dim() if truth.dim() > 1 else 0):
+        others = [d for d in range(truth.dim()) if d != dim]
+        if places := _places(right & right.all(others[0], keepdim=True), truth, [dim]):
+            return f"it is right in {places} alone"
     astray = int(((truth == 0) & (ours != 0)).sum())
     if astray:
         return f"{astray:,} of its {ours.numel():,} entries should be zero and are not: they are changed too"
     return None
 
 
-def _places(chosen: Tensor, like: Tensor) -> str | None:
+def _places(chosen: Tensor, like: Tensor, dims: Sequence[int] = (0, 1, 2)) -> str | None:
     """The rows, columns or slices in which the chosen entries lie, if those are few."""
-    for dim, what in enumerate(("row", "column", "slice")[: like.dim()]):
+    for dim in dims[: like.dim()]:
+        what = ("row", "column", "slice")[dim]
         others = [d for d in range(like.dim()) if d != dim]
         hit = chosen.any(dim=others) if others else chosen
         count = int(hit.sum())
@@ -324,6 +328,11 @@ def _shape(ours: Tensor, truth: Tensor) -> str | None:
         return "it is the transpose of what it should be"
     if ours.numel() == truth.numel() and _explains(ours.reshape(truth.shape), truth):
         return f"its numbers are right, but not its shape: keepdim=True, or a view as {tuple(truth.shape)}, is missing"
+    for dim in range(truth.dim()):
+        for keepdim in (True, False):
+            summed = truth.sum(dim, keepdim=keepdim)
+            if ours.shape == summed.shape and _explains(ours, summed):
+                return f"it has been summed over dimension {dim} too"
     for dim in range(ours.dim()):
         keepdim = truth.dim() == ours.dim()
         summed = ours.sum(dim, keepdim=keepdim)

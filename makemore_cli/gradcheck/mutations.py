@@ -73,6 +73,8 @@ def mutations(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, Step
                     yield Mutation(words, with_node(tree, node, new))
 
     yield from at_nodes(*operator_mistakes.USUAL)
+    for words, new in operator_mistakes.of_the_whole(tree):
+        yield Mutation(words, new)
     for rule in tensor_mistakes.RULES:
         for words, new in rule(tree, names, steps):
             yield Mutation(words, new)

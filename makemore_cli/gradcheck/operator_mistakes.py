@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from ast import unparse
 from collections.abc import Callable, Iterator
 
-from makemore_cli.gradcheck.expression_trees import call, is_number, negative, parsed
+from makemore_cli.gradcheck.expression_trees import call, is_number, negative, operands, parsed, with_node
 
+SMALL = (1e-3, 1e-5, 1e-6, 1e-8)  # what people add to a divisor
 Changes = Iterator[tuple[str, ast.expr]]
 Rule = Callable[[ast.expr], Changes]
 
@@ -39,32 +41,11 @@ def dropped(node: ast.expr) -> Changes:
         yield f"{unparse(left)} stands where {unparse(node)} belongs", left
 
 
-def regrouped(node: ast.expr) -> Changes:
-    """(a − b) · c without its parentheses, or a power with too many."""
+def over_all(node: ast.expr) -> Changes:
+    """A power that is taken of too much."""
     if isinstance(node, ast.BinOp) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Pow):
         inner = ast.BinOp(node.left, node.op, node.right.left)
         yield f"the power is taken of all of {unparse(inner)}", ast.BinOp(inner, ast.Pow(), node.right.right)
-    if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div)):
-        return
-    words = "a pair of parentheses is missing"
-    sides = [(node.left, node.right)]
-    if isinstance(node.op, ast.Mult):
-        sides.append((node.right, node.left))
-    for bracket, other in sides:
-        if isinstance(bracket, ast.BinOp) and isinstance(bracket.op, ast.Add | ast.Sub):
-            a, b = bracket.left, bracket.right
-            yield words, ast.BinOp(a, bracket.op, ast.BinOp(b, node.op, other))
-            yield words, _at_first_term(bracket, node.op, other)
-    if isinstance(node.op, ast.Mult) and isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Div):
-        a, b = node.left.left, node.left.right
-        yield words, ast.BinOp(a, ast.Div(), ast.BinOp(b, ast.Mult(), node.right))
-
-
-def _at_first_term(terms: ast.expr, operator: ast.operator, other: ast.expr) -> ast.expr:
-    """The terms a − b − c as a · other − b − c."""
-    if isinstance(terms, ast.BinOp) and isinstance(terms.op, ast.Add | ast.Sub):
-        return ast.BinOp(_at_first_term(terms.left, operator, other), terms.op, terms.right)
-    return ast.BinOp(terms, operator, other)
 
 
 def aggregated(node: ast.expr) -> Changes:
@@ -87,7 +68,7 @@ def aggregated(node: ast.expr) -> Changes:
             yield words, call(value, method, [ast.Constant(wrong)], kept)
             keepdim = [ast.keyword("keepdim", ast.Constant(True))]
             yield words, call(value, method, [ast.Constant(wrong)], keepdim)
-    yield f"it is summed over all dimensions, not only over dimension {dim}", call(value, "sum", [], [])
+    yield f"the {method} is over all dimensions, not only over dimension {dim}", call(value, method, [], [])
     yield f"the maximum over dimension {dim} stands where the {method} belongs", call(value, "amax", node.args, kept)
     yield f"the {method} over dimension {dim} is missing", value
     for at, which in ((0, "first"), (-1, "last")):
@@ -206,6 +187,9 @@ def operators(node: ast.expr) -> Changes:
         yield "the two sides of a difference are swapped", ast.BinOp(right, ast.Sub(), left)
     if isinstance(node.op, ast.Div):
         yield "the quotient is upside down", ast.BinOp(right, ast.Div(), left)
+        for small in SMALL if not is_number(right) else ():
+            added = ast.BinOp(right, ast.Add(), ast.Constant(small))
+            yield f"{small:g} has been added to {unparse(right)}", ast.BinOp(left, ast.Div(), added)
     if isinstance(node.op, ast.Pow):
         wrong = ast.BinOp(left, ast.Mult(), right)
         yield f"{unparse(wrong)} stands where {unparse(node)} belongs", wrong
@@ -245,6 +229,39 @@ def repeated(node: ast.expr) -> Changes:
                 yield f"it is {words} {unparse(factor)} twice", ast.BinOp(node, node.op, factor)
 
 
+def of_the_whole(tree: ast.expr) -> Changes:
+    """A pair of parentheses that is missing, or all sums taken for means, or over all dimensions."""
+    for text in map(unparse, (tree, *_commuted(tree))):
+        for start, end in _brackets(text):
+            new = parsed(f"{text[:start]}{text[start + 1 : end]}{text[end + 1 :]}")
+            if ast.dump(new) != ast.dump(parsed(text)):
+                yield f"the parentheses around {text[start + 1 : end]} are missing", new
+    text = unparse(tree)
+    if text.count(".sum(0") > 1:
+        yield "means over dimension 0 stand where sums belong", parsed(text.replace(".sum(0", ".mean(0"))
+        whole = re.sub(r"\.sum\(0[^)]*\)", ".sum()", text)
+        yield "the sums are over all dimensions, not only over dimension 0", parsed(whole)
+
+
+def _commuted(tree: ast.expr) -> Iterator[ast.expr]:
+    """The expression with c · (a − b) for (a − b) · c."""
+    for node in operands(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and isinstance(node.left, ast.BinOp):
+            yield with_node(tree, node, ast.BinOp(node.right, node.op, node.left))
+
+
+def _brackets(text: str) -> Iterator[tuple[int, int]]:
+    """Where pairs of parentheses open and close that only group."""
+    opened: list[int] = []
+    for at, sign in enumerate(text):
+        if sign == "(":
+            opened.append(at)
+        elif sign == ")":
+            start = opened.pop()
+            if not (start and (text[start - 1].isalnum() or text[start - 1] in "_])")):
+                yield start, at
+
+
 def _hot(node: ast.expr) -> ast.expr | None:
     """The columns that a one-hot matrix chooses, as the index of a scatter: `Y[:, None]` of `F.one_hot(Y, V)`."""
     if isinstance(node, ast.Call) and unparse(node.func) == "F.one_hot":
@@ -253,5 +270,5 @@ def _hot(node: ast.expr) -> ast.expr | None:
     return None
 
 
-USUAL: tuple[Rule, ...] = (dropped, regrouped, aggregated, scattered, one_hot, operators, constants)
+USUAL: tuple[Rule, ...] = (dropped, over_all, aggregated, scattered, one_hot, operators, constants)
 RARE: tuple[Rule, ...] = (repeated,)

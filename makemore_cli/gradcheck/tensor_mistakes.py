@@ -17,7 +17,8 @@ from torch import Tensor
 
 from makemore_cli.backprop.line_text import expression
 from makemore_cli.backprop.steps import Step, arguments
-from makemore_cli.gradcheck.expression_trees import parsed, renamed
+from makemore_cli.gradcheck.expression_trees import operands, parsed, renamed, with_node
+from makemore_cli.gradcheck.operator_mistakes import dropped
 
 EPSILONS = (0.0, 1e-3, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12)
 # Derivatives of common functions, by their input x and their output y.
@@ -94,6 +95,11 @@ def other_tensors(tree: ast.expr, names: Names, steps: Steps) -> Changes:
                 tree, name, unparse(renamed(expression(steps[name].forward), {inputs[0]: parsed(name)}))
             )
             yield f"{words}, which is that already", new
+        if name in steps:  # computed once more, and otherwise
+            forward = expression(steps[name].forward)
+            for operand in operands(forward):
+                for _, new in dropped(operand):
+                    yield _instead(tree, name, unparse(with_node(forward, operand, new)))
         for text in FUNCTIONS:
             for other, like in names.items():
                 if other in steps and like.is_floating_point() and like.shape == value.shape:
