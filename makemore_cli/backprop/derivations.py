@@ -130,4 +130,29 @@ LABEL_SMOOTHING: tuple[Stage, ...] = (
     ),
 )
 
+# The same in other words, as people write it.
+OTHER_WORDS: tuple[Stage, ...] = (
+    Stage(
+        "With means in the place of sums.",
+        "dhprebn",
+        lambda bngain, bnvar_inv, n, dhpreact, bnraw: (
+            bngain * bnvar_inv * (dhpreact - dhpreact.mean(0) - n / (n - 1) * bnraw * (dhpreact * bnraw).mean(0))
+        ),
+    ),
+    Stage(
+        "With one mean and one sum.",
+        "dhprebn",
+        lambda bngain, bnvar_inv, n, dhpreact, bnraw: (
+            bngain * bnvar_inv * (dhpreact - dhpreact.mean(0) - bnraw * (dhpreact * bnraw).sum(0) / (n - 1))
+        ),
+    ),
+    Stage(
+        "With the gradients of gain and bias.",
+        "dhprebn",
+        lambda bngain, bnvar_inv, n, dhpreact, bnraw, dbngain, dbnbias: (
+            bngain * bnvar_inv / n * (n * dhpreact - dbnbias - n / (n - 1) * bnraw * dbngain)
+        ),
+    ),
+)
+
 DERIVATIONS = {"cross_entropy": CROSS_ENTROPY, "label_smoothing": LABEL_SMOOTHING, "batchnorm": BATCHNORM}

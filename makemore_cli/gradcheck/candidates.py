@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from makemore_cli.backprop import steps
-from makemore_cli.backprop.derivations import DERIVATIONS
-from makemore_cli.backprop.steps import Step
+from makemore_cli.backprop.derivations import DERIVATIONS, OTHER_WORDS
+from makemore_cli.backprop.steps import Step, Values
 from makemore_cli.gradcheck.following import Following, differentiable, spreads
-from makemore_cli.gradcheck.mutations import mutations_of
+from makemore_cli.gradcheck.mutations import forward_mutations, mutations_of
 
 UNFINISHED = "it is unfinished"
 WIDEST = 128  # columns for which the diagonal of a derivative is computed, one run of the lines each
@@ -46,7 +46,7 @@ class Candidate:
     def told(self) -> str:
         """The words, and the wrong line if there is one."""
         code = self.code if isinstance(self.code, str) else self.code()
-        return f"{self.words} (as in {code})" if code else self.words
+        return f"{self.words} (as if it were {code})" if code else self.words
 
 
 class Candidates:
@@ -88,6 +88,8 @@ class Candidates:
         if len(names) > 1:
             for name in names:
                 part = self.parts[name]
+                if _same(part, self.expected):  # the others are zero: it is the whole gradient that is off
+                    continue
                 yield Candidate(f"the part through {name} has the wrong sign", self.expected - 2 * part)
                 yield Candidate(f"the part through {name} is added twice", self.expected + part)
             product = torch.stack([self.parts[name] for name in names]).prod(0)
@@ -105,7 +107,7 @@ class Candidates:
             if above.shape == self.expected.shape:
                 value = self.expected - self.parts[name] + above
                 words = f"d{name} is passed on unchanged: the local derivative is missing"
-                yield Candidate(words, value, f"d{name}")
+                yield Candidate(words, value)
 
     def lines(self) -> Iterator[Candidate]:
         """One mistake in one of the lines between the pass's own gradients and this one."""
@@ -159,7 +161,7 @@ class Candidates:
         """One mistake in an expression that stands for several steps, as the derivations have them."""
         names = self._names
         known = set(names)
-        for stages in DERIVATIONS.values():
+        for stages in (*DERIVATIONS.values(), OTHER_WORDS):
             for stage in reversed(stages):  # the simplest is the last
                 if stage.name != f"d{self.name}" or not set(steps.arguments(stage.line)) <= known:
                     continue
@@ -217,11 +219,11 @@ class Candidates:
         """The gradient of another tensor; right numbers in another order."""
         for name in self.following.parts:
             if self.following.values[name].shape == self.expected.shape:
-                if name != self.name:
+                if f"d{name}" in self._names:  # not one that comes of it
                     yield Candidate(f"it is the gradient of {name}", self.following.current[name])
                 yield Candidate(f"it is the value of {name}, no gradient", self.following.values[name])
         shape = self.expected.shape
-        words = "its numbers are right, but in another order: a view stands where a transpose belongs, or the reverse"
+        words = "its numbers are right, but in another order: by a view instead of a transpose, or the reverse"
         for order in permutations(range(len(shape))):
             if order != tuple(range(len(shape))):
                 turned = self.expected.permute(order)
@@ -241,6 +243,44 @@ class Candidates:
             if differentiable(value) and value.dim() and spreads(value, self.expected.shape):
                 yield Candidate(f"it is multiplied by {name}, which does not belong there", self.expected * value)
                 yield Candidate(f"it is divided by {name}, which does not belong there", self.expected / value)
+                for text, local in (("1 - {}", 1 - value), ("{0} * (1 - {0})", value * (1 - value))):
+                    words = f"it is multiplied by {text.format(name)}, which does not belong there"
+                    yield Candidate(words, self.expected * local)
+
+    def other_forward_values(self) -> Iterator[Candidate]:
+        """The right lines on forward values of which one was computed otherwise, with all that come of it."""
+        stages = [s for stages in (*DERIVATIONS.values(), OTHER_WORDS) for s in stages if s.name == f"d{self.name}"]
+        stages = [s for s in stages if set(steps.arguments(s.line)) <= set(self._names)]
+        read = {name for step, target in self._way for name in steps.arguments(step.backward[target])}
+        for place, step in enumerate(self.following.table):
+            if step.name == self.name or not self._reaches(
+                step.name, read.union(*(s.line.__code__.co_varnames for s in stages))
+            ):
+                continue
+            for mutation in forward_mutations(step, self.following.values):
+                value = mutation.value(self.following.values)
+                if value is None or value.shape != self.following.values[step.name].shape:
+                    continue
+                values = {**self.following.values, step.name: value}
+                changed = {step.name}
+                for later in self.following.table[place + 1 :]:
+                    if changed & set(steps.arguments(later.forward)) and later.name != self.name:
+                        values[later.name] = steps.run(later.forward, values)
+                        changed.add(later.name)
+                words = f"{step.name} is not the forward pass's: {mutation.words}"
+                code = partial(mutation.assigned_to, step.name)
+                names = {**self._names, **values}
+                yield Candidate(words, partial(self._taken_back, {}, values), code)
+                for stage in stages:
+                    yield Candidate(words, partial(steps.run, stage.line, names), code)
+
+    def _reaches(self, name: str, read: set[str]) -> bool:
+        """Whether a forward value is read by a line, itself or through others that come of it."""
+        come = {name}
+        for step in self.following.table:
+            if come & set(steps.arguments(step.forward)):
+                come.add(step.name)
+        return bool(come & read)
 
     def without_examples(self) -> Iterator[Candidate]:
         """The first or the last example left out, or alone: what comes from the others does not reach the gradient."""
@@ -298,8 +338,9 @@ class Candidates:
             **{f"d{name}": self.following.current[name] for name in order if name not in come},
         }
 
-    def _taken_back(self, replaced: dict[str, Tensor]) -> Tensor:
-        """The gradient in question by the lines on the way, with other gradients in the place of some."""
+    def _taken_back(self, replaced: dict[str, Tensor], values: Values | None = None) -> Tensor:
+        """The gradient in question by the lines on the way, with other gradients or forward values for some."""
+        values = self.following.values if values is None else values
         known = {n: g for n, g in self.following.current.items() if n in self.following.given or self._is_loss(n)}
         gradients: dict[str, Tensor] = {}
         for step in self._steps_on_the_way:
@@ -309,7 +350,7 @@ class Candidates:
             for target, line in step.backward.items():
                 name = target[1:]
                 if name == self.name or any(name == s.name for s in self._steps_on_the_way):
-                    part = steps.run(line, {**self.following.values, f"d{step.name}": above})
+                    part = steps.run(line, {**values, f"d{step.name}": above})
                     gradients[name] = gradients[name] + part if name in gradients else part
         return gradients.get(self.name, torch.zeros_like(self.expected))
 

@@ -86,7 +86,7 @@ def _fault(ours: object, theirs: Tensor) -> str | None:
     if ours is None:
         return "there is no gradient"
     if not isinstance(ours, Tensor):
-        return f"the gradient is no tensor, but of type {type(ours).__name__}"
+        return f"the gradient is not a tensor but of type {type(ours).__name__}"
     if ours.device != theirs.device:
         return f"the gradient is on {ours.device}, not on {theirs.device}"
     if ours.layout != torch.strided:

@@ -27,7 +27,7 @@ def diagnose(ours: Tensor, truth: Tensor, n: int, mistakes: Mapping[str, Tensor]
     if told is not None or ours.shape != truth.shape:
         return told or None
     candidates = [*_factors(truth, n), *(Candidate(words, wrong.double()) for words, wrong in (mistakes or {}).items())]
-    return _first(ours, truth, candidates) or _ratio(ours, truth)
+    return _first(ours, truth, candidates) or _ratio(ours, truth, n)
 
 
 def diagnose_user(
@@ -60,6 +60,7 @@ def diagnose_user(
             candidates.constants(2),
             candidates.others(),
             candidates.without_examples(),
+            candidates.other_forward_values(),
             candidates.with_a_factor(),
             _changed(ours, truth),
         ]
@@ -72,13 +73,13 @@ def diagnose_user(
     if ours.shape != truth.shape or not ours.isfinite().all():
         return None
     return (
-        _ratio(ours, truth)
+        _ratio(ours, truth, n)
         or _constant(ours)
         or _updated(ours, candidates, left)
         or _added(ours, candidates, left)
         or _ratio_of_a_part(ours, candidates, left)
         or _scaled_line(ours, candidates, left)
-        or _where(ours, truth)
+        or _where(ours, truth, left)
     )
 
 
@@ -128,11 +129,11 @@ def _factors(truth: Tensor, n: int) -> Iterator[Candidate]:
         (2.0, "it is twice what it should be: a factor 2 too many, or added twice"),
         (0.5, "it is half of what it should be: a square's factor 2 is missing, or one of two equal parts"),
         (float(n), "it is n times what it should be: a mean's 1/n is missing"),
-        (1 / n, "it is 1/n of what it should be: divided by n once too often, or a mean where a sum belongs"),
+        (1 / n, "it is 1/n of what it should be: divided by n once too often, or a mean instead of a sum"),
         (float(n - 1), "it is n − 1 times what it should be: the variance's 1/(n − 1) is missing"),
         (1 / (n - 1), "it is 1/(n − 1) of what it should be: divided by n − 1 once too often"),
-        ((n - 1) / n, "it is (n − 1)/n of what it should be: n stands where Bessel's n − 1 belongs"),
-        (n / (n - 1), "it is n/(n − 1) times what it should be: n − 1 stands where n belongs"),
+        ((n - 1) / n, "it is (n − 1)/n of what it should be: n is used instead of Bessel's n − 1"),
+        (n / (n - 1), "it is n/(n − 1) times what it should be: n − 1 is used instead of n"),
     ):
         yield Candidate(words, factor * truth)
 
@@ -154,7 +155,7 @@ def _changed(ours: Tensor, truth: Tensor) -> Iterator[Candidate]:
     largest = float(ours.abs().max())
     if bool(((truth != 0) & (truth.abs() < largest)).any()):  # else any factor would look like it
         yield Candidate(f"its entries are clipped at ±{largest:.4g}", truth.clamp(-largest, largest))
-    yield Candidate("it is taken without its signs", truth.abs())
+    yield Candidate("its absolute value is given", truth.abs())
     yield Candidate("its negative entries are set to zero", truth.clamp(min=0))
     yield Candidate("only its signs are there", truth.sign())
     for dtype, name in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16")):
@@ -187,8 +188,8 @@ def _alias(following: Following, name: str, ours: Tensor, shared: Sequence[tuple
             should = [following.expected(other), *following.alternatives(other)]
             if any(_explains(ours, wanted.to(ours), _error(ours, following.expected(name)), left) for wanted in should):
                 return (
-                    f"d{name} and d{other} are one tensor (an alias), so what was added to d{other} is in d{name} too: "
-                    f"begin d{other} with d{name}.clone()"
+                    f"d{name} and d{other} are one tensor (an alias), so changing d{other} in place changed d{name} "
+                    f"too: begin d{other} with d{name}.clone()"
                 )
     return None
 
@@ -257,10 +258,16 @@ def _share(ours: Tensor, of: Tensor, left: float, error: float | None = None) ->
     return share if share and _explains(ours, share * of, error, left) else None
 
 
-def _ratio(ours: Tensor, truth: Tensor) -> str | None:
+def _ratio(ours: Tensor, truth: Tensor, n: int) -> str | None:
     ratio = float((ours * truth).sum() / (truth * truth).sum())
     if not _explains(ours, ratio * truth, _error(ours, truth)):
         return None
+    for size, what in ((truth.shape[-1], "its last dimension"), (truth.numel(), "the number of its entries")):
+        if size > 2 and abs(ratio * size - 1) < 1e-5:
+            return f"every entry is 1/{size} of what it should be; {size} is {what}: divided by it, as in a mean?"
+    for power, what in ((0.5, "over n, not n − 1"), (-0.5, "over n − 1, not n")):
+        if n > 2 and abs(ratio / (n / (n - 1)) ** power - 1) < 1e-4:  # it is not exact, because of epsilon
+            return f"every entry is {ratio:.4g} times what it should be, as if the variance were {what}"
     times = f"{ratio:.4g}" if abs(ratio - 1) > 1e-3 else f"1 {'+' if ratio > 1 else '-'} {abs(ratio - 1):.1e}"
     return f"every entry is {times} times what it should be"
 
@@ -280,23 +287,23 @@ def _ratio_of_a_part(ours: Tensor, candidates: Candidates, left: float) -> str |
     return None
 
 
-def _where(ours: Tensor, truth: Tensor) -> str | None:
+def _where(ours: Tensor, truth: Tensor, left: float) -> str | None:
     """Which part of it is wrong, if the rest is right."""
     largest = float(truth.abs().max())
-    wrong = (ours - truth).abs() > 1e-5 * truth.abs() + 1e-6 * largest  # float32's rounding
+    wrong = (ours - truth).abs() > 1e-3 * left * (truth.abs() + 0.1 * largest)  # rounding is less
     if not ours[wrong].any() and 0 < int(wrong.sum()) < int((truth != 0).sum()):
         zero = _places(wrong, truth)
-        return f"it is right but for {zero}: it is zero there" if zero else _masked(wrong, truth)
+        return f"only {zero} {_are(zero)} wrong, and zero" if zero else _masked(wrong, truth)
     if places := _places(wrong, truth):
-        return f"it is right but for {places}"
+        return f"only {places} {_are(places)} wrong"
     right = ~wrong & (truth != 0)
     for dim in range(truth.dim() if truth.dim() > 1 else 0):
         others = [d for d in range(truth.dim()) if d != dim]
         if places := _places(right & right.all(others[0], keepdim=True), truth, [dim]):
-            return f"it is right in {places} alone"
+            return f"only {places} {_are(places)} right"
     astray = int(((truth == 0) & (ours != 0)).sum())
     if astray:
-        return f"{astray:,} of its {ours.numel():,} entries should be zero and are not: they are changed too"
+        return f"{astray:,} of its {ours.numel():,} entries should be zero and are not"
     return None
 
 
@@ -313,6 +320,10 @@ def _places(chosen: Tensor, like: Tensor, dims: Sequence[int] = (0, 1, 2)) -> st
     return None
 
 
+def _are(places: str) -> str:
+    return "are" if places.split()[0].endswith("s") else "is"
+
+
 def _masked(wrong: Tensor, truth: Tensor) -> str:
     return (
         f"{int(wrong.sum()):,} of its {int((truth != 0).sum()):,} entries are zero and the others right: a mask, or a "
@@ -326,6 +337,8 @@ def _shape(ours: Tensor, truth: Tensor) -> str | None:
         return "it is a single number: it has been summed over all dimensions"
     if ours.dim() == truth.dim() == 2 and ours.shape == truth.T.shape and _explains(ours.T, truth):
         return "it is the transpose of what it should be"
+    if ours.dim() > truth.dim() and ours.numel() == truth.numel() and _explains(ours.reshape(truth.shape), truth):
+        return f"its numbers are right, but its shape should be {tuple(truth.shape)}: leave out keepdim=True"
     if ours.numel() == truth.numel() and _explains(ours.reshape(truth.shape), truth):
         return f"its numbers are right, but not its shape: keepdim=True, or a view as {tuple(truth.shape)}, is missing"
     for dim in range(truth.dim()):

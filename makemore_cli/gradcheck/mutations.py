@@ -57,6 +57,17 @@ def mutations_of(line: Line, names: Mapping[str, Any], steps: Mapping[str, Step]
 _made: dict[Any, list[Mutation]] = {}
 
 
+def forward_mutations(step: Step, values: Mapping[str, Any]) -> Iterator[Mutation]:
+    """A step's forward line with another number, or with a part left out: another divisor, say, or no epsilon."""
+    tree = plain(expression(step.forward))
+    for node in operands(tree):
+        for rule in (operator_mistakes.dropped, operator_mistakes.root_first):
+            for words, new in rule(node):
+                yield Mutation(words, with_node(tree, node, new))
+    for words, new in tensor_mistakes.other_numbers(tree, values, {}):
+        yield Mutation(words, new)
+
+
 def mutations(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[Mutation]:
     """Every expression with one mistake, the most usual mistakes first.
 

@@ -17,7 +17,7 @@ Rule = Callable[[ast.expr], Changes]
 def dropped(node: ast.expr) -> Changes:
     """A factor, a term or a power that is left out, or what should only lend its shape."""
     if isinstance(node, ast.Call) and unparse(node.func) == "torch.ones_like":
-        yield f"{unparse(node.args[0])} stands where ones of its shape belong", node.args[0]
+        yield f"{unparse(node.args[0])} is used instead of ones of its shape", node.args[0]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield "a minus sign is missing", node.operand
     if not isinstance(node, ast.BinOp):
@@ -32,20 +32,34 @@ def dropped(node: ast.expr) -> Changes:
             yield f"the factor {unparse(left)} is missing", ast.BinOp(ast.Constant(1.0), ast.Div(), right)
     elif isinstance(node.op, ast.Add | ast.Sub):
         if is_number(right):
-            yield f"{unparse(left)} stands where {unparse(node)} belongs", left
+            yield f"{unparse(left)} is used instead of {unparse(node)}", left
         else:
             yield f"the term {unparse(right)} is missing", left
         if not is_number(left):
             yield f"the term {unparse(left)} is missing", negative(right) if isinstance(node.op, ast.Sub) else right
     elif isinstance(node.op, ast.Pow):
-        yield f"{unparse(left)} stands where {unparse(node)} belongs", left
+        if isinstance(right, ast.UnaryOp) and isinstance(right.op, ast.USub):
+            yield "a minus sign is missing in the exponent", ast.BinOp(left, ast.Pow(), right.operand)
+        yield f"{unparse(left)} is used instead of {unparse(node)}", left
 
 
 def over_all(node: ast.expr) -> Changes:
     """A power that is taken of too much."""
     if isinstance(node, ast.BinOp) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Pow):
         inner = ast.BinOp(node.left, node.op, node.right.left)
-        yield f"the power is taken of all of {unparse(inner)}", ast.BinOp(inner, ast.Pow(), node.right.right)
+        yield f"the power is applied to all of {unparse(inner)}", ast.BinOp(inner, ast.Pow(), node.right.right)
+
+
+def root_first(node: ast.expr) -> Changes:
+    """A power or a root that is taken before something is added, not after: √x + ε for √(x + ε)."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and isinstance(node.left, ast.BinOp):
+        inner, power = node.left, node.right
+        if isinstance(inner.op, ast.Add):
+            words = f"{unparse(inner.right)} is added after the power is taken, not before"
+            yield words, ast.BinOp(ast.BinOp(inner.left, ast.Pow(), power), ast.Add(), inner.right)
+            if isinstance(power, ast.UnaryOp) and isinstance(power.op, ast.USub):
+                root = ast.BinOp(ast.BinOp(inner.left, ast.Pow(), power.operand), ast.Add(), inner.right)
+                yield words, ast.BinOp(ast.Constant(1.0), ast.Div(), root)
 
 
 def aggregated(node: ast.expr) -> Changes:
@@ -56,12 +70,12 @@ def aggregated(node: ast.expr) -> Changes:
         return
     value, method, kept = node.func.value, node.func.attr, node.keywords
     if method == "max":
-        yield "the smallest stands where the largest belongs", call(value, "min", node.args, kept)
+        yield "the smallest is used instead of the largest", call(value, "min", node.args, kept)
     if method not in ("sum", "mean") or not node.args or not isinstance(node.args[0], ast.Constant):
         return
     dim = str(node.args[0].value)
     other = "mean" if method == "sum" else "sum"
-    yield f"a {other} over dimension {dim} stands where the {method} belongs", call(value, other, node.args, kept)
+    yield f"a {other} over dimension {dim} is used instead of the {method}", call(value, other, node.args, kept)
     for wrong in (0, 1, 2):
         if str(wrong) != dim:
             words = f"it is summed over dimension {wrong}, not over dimension {dim}"
@@ -69,7 +83,7 @@ def aggregated(node: ast.expr) -> Changes:
             keepdim = [ast.keyword("keepdim", ast.Constant(True))]
             yield words, call(value, method, [ast.Constant(wrong)], keepdim)
     yield f"the {method} is over all dimensions, not only over dimension {dim}", call(value, method, [], [])
-    yield f"the maximum over dimension {dim} stands where the {method} belongs", call(value, "amax", node.args, kept)
+    yield f"the maximum over dimension {dim} is used instead of the {method}", call(value, "amax", node.args, kept)
     yield f"the {method} over dimension {dim} is missing", value
     for at, which in ((0, "first"), (-1, "last")):
         taken = call(value, "select", [ast.Constant(int(dim)), ast.Constant(at)], [])
@@ -126,7 +140,7 @@ def scattered(node: ast.expr) -> Changes:
                     again = call(ast.Subscript(wrong, first_only, ast.Load()), "expand_as", [wrong], [])
                     rows = call(again, "flatten", source.args if about == "source" else [], [])
                     args = [dim, rows, source] if about == "index" else [dim, index, rows]
-                    words = f"the {which} column of {unparse(wrong)} stands where each column belongs"
+                    words = f"the {which} column of {unparse(wrong)} is used instead of each column"
                     yield words, call(start, node.func.attr, args, [])
             for rest, which in ((ast.Slice(ast.Constant(1)), "first"), (ast.Slice(None, ast.Constant(-1)), "last")):
                 for where, what in ((ast.Tuple([everywhere, rest], ast.Load()), "column"), (rest, "row")):
@@ -164,15 +178,15 @@ def operators(node: ast.expr) -> Changes:
     if isinstance(node.op, ast.Sub) and (chosen := _hot(right)) is not None:
         for value in (1.0, -1.0):
             yield (
-                f"the chosen entries are set to {value:g}: = stands where -= belongs",
+                f"the chosen entries are set to {value:g}: = is used instead of -=",
                 call(left, "scatter", [ast.Constant(1), chosen, ast.Constant(value)], []),
             )
     swaps: dict[type, list[tuple[type, str]]] = {
-        ast.Add: [(ast.Sub, "minus stands where plus belongs"), (ast.Mult, "a product stands where a sum belongs")],
-        ast.Sub: [(ast.Add, "plus stands where minus belongs")],
+        ast.Add: [(ast.Sub, "there is a minus instead of a plus"), (ast.Mult, "there is a product instead of a sum")],
+        ast.Sub: [(ast.Add, "there is a plus instead of a minus")],
         ast.Mult: [
             (ast.Div, f"it is divided by {unparse(right)}, not multiplied"),
-            (ast.Add, "a sum stands where a product belongs"),
+            (ast.Add, "there is a sum instead of a product"),
         ],
         ast.Div: [(ast.Mult, f"it is multiplied by {unparse(right)}, not divided")],
     }
@@ -180,7 +194,7 @@ def operators(node: ast.expr) -> Changes:
         yield words, ast.BinOp(left, operator(), right)
     if isinstance(node.op, ast.Mult) and is_number(left):
         wrong = ast.BinOp(right, ast.Pow(), left)
-        yield f"{unparse(wrong)} stands where {unparse(node)} belongs", wrong
+        yield f"{unparse(wrong)} is used instead of {unparse(node)}", wrong
     if isinstance(node.op, ast.Mult) and not is_number(left):
         yield f"it is divided by {unparse(left)}, not multiplied", ast.BinOp(right, ast.Div(), left)
     if isinstance(node.op, ast.Sub):
@@ -192,7 +206,7 @@ def operators(node: ast.expr) -> Changes:
             yield f"{small:g} has been added to {unparse(right)}", ast.BinOp(left, ast.Div(), added)
     if isinstance(node.op, ast.Pow):
         wrong = ast.BinOp(left, ast.Mult(), right)
-        yield f"{unparse(wrong)} stands where {unparse(node)} belongs", wrong
+        yield f"{unparse(wrong)} is used instead of {unparse(node)}", wrong
     if isinstance(node.op, ast.MatMult):
         keepdim = [ast.keyword("keepdim", ast.Constant(True))]
         yield (
@@ -201,7 +215,7 @@ def operators(node: ast.expr) -> Changes:
         )
         yield "the two factors of the matrix product are swapped", ast.BinOp(right, node.op, left)
         yield (
-            "a product entry by entry stands where a matrix product belongs",
+            "an elementwise product is used instead of a matrix product",
             ast.BinOp(left, ast.Mult(), right),
         )
 
@@ -212,12 +226,12 @@ def constants(node: ast.expr) -> Changes:
         c = node.value
         for wrong in dict.fromkeys((2 * c, c / 2, -c, c + 1, c - 1, 1, 2, 3, 0.5, 1.5)):
             if wrong != c:
-                yield f"{wrong:g} stands where {c:g} belongs", ast.Constant(wrong)
+                yield f"{wrong:g} is used instead of {c:g}", ast.Constant(wrong)
     if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and is_number(node.operand):
         c = -float(ast.unparse(node.operand))
         for wrong in dict.fromkeys((2 * c, c / 2, c + 1, c - 1, 1, -1, -2)):
             if wrong not in (c, -c):
-                yield f"{wrong:g} stands where {c:g} belongs", ast.Constant(wrong)
+                yield f"{wrong:g} is used instead of {c:g}", ast.Constant(wrong)
 
 
 def repeated(node: ast.expr) -> Changes:
@@ -238,7 +252,7 @@ def of_the_whole(tree: ast.expr) -> Changes:
                 yield f"the parentheses around {text[start + 1 : end]} are missing", new
     text = unparse(tree)
     if text.count(".sum(0") > 1:
-        yield "means over dimension 0 stand where sums belong", parsed(text.replace(".sum(0", ".mean(0"))
+        yield "means over dimension 0 are used instead of sums", parsed(text.replace(".sum(0", ".mean(0"))
         whole = re.sub(r"\.sum\(0[^)]*\)", ".sum()", text)
         yield "the sums are over all dimensions, not only over dimension 0", parsed(whole)
 

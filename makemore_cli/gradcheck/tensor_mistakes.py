@@ -94,7 +94,7 @@ def other_tensors(tree: ast.expr, names: Names, steps: Steps) -> Changes:
             words, new = _instead(
                 tree, name, unparse(renamed(expression(steps[name].forward), {inputs[0]: parsed(name)}))
             )
-            yield f"{words}, which is that already", new
+            yield f"{words}, which is the result of that already", new
         if name in steps:  # computed once more, and otherwise
             forward = expression(steps[name].forward)
             for operand in operands(forward):
@@ -177,7 +177,7 @@ def _others(name: str, names: Names) -> list[tuple[str, Tensor]]:
 
 
 def _instead(tree: ast.expr, name: str, wrong: str) -> tuple[str, ast.expr]:
-    return f"{wrong.strip('()') if wrong[0] == '(' else wrong} stands where {name} belongs", renamed(
+    return f"{wrong.strip('()') if wrong[0] == '(' else wrong} is used instead of {name}", renamed(
         tree, {name: parsed(wrong)}
     )
 

@@ -39,6 +39,7 @@ from torch.nn import functional as F
 from makemore_cli.backprop import steps
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.in_float64 import in_precision
+from makemore_cli.gradcheck.returned_gradients import by_name
 from makemore_cli.gradcheck.user_code import Cell, backward_slice, begins_anew, binds, read_cells, writes
 
 # What the lecture's notebook calls things, by their names here.
@@ -70,7 +71,7 @@ class UserPass:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._cells = read_cells(path)
-        self._is_function = binds(self._cells, "backward")
+        self._is_function = binds(self._cells, "backward") and not self._is_helper()
         self._modules: dict[torch.dtype, tuple[ModuleType, frozenset[str]]] = {}
         self._quiet = False  # what it prints is shown once
         if self._is_function:
@@ -93,6 +94,23 @@ class UserPass:
             one.changed = [name for name in values if _changed(given[name], values[name])]
         return passes
 
+    def _is_helper(self) -> bool:
+        """Whether `backward` is a function that a script calls: it asks for what no forward pass has."""
+        functions = [
+            statement
+            for cell in self._cells
+            for statement in cell.statements
+            if isinstance(statement, ast.FunctionDef) and statement.name == "backward"
+        ]
+        if not functions:
+            return False
+        arguments = functions[-1].args
+        asked = [*arguments.posonlyargs, *arguments.args][: -len(arguments.defaults) or None]
+        if {argument.arg for argument in asked} <= _GIVEN_NAMES:
+            return False
+        gradients = {f"d{name}" for name in steps.SHAPES}
+        return any(writes(cell) & gradients for cell in self._cells)
+
     # A function.
 
     def _module(self, dtype: torch.dtype) -> tuple[ModuleType, frozenset[str]]:
@@ -101,15 +119,22 @@ class UserPass:
             module = ModuleType(self.path.stem)
             module.__dict__.update(_libraries(), __file__=str(self.path))
             sys.modules.setdefault(self.path.stem, module)
-            cells = self._cells
-            if self.path.suffix == ".ipynb":
-                cells = backward_slice(cells, set(), _GIVEN_NAMES, function="backward")
+            needed = backward_slice(self._cells, set(), _GIVEN_NAMES, function="backward")
             with self._at_home(), in_precision(dtype):
-                self._execute(cells, module.__dict__)
-            if not callable(module.__dict__.get("backward")):
-                raise MakemoreError(
-                    f"{self.path}: `backward` is no function, but of type {type(module.backward).__name__}"
-                )
+                try:
+                    self._execute(needed if self.path.suffix == ".ipynb" else self._cells, module.__dict__)
+                except MakemoreError:  # by what the function may not need: data to be read, say
+                    if len(self._cells) == len(needed) and sum(len(cell.statements) for cell in needed) == sum(
+                        len(cell.statements) for cell in self._cells
+                    ):
+                        raise
+                    self._execute(needed, module.__dict__)
+            backward = module.__dict__.get("backward")
+            if not callable(backward) or inspect.isclass(backward):
+                kind = "a class" if inspect.isclass(backward) else f"of type {type(backward).__name__}"
+                raise MakemoreError(f"{self.path}: `backward` is {kind}, not a function")
+            if inspect.iscoroutinefunction(backward):
+                raise MakemoreError(f"{self.path}: `backward` is asynchronous; write def backward(…), without async")
             self._modules[dtype] = module, frozenset(module.__dict__)
         return self._modules[dtype]
 
@@ -121,63 +146,10 @@ class UserPass:
             returned = module.backward(*positional, **named)
         except (Exception, SystemExit) as error:
             raise self._blame(error) from None
-        parameters = [name for name in steps.PARAMETERS if name in given]
-        gradients = self._by_name(returned, given, names, parameters)
+        gradients = by_name(returned, module.backward, self._cells, given, names, self.path)
         unknown = [f"d{k}" for k, v in gradients.items() if k not in names and isinstance(v, Tensor | np.ndarray)]
         gradients = {name: gradients[name] for name in names if name in gradients}
         return [UserGradients(self.path.name, gradients, unknown=unknown, shared=_shared(gradients))]
-
-    def _by_name(
-        self, returned: Any, given: Mapping[str, Any], names: Sequence[str], parameters: Sequence[str]
-    ) -> dict[str, Any]:
-        """Gradients by the tensor's name, however they were returned."""
-        if inspect.iscoroutine(returned):
-            returned.close()
-        if hasattr(returned, "_asdict"):
-            returned = returned._asdict()
-        elif not isinstance(returned, dict | list | tuple | Tensor) and hasattr(returned, "__dict__"):
-            returned = vars(returned)
-        if isinstance(returned, dict):
-            named = {k[1:]: v for k, v in returned.items() if isinstance(k, str) and k[:1] == "d" and k not in given}
-            if not any(name in names for name in named):  # {"logits": …} is as clear
-                named |= {k: v for k, v in returned.items() if k in names and v is not given.get(k)}
-            return named
-        if isinstance(returned, list | tuple):
-            written = [self._written_names()] if self._written_names() else []
-            for order in (*written, parameters, names):
-                if len(order) == len(returned):
-                    return dict(zip(order, returned, strict=True))
-            raise MakemoreError(
-                f"{self.path}: `backward` returned {len(returned)} values; a list holds the gradients of "
-                f"{', '.join(parameters)} in this order; or return a dictionary, such as locals()"
-            )
-        raise MakemoreError(
-            f"{self.path}: `backward` returned {type(returned).__name__}, not a dictionary; "
-            'write return {"dlogits": dlogits, …} or return locals()'
-        )
-
-    def _written_names(self) -> list[str]:
-        """The names in `return dlogits, dh`, or in the list that is returned, if all are gradients'."""
-        for cell in self._cells:
-            for function in cell.statements:
-                if not (isinstance(function, ast.FunctionDef) and function.name == "backward"):
-                    continue
-                lists = {
-                    target.id: node.value
-                    for node in ast.walk(function)
-                    if isinstance(node, ast.Assign)
-                    for target in node.targets
-                    if isinstance(target, ast.Name)
-                }
-                for node in ast.walk(function):
-                    value = node.value if isinstance(node, ast.Return) else None
-                    if isinstance(value, ast.Name):
-                        value = lists.get(value.id)
-                    if isinstance(value, ast.Tuple | ast.List):
-                        ids = [e.id if isinstance(e, ast.Name) else "" for e in value.elts]
-                        if ids and all(re.match(r"d\w", name) for name in ids):
-                            return [name[1:] for name in ids]
-        return []
 
     # A script or a notebook.
 
@@ -209,6 +181,7 @@ class UserPass:
             self._execute(part, namespace)
             written = set().union(*(writes(cell) for cell in part))
             own = {name: namespace[f"d{name}"] for name in names if f"d{name}" in written & namespace.keys()}
+            own = {name: gradient for name, gradient in own.items() if gradient is not None}
             if not own:
                 continue
             unknown = [
@@ -301,13 +274,18 @@ _GIVEN_NAMES = frozenset({*steps.SHAPES, "n", "eps", "smoothing", *ALIASES, *SIZ
 def _arguments(path: Path, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
     """What a function asks for by its parameters' names."""
     positional, named = [], {}
+    if [p.kind for p in inspect.signature(function).parameters.values()] == [inspect.Parameter.VAR_POSITIONAL]:
+        raise MakemoreError(
+            f"{path}: `backward` takes *args, but it gets only what it asks for by name, as in backward(logits, h, n); "
+            "with **kwargs it gets everything"
+        )
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind == parameter.VAR_KEYWORD:
             named.update({k: v for k, v in given.items() if k not in named})
         elif parameter.kind != parameter.VAR_POSITIONAL:
             if name not in given and parameter.default is parameter.empty:
                 raise MakemoreError(
-                    f"{path}: `backward` asks for {name}, which the forward pass has not; it has {', '.join(given)}"
+                    f"{path}: `backward` asks for {name}, but the forward pass has only {', '.join(given)}"
                 )
             if parameter.kind == parameter.POSITIONAL_ONLY:
                 positional.append(given.get(name, parameter.default))

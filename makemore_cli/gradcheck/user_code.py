@@ -11,6 +11,7 @@ import ast
 import json
 import linecache
 import re
+import tokenize
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,15 +33,18 @@ class Cell:
 def read_cells(path: Path) -> list[Cell]:
     """Read a script or a notebook. Raises MakemoreError if it can't be read, with the line of a syntax error."""
     try:
-        source = path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".ipynb":
+            return list(_notebook_cells(path, path.read_text(encoding="utf-8-sig")))
+        with tokenize.open(path) as file:  # in the encoding that it declares
+            source = file.read()
     except FileNotFoundError:
         raise MakemoreError(
             f"{path}: no such file; give a Python script or a notebook (.ipynb) with your backward pass"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
+    except (UnicodeDecodeError, SyntaxError) as error:
         raise MakemoreError(f"{path}: can't be read: {error}") from None
-    if path.suffix == ".ipynb":
-        return list(_notebook_cells(path, source))
     statements = _parse(source, str(path), str(path))
     marks = [number for number, line in enumerate(source.splitlines(), start=1) if CELL_MARK.match(line)]
     cells = [Cell(str(path)) for _ in range(len(marks) + 1)]
@@ -51,22 +55,56 @@ def read_cells(path: Path) -> list[Cell]:
 
 def _notebook_cells(path: Path, source: str) -> Iterator[Cell]:
     try:
-        cells = [cell for cell in json.loads(source)["cells"] if cell["cell_type"] == "code"]
+        notebook = json.loads(source)
+        if isinstance(notebook, dict) and "worksheets" in notebook:
+            raise MakemoreError(f"{path}: is a notebook of version 3; save it in Jupyter again, as version 4")
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
         sources = ["".join(cell["source"]) for cell in cells]
-    except (ValueError, KeyError, TypeError) as error:
-        raise MakemoreError(f"{path}: is no Jupyter notebook of version 4: {error or type(error).__name__}") from None
+    except (ValueError, KeyError, TypeError):
+        raise MakemoreError(f"{path}: is not a Jupyter notebook of version 4") from None
+    if not sources:
+        raise MakemoreError(f"{path}: has no code cells")
     for number, text in enumerate(sources, start=1):
         where = f"{path}, cell {number}"
         first = text.lstrip()
         if first.startswith("%%") and not re.match(r"%%(time|timeit|capture|prun)\b", first):
             continue  # another language
-        # Lines for the notebook's shell are blanked, so that the others keep their numbers.
-        lines = [
-            re.match(r"\s*", line)[0] + "pass\n" if re.match(r"\s*([%!?]|.*\?$)", line) else line + "\n"  # type: ignore[index]
-            for line in text.splitlines()
-        ]
-        linecache.cache[where] = (len(text), None, lines, where)
-        yield Cell(where, _parse("".join(lines), where, where))
+        python = _without_magics(text)
+        linecache.cache[where] = (len(text), None, python.splitlines(keepends=True), where)
+        yield Cell(where, _parse(python, where, where))
+
+
+def _without_magics(text: str) -> str:
+    """A cell's text with what is meant for the notebook's shell taken out, line by line, so that numbers stay.
+
+    Only a line at which Python finds a syntax error can be one of these: `% n` may go on with an expression, and a
+    comment may end in a question mark.
+    """
+    lines = text.splitlines()
+    for _ in lines:
+        try:
+            ast.parse("\n".join(lines))
+            break
+        except SyntaxError as error:
+            at = (error.lineno or 0) - 1
+            if not (0 <= at < len(lines) and (python := _python_for(lines[at])) is not None):
+                break
+            lines[at] = python
+        except ValueError:  # a null byte
+            break
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _python_for(line: str) -> str | None:
+    """What a line for the notebook's shell does in Python: `%time x = 1` is x = 1, and of `x = !ls` x is unknown."""
+    indent = re.match(r"\s*", line)[0]  # type: ignore[index]
+    if found := re.match(r"\s*%(time|prun|memit)\s+(?!-)(\S.*)", line):
+        return indent + found[2]
+    if found := re.match(r"\s*([\w, ]+?)\s*=\s*[%!]", line):
+        return f"{indent}{found[1]} = None"
+    if re.match(r"\s*([%!?]|[^#]*\?\s*(#.*)?$)", line):
+        return f"{indent}pass"
+    return None
 
 
 def _parse(source: str, where: str, file: str) -> list[ast.stmt]:
@@ -76,7 +114,7 @@ def _parse(source: str, where: str, file: str) -> list[ast.stmt]:
         line, number = (error.text or "").strip(), f", line {error.lineno}" if error.lineno else ""
         raise MakemoreError(f"{where}{number}: {error.msg}{': ' if line else ''}{line}") from None
     except ValueError as error:  # a null byte
-        raise MakemoreError(f"{where}: is no Python source: {error}") from None
+        raise MakemoreError(f"{where}: is not Python source: {error}") from None
 
 
 def binds(cells: Iterable[Cell], name: str) -> bool:

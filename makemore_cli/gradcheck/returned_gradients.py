@@ -1,0 +1,115 @@
+"""Gradients by the tensor's name, however a user's function returned them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from makemore_cli.backprop import steps
+from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.user_code import Cell
+
+
+def by_name(
+    returned: Any,
+    function: Callable[..., Any],
+    cells: Iterable[Cell],
+    given: Mapping[str, Any],
+    names: Sequence[str],
+    path: Path,
+) -> dict[str, Any]:
+    """The gradients that `function` returned; None stands for one that it does not give.
+
+    A dictionary or an object holds them by name: `dlogits`. A tuple or list has the names of the variables in the
+    return statement, if these are gradients' names, or else the parameters' order or that of `names`.
+    Raises MakemoreError for anything else.
+    """
+    if inspect.iscoroutine(returned):
+        returned.close()
+    if hasattr(returned, "_asdict"):
+        returned = returned._asdict()
+    elif not isinstance(returned, dict | list | tuple | Tensor) and hasattr(returned, "__dict__"):
+        returned = vars(returned)
+    if isinstance(returned, dict):
+        return _of_a_dictionary(returned, given, names, path)
+    written = [list(_names(node)) for node in _returned_by(_definition(function, cells))]
+    if isinstance(returned, list | tuple):
+        parameters = [name for name in steps.PARAMETERS if name in given]
+        for order in (*written, parameters, names):
+            if order and len(order) == len(returned):
+                return {name: g for name, g in zip(order, returned, strict=True) if g is not None}
+        raise MakemoreError(
+            f"{path}: `backward` returned {len(returned)} values; a list holds the gradients of "
+            f"{', '.join(parameters)} in this order; or return a dictionary, such as locals()"
+        )
+    if isinstance(returned, Tensor) and len(written) == 1 and len(written[0]) == 1:
+        return {written[0][0]: returned}
+    raise MakemoreError(
+        f"{path}: `backward` returned {type(returned).__name__}, not a dictionary; "
+        'write return {"dlogits": dlogits, …} or return locals()'
+    )
+
+
+def _of_a_dictionary(
+    returned: dict[Any, Any], given: Mapping[str, Any], names: Sequence[str], path: Path
+) -> dict[str, Any]:
+    there = {k: v for k, v in returned.items() if isinstance(k, str) and v is not None}
+    named = {k[1:]: v for k, v in there.items() if k[:1] == "d" and k not in given}
+    if not any(name in names for name in named):  # {"logits": …} is as clear
+        named |= {k: v for k, v in there.items() if k in names and v is not given.get(k)}
+    if there and not any(name in names for name in named) and not set(there) & set(given):
+        raise MakemoreError(
+            f"{path}: `backward` returned {', '.join(there)}; a gradient's name is d and the tensor's: dlogits, dW2, …"
+        )
+    return named
+
+
+def _definition(function: Callable[..., Any], cells: Iterable[Cell]) -> ast.AST | None:
+    """The function's own definition in the file."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    for cell in cells:
+        for statement in cell.statements:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.FunctionDef) and code is not None and node.name == code.co_name:
+                    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                    if code.co_filename == cell.where and first == code.co_firstlineno:
+                        return node
+    return None
+
+
+def _returned_by(definition: ast.AST | None) -> Iterator[ast.expr]:
+    """What a function's own return statements return; a variable that a list was assigned to is that list."""
+    own = list(_own_nodes(definition)) if definition is not None else []
+    lists = {
+        target.id: node.value
+        for node in own
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple | ast.List)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    for node in own:
+        if isinstance(node, ast.Return) and node.value is not None:
+            value = node.value
+            yield lists.get(value.id, value) if isinstance(value, ast.Name) else value
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below one, without those of inner functions."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
+            yield child
+            yield from _own_nodes(child)
+
+
+def _names(value: ast.expr) -> Iterator[str]:
+    """The tensors whose gradients are written there, or nothing if anything else is."""
+    parts = value.elts if isinstance(value, ast.Tuple | ast.List) else [value]
+    ids = [part.id if isinstance(part, ast.Name) else "" for part in parts]
+    if all(re.match(r"d\w", name) for name in ids):
+        yield from (name[1:] for name in ids)
