@@ -35,7 +35,8 @@ TWICE = "it is twice what it should be"
 HALF = "it is half of what it should be"
 TRANSPOSED = "it is the transpose of what it should be"
 NOT_SUMMED = "it is not summed over the dimension that was broadcast: .sum("
-KEEPDIM = "its numbers are right, but its shape should be (27,): leave out keepdim=True"
+KEEPDIM = "its numbers are right, but not its shape: keepdim=True"
+NO_KEEPDIM = "its numbers are right, but its shape should be (27,): leave out keepdim=True"
 UNCHANGED = "is passed on unchanged: the local derivative is missing"
 EVERY = "every entry is"
 EPSILON = "epsilon is forgotten"
@@ -81,7 +82,7 @@ MUTATIONS = [
     Mutation("logits", "dW2", lambda h, dlogits, n: h.T @ dlogits / n, MEAN),
     Mutation("logits", "db2", lambda dlogits: dlogits.mean(0), MEAN),
     Mutation("logits", "db2", lambda dlogits: dlogits.sum(1)),
-    Mutation("logits", "db2", lambda dlogits: dlogits.sum(0, keepdim=True), KEEPDIM),
+    Mutation("logits", "db2", lambda dlogits: dlogits.sum(0, keepdim=True), NO_KEEPDIM),
     Mutation("logits", "db2", lambda dlogits: dlogits.clone(), NOT_SUMMED),
     # tanh
     Mutation("h", "dhpreact", lambda dh: dh.clone(), UNCHANGED),
