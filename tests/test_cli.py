@@ -300,7 +300,7 @@ def test_a_reader_that_has_enough(trained: Path) -> None:
         assert process.wait(timeout=60) == 141
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(4)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["explain", "h"], ["gradcheck", "--config", "tiny"]])
 def test_a_full_disk_under_stdout(arguments: list[str]) -> None:
@@ -328,6 +328,7 @@ def test_the_cursor_comes_back(tmp_path: Path) -> None:
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
+@pytest.mark.slow
 def test_no_color(tmp_path: Path) -> None:
     shown = in_terminal("gradcheck", "--config", "tiny", NO_COLOR="1")
     assert "All agree" in shown

@@ -177,7 +177,7 @@ def test_nothing_of_others_steers_the_terminal(tmp_path: Path, trained: Path, cl
     assert "<title>run" in page
 
 
-@pytest.mark.every(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["runs", "train"])
 def test_a_real_terminal_is_not_steered(command: str, tmp_path: Path) -> None:
     """Neither by tables nor by the live view."""
@@ -211,6 +211,7 @@ def test_a_closed_stdin(trained: Path, tmp_path: Path) -> None:
         assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_without_numbas_compiler(tmp_path: Path) -> None:
     """Another engine, with a remark; where the kernel itself is asked for, one line."""
     options = ["-c", "tiny", "--steps", 20, "--out", tmp_path / "run"]

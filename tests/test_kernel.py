@@ -84,7 +84,7 @@ def test_gradients_for_any_sizes(
     agree(n, T, E, H, V, dtype=torch.float32, first_bias=first_bias, smoothing=smoothing, seed=seed)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("tensor", ["C", "W1", "b1", "W2", "b2", "bngain", "bnbias"])
 def test_a_wrong_entry_of_any_gradient_is_seen(tensor: str) -> None:
     def wrong(*arguments) -> dict[str, torch.Tensor]:
@@ -126,7 +126,7 @@ def test_scores_beyond_what_exp_can_take(engine: type[Engine], dtype: torch.dtyp
             torch.testing.assert_close(update, leaf.grad.view_as(update), rtol=0, atol=10 * tolerance)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("lookup", [True, False])
 @pytest.mark.parametrize("first_bias", [True, False])
 def test_the_first_layers_gradients_under_any_gradient_from_above(
@@ -187,7 +187,7 @@ def test_the_length_of_a_batch_chooses_the_path_unless_it_is_given(n: int) -> No
         assert len(activations.embcat) == (0 if looked_up else kernel._up(n, kernel.BLOCK))
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("n", [5, 96])
 @pytest.mark.parametrize("path", [0, 1])
 def test_a_mistake_on_either_path_is_seen_and_the_path_named(

@@ -147,7 +147,7 @@ def mutated(m: Mutation) -> tuple[steps.Step, ...]:
 BOTH = [(m, dtype) for i, m in enumerate(MUTATIONS) for dtype in (torch.float32, torch.float64)[: 1 + (i % 4 == 0)]]
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize(
     ("m", "dtype"),
     BOTH,

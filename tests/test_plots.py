@@ -293,7 +293,7 @@ def odd(tmp_path: Path, letters: str, *settings: str) -> Subject:
     return Subject(tmp_path / "run")
 
 
-@pytest.mark.every(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("letters", "settings"),
     [

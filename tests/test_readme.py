@@ -57,6 +57,7 @@ def test_the_two_commands_make_their_own_environment() -> None:
     assert lines[1].endswith(" && .venv/bin/pytest")
 
 
+@pytest.mark.slow
 def test_the_figures_and_names_to_expect(quickstart: Path) -> None:
     """Losses to the second digit and most names, since another processor rounds otherwise."""
     summary = json.loads((quickstart / "runs" / "quickstart" / "summary.json").read_text())

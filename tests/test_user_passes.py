@@ -58,13 +58,13 @@ def assert_told(folder: Path, wrong: Wrong) -> None:
     assert all(f.diagnosis for f in own), report.failures()
 
 
-@pytest.mark.every(20)
+@pytest.mark.every(40)
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda w: w.wrong.strip()[:60])
 def test_wrong_passes_are_caught_named_and_explained(tmp_path: Path, wrong: Wrong) -> None:
     assert_told(tmp_path, wrong)
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
     [
