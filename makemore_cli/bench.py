@@ -26,15 +26,15 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from makemore_cli import config as configuration
-from makemore_cli import dataset as data
-from makemore_cli import evaluate
-from makemore_cli.config import Config
-from makemore_cli.engine import KernelEngine, TensorEngine, threads
-from makemore_cli.model import BATCHNORM_EPSILON, Model, Sizes
-from makemore_cli.parameters import Parameters, initialise
-from makemore_cli.sample import Options, texts
-from makemore_cli.start import start
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config
+from makemore_cli.inference import evaluate
+from makemore_cli.inference.sample import Options, texts
+from makemore_cli.names import dataset as data
+from makemore_cli.network.model import BATCHNORM_EPSILON, Model, Sizes
+from makemore_cli.network.parameters import Parameters, initialise
+from makemore_cli.training.engines import KernelEngine, TensorEngine, threads
+from makemore_cli.training.setup import start
 
 BATCH_SIZES, HIDDEN_SIZES = (32, 256), (64, 200, 1024)
 ROUNDS = 7

@@ -22,9 +22,9 @@ MODULES = [
 ]
 install_import_hook(MODULES, "beartype.beartype")
 
-from makemore_cli.cli import main  # noqa: E402
-from makemore_cli.model import Model, Sizes  # noqa: E402
-from makemore_cli.parameters import Parameters, initialise  # noqa: E402
+from makemore_cli.cli.app import main  # noqa: E402
+from makemore_cli.network.model import Model, Sizes  # noqa: E402
+from makemore_cli.network.parameters import Parameters, initialise  # noqa: E402
 
 # Failures print how to replay themselves; runs differ from each other, so that more is tried over time.
 settings.register_profile(

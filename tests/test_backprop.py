@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from makemore_cli import engine
-from makemore_cli.backprop import fused, steps
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop import fused
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.check import gradcheck
+from makemore_cli.training import engines as engine
 
 from .conftest import DEVICES, problem
 

@@ -18,12 +18,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from makemore_cli import config as configuration
-from makemore_cli import dataset
-from makemore_cli.checkpoint import load_checkpoint
-from makemore_cli.cli import main
-from makemore_cli.config import Config, DataConfig
+from makemore_cli.cli.app import main
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config, DataConfig
 from makemore_cli.errors import MakemoreError
+from makemore_cli.names import dataset
+from makemore_cli.runs.checkpoint import load_checkpoint
 
 from .conftest import NAMES, Cli
 

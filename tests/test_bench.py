@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from makemore_cli.bench import LR, lecture_loop
-from makemore_cli.engine import AutogradEngine
+from makemore_cli.training.engines import AutogradEngine
 
 from .conftest import problem
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from makemore_cli import config as configuration
-from makemore_cli.config import Config, StepsSchedule
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config, StepsSchedule
 from makemore_cli.errors import MakemoreError
-from makemore_cli.optim import learning_rates
+from makemore_cli.training.optimisers import learning_rates
 
 SHIPPED = ["lecture", "quickstart", "tiny"]
 

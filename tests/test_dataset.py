@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from makemore_cli import dataset
-from makemore_cli.config import DataConfig
-from makemore_cli.dataset import Dataset, Split, Vocabulary, distinct_rows
+from makemore_cli.config.schema import DataConfig
 from makemore_cli.errors import MakemoreError
-from makemore_cli.shuffle import shuffled
+from makemore_cli.names import dataset
+from makemore_cli.names.dataset import Dataset, Split, Vocabulary, distinct_rows
+from makemore_cli.names.shuffle import shuffled
 
 from .conftest import NAMES
 

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from makemore_cli import config as configuration
-from makemore_cli import diagnostics
-from makemore_cli.checkpoint import Checkpoint, load_checkpoint
-from makemore_cli.config import Config
-from makemore_cli.dataset import load
-from makemore_cli.diagnostics import diagnose, inspect, look, look_at_run, next_step
-from makemore_cli.engine import ENGINES, forward
-from makemore_cli.metrics import load_metrics
-from makemore_cli.model import Model
-from makemore_cli.optim import learning_rates
-from makemore_cli.parameters import Parameters
-from makemore_cli.progress import Display
-from makemore_cli.start import start
-from makemore_cli.train import train
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config
+from makemore_cli.names.dataset import load
+from makemore_cli.network.model import Model
+from makemore_cli.network.parameters import Parameters
+from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
+from makemore_cli.runs.metrics import load_metrics
+from makemore_cli.training.engines import ENGINES, forward
+from makemore_cli.training.optimisers import learning_rates
+from makemore_cli.training.progress_display import Display
+from makemore_cli.training.setup import start
+from makemore_cli.training.trainer import train
+from makemore_cli.views import diagnostics
+from makemore_cli.views.diagnostics import diagnose, inspect, look, look_at_run, next_step
 
 from .conftest import Cli, problem
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from makemore_cli import download
+from makemore_cli.names import download
 
 from .conftest import NAMES, Cli
 

@@ -11,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from makemore_cli.backprop import fused, steps
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop import fused
 from makemore_cli.backprop.derivations import DERIVATIONS
 from makemore_cli.errors import CheckFailedError, MakemoreError
 from makemore_cli.gradcheck import check, numeric, sources

@@ -17,14 +17,15 @@ import numpy as np
 import pyte
 import pytest
 
-from makemore_cli import children, output
-from makemore_cli import config as configuration
+from makemore_cli.config import schema as configuration
 from makemore_cli.errors import LONGEST, LONGEST_WORD, MakemoreError
-from makemore_cli.metrics import load_metrics
-from makemore_cli.plots.gallery import Subject, together
-from makemore_cli.plots.style import drawing
-from makemore_cli.shuffle import shuffled
-from makemore_cli.space import load_space
+from makemore_cli.names.shuffle import shuffled
+from makemore_cli.runs.metrics import load_metrics
+from makemore_cli.sweep.space import load_space
+from makemore_cli.system import child_processes as children
+from makemore_cli.system import output
+from makemore_cli.views.plots.gallery import Subject, together
+from makemore_cli.views.plots.style import drawing
 
 from .conftest import NAMES, Cli
 from .terminal import LINES, in_terminal
@@ -228,7 +229,7 @@ def test_without_numbas_compiler(tmp_path: Path) -> None:
 def test_a_large_file_is_shuffled_alike_without_numbas_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from makemore_cli import dataset
+    from makemore_cli.names import dataset
 
     monkeypatch.setattr(dataset, "MANY", 10)
     compiled = dataset._shuffled(1000, 42)
@@ -257,7 +258,7 @@ def test_ctrl_c_while_modules_are_imported(tmp_path: Path) -> None:
 
 SLOW = """
 import hashlib, sys, time
-from makemore_cli.signals import Held, Watch
+from makemore_cli.system.signals import Held, Watch
 with Held(Watch("stopping soon", before=lambda: print("left", flush=True))) as signals:
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", int(sys.argv[1]))  # one call that no signal interrupts, as a huge product

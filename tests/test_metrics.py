@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from makemore_cli import metrics as log
 from makemore_cli.errors import MakemoreError
-from makemore_cli.metrics import Metrics, load_ending, load_metrics, positive
+from makemore_cli.runs import metrics as log
+from makemore_cli.runs.metrics import Metrics, load_ending, load_metrics, positive
 
 
 def step(number: int, loss: float = 2.5, lr: float = 0.1) -> str:

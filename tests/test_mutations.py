@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from makemore_cli.backprop import steps
-from makemore_cli.backprop.steps import Line
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop.atomic import Line
 from makemore_cli.gradcheck.check import gradcheck
 
 from .conftest import problem

@@ -14,10 +14,8 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import AveragedModel
 
-from makemore_cli import config as configuration
-from makemore_cli import evaluate
-from makemore_cli.checkpoint import load_checkpoint
-from makemore_cli.config import (
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import (
     CosineSchedule,
     ExponentialAverage,
     LinearSchedule,
@@ -25,15 +23,17 @@ from makemore_cli.config import (
     OptimConfig,
     StepsSchedule,
 )
-from makemore_cli.engine import ENGINES, RunningStatistics
 from makemore_cli.errors import MakemoreError
-from makemore_cli.metrics import load_metrics
-from makemore_cli.model import Sizes
-from makemore_cli.optim import Optimiser, learning_rates
-from makemore_cli.parameters import Parameters, initialise
-from makemore_cli.progress import Display
-from makemore_cli.start import start
-from makemore_cli.train import train
+from makemore_cli.inference import evaluate
+from makemore_cli.network.model import Sizes
+from makemore_cli.network.parameters import Parameters, initialise
+from makemore_cli.runs.checkpoint import load_checkpoint
+from makemore_cli.runs.metrics import load_metrics
+from makemore_cli.training.engines import ENGINES, RunningStatistics
+from makemore_cli.training.optimisers import Optimiser, learning_rates
+from makemore_cli.training.progress_display import Display
+from makemore_cli.training.setup import start
+from makemore_cli.training.trainer import train
 
 
 def by_pytorch(optim: OptimConfig, steps: int) -> list[float]:

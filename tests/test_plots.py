@@ -20,19 +20,19 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch.nn import functional as F
 
-from makemore_cli import config as configuration
-from makemore_cli.checkpoint import load_checkpoint
-from makemore_cli.dataset import load
+from makemore_cli.config import schema as configuration
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import sources
-from makemore_cli.metrics import load_metrics
-from makemore_cli.plots.gallery import KINDS, Subject, together
-from makemore_cli.plots.letters import embedding_picture, is_vowel, nearness, principal_axes, spread
-from makemore_cli.plots.network import HistogramsPicture, dlogits_picture, saturation_picture
-from makemore_cli.plots.style import Picture, drawing
-from makemore_cli.plots.training import LossPicture
-from makemore_cli.progress import Display
-from makemore_cli.train import train
+from makemore_cli.names.dataset import load
+from makemore_cli.runs.checkpoint import load_checkpoint
+from makemore_cli.runs.metrics import load_metrics
+from makemore_cli.training.progress_display import Display
+from makemore_cli.training.trainer import train
+from makemore_cli.views.plots.gallery import KINDS, Subject, together
+from makemore_cli.views.plots.letters import embedding_picture, is_vowel, nearness, principal_axes, spread
+from makemore_cli.views.plots.network import HistogramsPicture, dlogits_picture, saturation_picture
+from makemore_cli.views.plots.style import Picture, drawing
+from makemore_cli.views.plots.training import LossPicture
 
 from .conftest import SLOW, Cli, logits_in_float64
 

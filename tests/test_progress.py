@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from makemore_cli import progress
-from makemore_cli.progress import Curve, Live, Plain, Status
+from makemore_cli.training import progress_display as progress
+from makemore_cli.training.progress_display import Curve, Live, Plain, Status
 
 from .conftest import Cli
 from .terminal import LINES, in_terminal

@@ -13,14 +13,14 @@ import pytest
 import torch
 import yaml
 
-from makemore_cli import config as configuration
-from makemore_cli.backprop import steps
-from makemore_cli.cli import main
-from makemore_cli.config import Config
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.cli.app import main
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config
 from makemore_cli.gradcheck.compare import TOLERANCE
 from makemore_cli.gradcheck.numeric import ENTRIES
 from makemore_cli.gradcheck.sources import SOURCES
-from makemore_cli.plots.gallery import KINDS
+from makemore_cli.views.plots.gallery import KINDS
 
 from .conftest import Cli
 from .test_mutations import MUTATIONS

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from makemore_cli.checkpoint import load_checkpoint
-from makemore_cli.plots.gallery import KINDS
-from makemore_cli.sample import Options, sample_run
-from makemore_cli.score import score, shade
+from makemore_cli.inference.sample import Options, sample_run
+from makemore_cli.inference.score import score, shade
+from makemore_cli.runs.checkpoint import load_checkpoint
+from makemore_cli.views.plots.gallery import KINDS
 
 from .conftest import Cli
 
@@ -54,7 +54,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from makemore_cli.report import write_report
+    from makemore_cli.views.report import write_report
 
     path, left_out = write_report(trained, tmp_path_factory.mktemp("report") / "deep" / "tiny.html")
     assert left_out == []

@@ -21,18 +21,18 @@ from pathlib import Path
 
 import pytest
 
-from makemore_cli import config as configuration
-from makemore_cli import loop
-from makemore_cli.checkpoint import CHECKPOINT, load_checkpoint
-from makemore_cli.cli import main
-from makemore_cli.config import Config
-from makemore_cli.engine import ENGINES
+from makemore_cli.cli.app import main
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
-from makemore_cli.metrics import METRICS
-from makemore_cli.progress import Display
-from makemore_cli.run import BEST, Run, holds_run
-from makemore_cli.summary import SUMMARY
-from makemore_cli.train import train
+from makemore_cli.runs.checkpoint import CHECKPOINT, load_checkpoint
+from makemore_cli.runs.metrics import METRICS
+from makemore_cli.runs.run_folder import BEST, Run, holds_run
+from makemore_cli.runs.summary import SUMMARY
+from makemore_cli.training import loop
+from makemore_cli.training.engines import ENGINES
+from makemore_cli.training.progress_display import Display
+from makemore_cli.training.trainer import train
 
 from .conftest import Cli
 
@@ -204,7 +204,9 @@ def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
         return started
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["makemore_cli.cli", "makemore_cli.train", "makemore_cli.backprop.kernel"])
+    context.set_forkserver_preload(
+        ["makemore_cli.cli.app", "makemore_cli.training.trainer", "makemore_cli.backprop.kernel"]
+    )
     start(tmp_path / "whole").join()
     rng, kills, reached = random.Random(engine), 0, set()
     metrics = tmp_path / "run" / METRICS

@@ -14,12 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from makemore_cli import files
-from makemore_cli import run as runs
-from makemore_cli.checkpoint import Checkpoint, load_checkpoint, to_bytes
-from makemore_cli.config import Config
+from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
-from makemore_cli.run import Run
+from makemore_cli.runs import run_folder as runs
+from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint, to_bytes
+from makemore_cli.runs.run_folder import Run
+from makemore_cli.system import files
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from makemore_cli import config as configuration
+from makemore_cli.config import schema as configuration
 from makemore_cli.errors import StoppedError
-from makemore_cli.loop import Loop
-from makemore_cli.progress import Display
-from makemore_cli.runs import find_runs, run_info, show_runs
-from makemore_cli.train import train
+from makemore_cli.runs.comparison import find_runs, run_info, show_runs
+from makemore_cli.training.loop import Loop
+from makemore_cli.training.progress_display import Display
+from makemore_cli.training.trainer import train
 
 from .conftest import Cli
 

@@ -15,15 +15,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from makemore_cli import sample as sampling
-from makemore_cli.checkpoint import load_checkpoint
-from makemore_cli.config import Config
-from makemore_cli.dataset import Vocabulary
+from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
-from makemore_cli.lecture import names as lecture_names
-from makemore_cli.model import Folded, Model, Sizes
-from makemore_cli.parameters import initialise
-from makemore_cli.sample import (
+from makemore_cli.inference import sample as sampling
+from makemore_cli.inference.lecture_sampler import names as lecture_names
+from makemore_cli.inference.sample import (
     FEW,
     Options,
     _probabilities,
@@ -34,6 +30,10 @@ from makemore_cli.sample import (
     sample_new,
     sample_run,
 )
+from makemore_cli.names.dataset import Vocabulary
+from makemore_cli.network.model import Folded, Model, Sizes
+from makemore_cli.network.parameters import initialise
+from makemore_cli.runs.checkpoint import load_checkpoint
 
 from .conftest import logits_in_float64
 

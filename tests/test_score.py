@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from makemore_cli import evaluate
-from makemore_cli.checkpoint import load_checkpoint
-from makemore_cli.dataset import load
 from makemore_cli.errors import MakemoreError
-from makemore_cli.score import SHADES, names_of, score, shade
+from makemore_cli.inference import evaluate
+from makemore_cli.inference.score import SHADES, names_of, score, shade
+from makemore_cli.names.dataset import load
+from makemore_cli.runs.checkpoint import load_checkpoint
 
 from .conftest import NAMES, Cli, logits_in_float64
 from .terminal import in_terminal

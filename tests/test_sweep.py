@@ -17,15 +17,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from makemore_cli import config as configuration
-from makemore_cli import study as studies
-from makemore_cli import sweep as sweeps
+from makemore_cli.config import schema as configuration
 from makemore_cli.errors import MakemoreError
-from makemore_cli.plots.sweep import SweepPicture
-from makemore_cli.progress import Display
-from makemore_cli.space import EXPECTED, load_space, short
-from makemore_cli.study import Plan, importances, open_study, outcomes
-from makemore_cli.train import train
+from makemore_cli.sweep import search as sweeps
+from makemore_cli.sweep import study as studies
+from makemore_cli.sweep.picture import SweepPicture
+from makemore_cli.sweep.space import EXPECTED, load_space, short
+from makemore_cli.sweep.study import Plan, importances, open_study, outcomes
+from makemore_cli.training.progress_display import Display
+from makemore_cli.training.trainer import train
 
 from .conftest import Cli
 from .test_plots import drawn, readable

@@ -11,19 +11,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from makemore_cli import config as configuration
-from makemore_cli import evaluate, model
 from makemore_cli.backprop import fused
-from makemore_cli.checkpoint import load_checkpoint
-from makemore_cli.config import Config
-from makemore_cli.engine import ENGINES, RunningStatistics, threads
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config
 from makemore_cli.errors import CheckFailedError, MakemoreError
-from makemore_cli.model import Sizes
-from makemore_cli.parameters import Parameters, initialise
-from makemore_cli.progress import Display
-from makemore_cli.start import start
-from makemore_cli.summary import Summary
-from makemore_cli.train import train
+from makemore_cli.inference import evaluate
+from makemore_cli.network import model
+from makemore_cli.network.model import Sizes
+from makemore_cli.network.parameters import Parameters, initialise
+from makemore_cli.runs.checkpoint import load_checkpoint
+from makemore_cli.runs.summary import Summary
+from makemore_cli.training.engines import ENGINES, RunningStatistics, threads
+from makemore_cli.training.progress_display import Display
+from makemore_cli.training.setup import start
+from makemore_cli.training.trainer import train
 
 from .conftest import DEVICES, logits_in_float64, problem
 

@@ -13,8 +13,8 @@ from makemore_cli.gradcheck.check_user import BLIND, DIFFERS, UNTRIED, check_use
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.gradcheck.user import UserPass
-from makemore_cli.model import Sizes
-from makemore_cli.parameters import initialise
+from makemore_cli.network.model import Sizes
+from makemore_cli.network.parameters import initialise
 
 from .conftest import problem
 from .passes import CHAIN, FUSED, RIGHT, changed, notebook

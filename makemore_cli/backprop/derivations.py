@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from makemore_cli.backprop.steps import Line
+from makemore_cli.backprop.atomic import Line
 
 
 @dataclass(frozen=True)

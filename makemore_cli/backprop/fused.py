@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from makemore_cli.model import BATCHNORM_EPSILON
-from makemore_cli.parameters import Parameters
+from makemore_cli.network.model import BATCHNORM_EPSILON
+from makemore_cli.network.parameters import Parameters
 
 
 class Pass(NamedTuple):

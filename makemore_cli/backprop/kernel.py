@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from makemore_cli.compiled import Kept  # before Numba, which it keeps from settings in the working folder
+from makemore_cli.system.compiled import Kept  # before Numba, which it keeps from settings in the working folder
 
 # isort: split
 import numba
@@ -24,10 +24,10 @@ from numba.core import config, event
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from makemore_cli import children
-from makemore_cli.environment import NO_JIT
 from makemore_cli.errors import MakemoreError
-from makemore_cli.model import Sizes
+from makemore_cli.network.model import Sizes
+from makemore_cli.system import child_processes as children
+from makemore_cli.system.environment import NO_JIT
 
 LANE = 16  # float32 numbers in the widest vector, 64 bytes; every array starts at a multiple of them
 NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exactly zero

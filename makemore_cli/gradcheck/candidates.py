@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop import steps
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop.atomic import Step, Values
 from makemore_cli.backprop.derivations import DERIVATIONS, OTHER_WORDS
-from makemore_cli.backprop.steps import Step, Values
 from makemore_cli.gradcheck.following import Following, differentiable, spreads
 from makemore_cli.gradcheck.mutations import forward_mutations, mutations_of
 

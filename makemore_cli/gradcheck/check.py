@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from makemore_cli import engine
-from makemore_cli.backprop import fused, steps
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop import fused
 from makemore_cli.errors import CheckFailedError
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import Comparison, compare, is_plain
@@ -21,7 +21,8 @@ from makemore_cli.gradcheck.following import follow
 from makemore_cli.gradcheck.lines import check_lines
 from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import SOURCES, Gradients, Source
-from makemore_cli.parameters import Parameters
+from makemore_cli.network.parameters import Parameters
+from makemore_cli.training import engines as engine
 
 
 def section(

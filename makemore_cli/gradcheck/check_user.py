@@ -29,7 +29,7 @@ from makemore_cli.gradcheck.following import Following, follow
 from makemore_cli.gradcheck.problem import Problem, inconsistent
 from makemore_cli.gradcheck.sources import Gradients, Source
 from makemore_cli.gradcheck.user import UserGradients, UserPass
-from makemore_cli.parameters import Parameters
+from makemore_cli.network.parameters import Parameters
 
 SINGLE, DOUBLE = TOLERANCE[torch.float32], TOLERANCE[torch.float64]
 LEFT = {

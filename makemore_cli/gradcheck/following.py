@@ -14,8 +14,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop import steps
-from makemore_cli.backprop.steps import Step, Values
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop.atomic import Step, Values
 
 Parts = dict[str, Tensor]  # of one gradient, by the step through which each comes
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop import steps
+from makemore_cli.backprop import atomic as steps
 from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare
 from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.gradcheck.following import vjp
-from makemore_cli.parameters import Parameters
+from makemore_cli.network.parameters import Parameters
 
 SEED = 0
 

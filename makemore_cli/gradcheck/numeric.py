@@ -13,8 +13,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop import steps
-from makemore_cli.parameters import Parameters
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.network.parameters import Parameters
 
 ENTRIES = 24
 COMPLEX_STEP = 1e-20  # squared it is nothing at all, and no difference is taken, so it can be this small

@@ -7,13 +7,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop import steps
+from makemore_cli.backprop import atomic as steps
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, sizes
 from makemore_cli.gradcheck.following import Following
 from makemore_cli.gradcheck.rounding import scales
 from makemore_cli.gradcheck.sources import Gradients, Source
-from makemore_cli.parameters import Parameters
+from makemore_cli.network.parameters import Parameters
 
 
 class Problem:

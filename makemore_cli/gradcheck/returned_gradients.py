@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from makemore_cli.backprop import steps
+from makemore_cli.backprop import atomic as steps
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.user_code import Cell
 

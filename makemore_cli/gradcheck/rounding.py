@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from makemore_cli.backprop import steps
+from makemore_cli.backprop import atomic as steps
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import sizes
-from makemore_cli.parameters import Parameters
+from makemore_cli.network.parameters import Parameters
 
 DELTA = 1e-8  # small against the values' curvature, large against float64's own rounding
 DRAWS = 8

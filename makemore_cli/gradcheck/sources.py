@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from makemore_cli import engine
-from makemore_cli.backprop import fused, steps
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop import fused
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import numeric
-from makemore_cli.optim import Factors
-from makemore_cli.parameters import Parameters
+from makemore_cli.network.parameters import Parameters
+from makemore_cli.training import engines as engine
+from makemore_cli.training.optimisers import Factors
 
 Gradients = dict[str, Tensor]
 BELOW_LOGITS = (

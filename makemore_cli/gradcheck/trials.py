@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from makemore_cli.engine import threads
 from makemore_cli.gradcheck.check import gradcheck
-from makemore_cli.model import BATCHNORM_EPSILON, Sizes
-from makemore_cli.parameters import initialise
+from makemore_cli.network.model import BATCHNORM_EPSILON, Sizes
+from makemore_cli.network.parameters import initialise
+from makemore_cli.training.engines import threads
 
 
 @dataclass

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from makemore_cli.backprop import steps
+from makemore_cli.backprop import atomic as steps
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.in_float64 import in_precision
 from makemore_cli.gradcheck.returned_gradients import by_name

@@ -1,0 +1,48 @@
+"""Losses over whole splits, and the batchnorm statistics that take the batch's place after training.
+
+Both are sums over examples, so both are exact weighted sums over a split's distinct contexts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from makemore_cli.errors import MakemoreError
+from makemore_cli.names.dataset import Split
+from makemore_cli.network.model import BATCHNORM_EPSILON, Array, Model, Sizes, chunks, preactivation
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def calibrate(sizes: Sizes, p: Mapping[str, Array], split: Split, eps: float = BATCHNORM_EPSILON) -> Model:
+    """A model with the mean and unbiased variance of `hprebn` over every example of a split, as in the lecture."""
+    n, distinct = len(split), split.distinct
+    weight = distinct.weight.astype(np.float64)
+    total, squares = np.zeros((2, sizes.hidden))
+    for rows in chunks(len(weight), sizes):
+        total += weight[rows] @ preactivation(p, distinct.X[rows]).astype(np.float64)
+    mean = total / n
+    for rows in chunks(len(weight), sizes):
+        squares += weight[rows] @ (preactivation(p, distinct.X[rows]) - mean) ** 2
+    dtype = p["W1"].dtype
+    return Model(sizes, p, mean[None].astype(dtype), (squares / (n - 1))[None].astype(dtype), eps)
+
+
+@np.errstate(over="ignore", invalid="ignore")  # told at the end
+def loss(model: Model, split: Split) -> float:
+    """Mean cross-entropy over every example of a split, in nats a letter.
+
+    Raises MakemoreError for a model whose numbers have overflowed.
+    """
+    distinct, total = split.distinct, 0.0
+    for rows in chunks(len(distinct.X), model.sizes):
+        logits = model.logits(distinct.X[rows]).astype(np.float64)
+        logits -= logits.max(1, keepdims=True)
+        counts_sum = np.exp(logits).sum(1)
+        pairs = slice(*np.searchsorted(distinct.context, (rows.start, rows.stop)))
+        context = distinct.context[pairs] - rows.start
+        total += float((np.log(counts_sum)[context] - logits[context, distinct.Y[pairs]]) @ distinct.count[pairs])
+    if not np.isfinite(total):
+        raise MakemoreError("the model's loss is not finite: its parameters are far too large")
+    return total / len(split)

@@ -1,0 +1,329 @@
+"""Names from a trained model: start from an empty context, draw letter by letter, stop at the end-of-word sign.
+
+Many names are drawn side by side. The first few ask the network about the contexts that they meet. Where the context is
+short, so that there are not too many contexts, the others look up a table of all of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from makemore_cli.config.schema import Config
+from makemore_cli.errors import MakemoreError
+from makemore_cli.names.dataset import Dataset, Tokens, Vocabulary, distinct_rows, load
+from makemore_cli.network.model import Array, Folded, Integers, Model, Sizes
+from makemore_cli.runs.checkpoint import Checkpoint
+
+SEEDS = 2**63
+SEED_OFFSET = 10  # added to the run's seed, as in the lecture
+FEW, MANY = 1024, 1 << 16  # names drawn side by side, at first and then
+LETTERS = 1 << 24  # of names, or probabilities of letters, in memory at a time
+TABLE = 1 << 24  # V^(T + 2), the work to make the largest table of all contexts
+FOLDED = 1 << 24  # numbers in the largest tables of a folded network
+COUNTED = 100_000  # names that are looked up in the data
+PATIENCE = 20_000  # draws without a new name, after which `only_new` gives up
+LONGEST = 10_000  # letters
+NEARLY = 1 - 1e-9  # from here on, own + alias would be rounded to the next alias
+COLDEST = 1e-6  # temperature, below which only rounding would decide
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to draw. Raises MakemoreError where a number makes no sense."""
+
+    temperature: float = 1.0  # below 1 bolder towards the likely letters, above 1 more even; 0 takes the likeliest
+    top_k: int | None = None  # only among the k likeliest letters
+    prefix: str = ""  # every name begins with it
+    max_length: int = 100  # letters, the prefix included; a longer name is cut there
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if not 0 <= self.temperature < float("inf"):
+            raise MakemoreError(f"--temperature {self.temperature}: give 0 (always the likeliest letter) or more")
+        if self.top_k is not None and self.top_k < 1:
+            raise MakemoreError(f"--top-k {self.top_k}: give at least 1")
+        if not 1 <= self.max_length <= LONGEST:
+            raise MakemoreError(f"--max-length {self.max_length}: give 1 to {LONGEST:,}")
+        if len(self.prefix) > self.max_length:
+            raise MakemoreError(f"--prefix {self.prefix}: is longer than --max-length {self.max_length}")
+
+
+Text = tuple[int, str]  # so many names, each followed by a newline
+
+
+class Sampled:
+    """Names as they are drawn, and how many of each kind there were: "train", "held_out" and "new"."""
+
+    def __init__(self, texts: Iterator[Text], dataset: Dataset | None = None, reason: str = "") -> None:
+        self._texts, self._dataset = texts, dataset
+        self.reason = reason  # why kinds can't be told
+        self.drawn = 0
+        self.counted = 0  # only the first COUNTED names are looked up
+        self.kinds: Counter[str] | None = None if dataset is None else Counter(train=0, held_out=0, new=0)
+
+    def texts(self) -> Iterator[str]:
+        """The names, many at a time, each followed by a newline."""
+        for count, text in self._texts:
+            self.drawn += count
+            if self._dataset is not None and self.kinds is not None and self.counted < COUNTED:
+                names = text.split("\n")[: min(COUNTED - self.counted, count)]
+                self.kinds.update(map(self._dataset.kind, names))
+                self.counted += len(names)
+            yield text
+
+    def each(self) -> Iterator[str]:
+        """The names, one by one."""
+        for text in self.texts():
+            yield from text.split("\n")[:-1]
+
+    def kind(self, name: str) -> str | None:
+        """Of which kind a name is, or None where that can't be told."""
+        return None if self._dataset is None else self._dataset.kind(name)
+
+    def names(self) -> list[str]:
+        """All names."""
+        return "".join(self.texts()).split("\n")[:-1]
+
+
+def default_seed(config: Config) -> int:
+    """The seed of a run's samples: as in the lecture, the run's own plus 10."""
+    return (config.train.seed + SEED_OFFSET) % SEEDS
+
+
+def sample_run(
+    checkpoint: Checkpoint,
+    n: int,
+    seed: int | None,
+    options: Options,
+    *,
+    only_new: bool = False,
+    lecture: bool = False,
+) -> Sampled:
+    """Draw n names from a checkpoint and look them up in the data that it was trained on.
+
+    Without a seed it is `default_seed`. With `only_new` there may be fewer than n. With `lecture` they are drawn by the
+    lecture's own procedure. Raises MakemoreError, also for `only_new` where the data is gone or has changed.
+    """
+    model, vocabulary = checkpoint.model, checkpoint.vocabulary
+    if seed is None:
+        seed = default_seed(checkpoint.config)
+    elif not 0 <= seed < SEEDS:
+        raise MakemoreError(f"--seed {seed}: give a number from 0 to 2^63 − 1")
+    dataset, reason = None, ""
+    try:
+        dataset = load(checkpoint.config.data, model.sizes.context)
+        if dataset.sha256 != checkpoint.data_sha256:
+            raise MakemoreError(f"{dataset.path}: has changed since the model was trained on it")
+    except MakemoreError as error:
+        if only_new:
+            raise MakemoreError(f"--new: can't tell which names are new: {error}") from None
+        dataset, reason = None, str(error)
+    if lecture:
+        if only_new or options != Options():
+            raise MakemoreError(
+                "--lecture: draws as the lecture does; leave out --new, --temperature, --top-k, --prefix, --max-length"
+            )
+        from makemore_cli.inference.lecture_sampler import names as lecture_names
+
+        drawn: Iterator[Text] = ((1, f"{name}\n") for name in islice(lecture_names(model, vocabulary, seed), n))
+    elif only_new and dataset is not None:
+        drawn = ((1, f"{name}\n") for name in sample_new(model, dataset, n, seed, options))
+    else:
+        drawn = _first(n, texts(model, vocabulary, seed, options))
+    return Sampled(drawn, dataset, reason)
+
+
+def sample(model: Model, vocabulary: Vocabulary, n: int, seed: int, options: Options | None = None) -> list[str]:
+    """Draw n names. The same model, seed and options give the same names, and a larger n only more of them.
+
+    Raises MakemoreError where the prefix has a letter that the model does not know.
+    """
+    return list(islice(names(model, vocabulary, seed, options or Options()), n))
+
+
+def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Options | None = None) -> list[str]:
+    """Draw until there are n different names that the data set does not hold, or PATIENCE draws brought no other.
+
+    What is no name does not count: nothing at all, or letters that were cut off.
+    """
+    options = options or Options()
+    new: dict[str, None] = {}
+    since = 0
+    for name in names(model, dataset.vocabulary, seed, options):
+        if len(new) == n or since == PATIENCE:
+            break
+        since += 1
+        # The sign takes a place, so a name of full length has not come to it.
+        if name not in new and 0 < len(name) < options.max_length and dataset.kind(name) == "new":
+            new[name] = None
+            since = 0
+    return list(new)
+
+
+def names(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[str]:
+    """Names without end."""
+    return chain.from_iterable(text.split("\n")[:-1] for _, text in texts(model, vocabulary, seed, options))
+
+
+def _first(n: int, texts: Iterator[Text]) -> Iterator[Text]:
+    """The first n names."""
+    while n > 0:
+        count, text = next(texts)
+        if count > n:
+            count, text = n, "".join(f"{name}\n" for name in text.split("\n", n)[:n])
+        n -= count
+        yield count, text
+
+
+def texts(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[Text]:
+    """Names without end, many at a time; how many, does not depend on how many are wanted."""
+    prefix, sizes = vocabulary.encode(options.prefix), model.sizes
+    rng = np.random.Generator(np.random.PCG64(seed))
+    letters: _Letters = _Asked(model, sizes, options)
+    yield FEW, vocabulary.text(_draw(letters, FEW, prefix, rng, options, vocabulary))
+    if sizes.vocabulary ** (sizes.context + 2) <= TABLE:
+        letters = _Table(model, options)
+    elif sizes.context * sizes.vocabulary * sizes.hidden <= FOLDED:
+        letters = _Asked(Folded(model), sizes, options)
+    many = max(FEW, min(MANY, LETTERS // max(options.max_length, sizes.vocabulary)))
+    while True:
+        yield many, vocabulary.text(_draw(letters, many, prefix, rng, options, vocabulary))
+
+
+class _Letters(ABC):
+    """What comes next. A state stands for the context of a name, the names side by side."""
+
+    @abstractmethod
+    def start(self, context: list[int], n: int) -> Integers:
+        """The states of n names that begin with the same context of T tokens."""
+
+    @abstractmethod
+    def draw(self, states: Integers, rng: np.random.Generator) -> Integers:
+        """A token for each name."""
+
+    @abstractmethod
+    def after(self, states: Integers, drawn: Integers) -> Integers:
+        """The states when these tokens have been added."""
+
+
+def _draw(
+    letters: _Letters,
+    n: int,
+    prefix: list[int],
+    rng: np.random.Generator,
+    options: Options,
+    vocabulary: Vocabulary,
+) -> Tokens:
+    """Tokens of n names, one after the other, each followed by the sign."""
+    states, unfinished = letters.start(prefix, n), np.arange(n)
+    nothing = len(vocabulary)  # stands where a name has ended before
+    token = np.min_scalar_type(nothing)
+    columns = [np.full(n, letter, token) for letter in prefix]
+    for _ in range(len(prefix), options.max_length):
+        drawn = letters.draw(states, rng)
+        columns.append(np.full(n, nothing, token))
+        columns[-1][unfinished] = drawn
+        going = np.flatnonzero(drawn)
+        unfinished, drawn = unfinished[going], drawn[going]
+        if len(going) == 0:
+            break
+        states = letters.after(states[going], drawn)
+    columns.append(np.full(n, nothing, token))
+    columns[-1][unfinished] = 0  # those that were cut
+    tokens = np.column_stack(columns)
+    spelled: Tokens = tokens[tokens != nothing]
+    return spelled
+
+
+class _Asked(_Letters):
+    """The network is asked about the distinct contexts that the names have come to. A state is the context's tokens."""
+
+    def __init__(self, model: Model | Folded, sizes: Sizes, options: Options) -> None:
+        self.model, self.sizes, self.options = model, sizes, options
+
+    def start(self, context: list[int], n: int) -> Integers:
+        T = self.sizes.context
+        return np.tile(np.array(([0] * T + context)[-T:]), (n, 1))
+
+    def draw(self, states: Integers, rng: np.random.Generator) -> Integers:
+        distinct, which, _ = distinct_rows(states, self.sizes.vocabulary)
+        cumulative = _probabilities(self.model.logits(distinct), self.options).cumsum(1)
+        cumulative /= cumulative[:, -1:]  # exactly 1 from the last letter on that can come
+        drawn: Integers = (cumulative[which] <= rng.random((len(states), 1))).sum(1)
+        return drawn
+
+    def after(self, states: Integers, drawn: Integers) -> Integers:
+        return np.column_stack([states[:, 1:], drawn])
+
+
+class _Table(_Letters):
+    """All contexts' probabilities, in the form of Walker's alias method. A state is the context's number, base V.
+
+    Of the numbers from 0 to V, each letter has a share of length 1. The lower part of a share is the letter's own, the
+    upper part another letter's, its alias, so one look-up decides.
+    """
+
+    def __init__(self, model: Model, options: Options) -> None:
+        self.V, self.T = model.sizes.vocabulary, model.sizes.context
+        contexts = np.arange(self.V**self.T)[:, None] // self.V ** np.arange(self.T - 1, -1, -1) % self.V
+        self.shares = _shares(_probabilities(model.logits(contexts), options)).ravel()
+
+    def start(self, context: list[int], n: int) -> Integers:
+        number = 0
+        for token in context:
+            number = (number * self.V + token) % self.V**self.T
+        return np.full(n, number)
+
+    def draw(self, states: Integers, rng: np.random.Generator) -> Integers:
+        number = rng.random(len(states)) * self.V
+        letter = number.astype(np.int64)
+        number -= letter
+        share = self.shares.take(states * self.V + letter, mode="clip")  # faster than "raise"
+        alias = share.astype(np.int64)
+        return np.where(number < share - alias, letter, alias)
+
+    def after(self, states: Integers, drawn: Integers) -> Integers:
+        numbers: Integers = states % self.V ** (self.T - 1) * self.V + drawn
+        return numbers
+
+
+def _shares(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each row of probabilities and each letter, alias + own part: the one before the point, the other after it.
+
+    Each round closes the share that has least, filled up from the one that has most.
+    """
+    least_left = np.ascontiguousarray(probabilities.T * probabilities.shape[1])
+    most_left = least_left.copy()  # in the one, a share that is closed is infinite, in the other −1
+    V, rows = least_left.shape
+    shares = np.empty_like(least_left)
+    row = np.arange(rows)
+    for _ in range(V):
+        least, most = least_left.argmin(0), most_left.argmax(0)
+        own = least_left[least, row].clip(0, 1)
+        shares[least, row] = np.where(own < NEARLY, most + own, least)  # all its own if it is its own alias
+        least_left[most, row] -= 1 - own
+        most_left[most, row] -= 1 - own
+        least_left[least, row], most_left[least, row] = np.inf, -1
+    return np.ascontiguousarray(shares.T)
+
+
+def _probabilities(logits: Array, options: Options) -> NDArray[np.float64]:
+    """What the next letter is drawn from. Raises MakemoreError for a model whose numbers have overflowed."""
+    if not np.isfinite(logits).all():
+        raise MakemoreError("the model's scores are not finite: its parameters are far too large to sample from")
+    logits = logits.astype(np.float64)
+    logits -= logits.max(1, keepdims=True)
+    k = 1 if options.temperature == 0 else options.top_k
+    if k is not None and k < logits.shape[1]:
+        unlikely = np.argsort(-logits, axis=1, kind="stable")[:, k:]
+        np.put_along_axis(logits, unlikely, -np.inf, axis=1)
+    counts: NDArray[np.float64] = np.exp(logits / max(options.temperature, COLDEST))
+    counts /= counts.sum(1, keepdims=True)
+    return counts

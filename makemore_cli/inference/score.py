@@ -1,0 +1,137 @@
+"""How likely a trained model finds names: the probability of each letter, given those before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import numpy as np
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from makemore_cli.errors import MakemoreError
+from makemore_cli.names.dataset import END, LONGEST, Vocabulary
+from makemore_cli.network.model import Model
+from makemore_cli.system import output
+
+NAMES = 4096  # at a time
+LONGEST_LINE = 8 * LONGEST  # bytes
+
+
+@dataclass(frozen=True)
+class Score:
+    """A name, letter by letter."""
+
+    name: str
+    probabilities: list[float]  # of each letter, and of the sign that ends the name
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log likelihood in nats a letter, the sign counted: what training minimises."""
+        return -sum(math.log(p) if p > 0 else -math.inf for p in self.probabilities) / len(self.probabilities)
+
+    @property
+    def letters(self) -> str:
+        """What the probabilities are of."""
+        return self.name + END
+
+    def to_json(self) -> dict[str, object]:
+        """What it comes to, for programs."""
+        return {"name": self.name, "loss": self.loss, "probabilities": self.probabilities}
+
+
+def score(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterator[Score]:
+    """Score names one after another. Raises MakemoreError for a letter that the model does not know."""
+    names, T = iter(names), model.sizes.context
+    while piece := list(islice(names, NAMES)):
+        # Every name after an empty context, and one window for each of its letters and its end.
+        streams = [[0] * T + vocabulary.encode(name) + [0] for name in piece]
+        X = np.array([stream[at : at + T] for stream in streams for at in range(len(stream) - T)])
+        Y = np.array([token for stream in streams for token in stream[T:]])
+        logits = model.logits(X).astype(np.float64)
+        logits -= logits.max(1, keepdims=True)
+        logprobs = logits[np.arange(len(Y)), Y] - np.log(np.exp(logits).sum(1))
+        probabilities, start = np.exp(logprobs).tolist(), 0
+        for name in piece:
+            stop = start + len(name) + 1
+            yield Score(name, probabilities[start:stop])
+            start = stop
+
+
+# Black letters on these can be told apart, and read, by colour-blind people too (Okabe and Ito's palette).
+SHADES = ((0.03, "#d55e00"), (0.1, "#e69f00"), (0.2, "#f0e442"), (0.5, "#56b4e9"), (math.inf, "#00b386"))
+
+
+def shade(probability: float) -> str:
+    """The colour behind a letter of this probability."""
+    return next(colour for below, colour in SHADES if probability < below)
+
+
+def shaded(score: Score) -> Text:
+    """A name for a terminal: its loss, and its letters, each on the colour of its probability."""
+    text = Text(f"{score.loss:6.3f}  ")
+    for letter, probability in zip(score.letters, score.probabilities, strict=True):
+        text.append(output.printable(letter), Style(color="black", bgcolor=shade(probability)))
+    return text
+
+
+def plain(score: Score) -> str:
+    """A name without colours: its loss, its letters, and the probability of each."""
+    letters = zip(score.letters, score.probabilities, strict=True)
+    return f"{score.loss:6.3f}  {score.letters}  {' '.join(f'{letter}={p:.3f}' for letter, p in letters)}"
+
+
+def meanings() -> Iterator[tuple[str, str]]:
+    """What each colour means, and the colour."""
+    above = 0.0
+    for below, colour in SHADES:
+        yield f"under {below:.0%}" if below < 1 else f"{above:.0%} or more", colour
+        above = below
+
+
+def legend() -> Text:
+    """What the colours mean, for a terminal."""
+    text = Text("a letter's probability: ")
+    for meaning, colour in meanings():
+        text.append(f" {meaning} ", Style(color="black", bgcolor=colour))
+    return text
+
+
+def show(scores: Iterable[Score]) -> None:
+    """Print scores as they come: shaded where there are colours, else with numbers."""
+    console = Console(highlight=False)  # asked only
+    coloured = console.is_terminal and console.color_system is not None and not console.no_color
+    if not coloured:
+        output.print_lines(map(plain, scores))
+        return
+    for score in scores:
+        output.print_rich(partial(_print, text=shaded(score)))
+    output.print_rich(partial(_print, text=legend()))
+
+
+def _print(console: Console, text: Text) -> None:
+    console.print(text, soft_wrap=True)
+
+
+def names_of(readline: Callable[[int], bytes]) -> Iterator[str]:
+    """Names, one a line, without space around them and without blank lines. Raises MakemoreError for other bytes."""
+    for number, line in enumerate(iter(partial(_line, readline), b""), start=1):
+        try:
+            name = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise MakemoreError(f"stdin, line {number}: not UTF-8 ({error.reason}); give names as UTF-8") from None
+        if len(name) > LONGEST:
+            raise MakemoreError(f"stdin, line {number}: a name of more than {LONGEST:,} letters; give one name a line")
+        if name:
+            yield name
+
+
+def _line(readline: Callable[[int], bytes]) -> bytes:
+    try:
+        return readline(LONGEST_LINE)
+    except OSError as error:  # a folder, say
+        raise MakemoreError(f"stdin: can't be read: {error.strerror}; give names, one a line") from None

@@ -1,0 +1,91 @@
+"""The parameters while they are trained: named views on one flat tensor, and how they are initialised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Inexact
+from torch import Tensor
+
+from makemore_cli.network.model import Array, Sizes
+
+
+class Parameters:
+    """Named views on one flat tensor: an update of `flat` is an update of all of them.
+
+    Gradients are kept in the same class, so `gradients.W1` lies where `parameters.W1` does.
+    """
+
+    C: Float[Tensor, "vocabulary embedding"]
+    W1: Float[Tensor, "features hidden"]
+    b1: Float[Tensor, " hidden"] | None
+    W2: Float[Tensor, "hidden vocabulary"]
+    b2: Float[Tensor, " vocabulary"]
+    bngain: Float[Tensor, "1 hidden"]
+    bnbias: Float[Tensor, "1 hidden"]
+
+    def __init__(self, sizes: Sizes, flat: Inexact[Tensor, " parameters"]) -> None:
+        """Name the parts of `flat`, real or complex, whose length must be `sizes.parameters`."""
+        self.sizes = sizes
+        self.flat = flat
+        shapes = sizes.shapes()
+        parts = torch.split(flat, [math.prod(shape) for shape in shapes.values()])
+        self.views = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        self.b1 = None
+        for name, view in self.views.items():
+            setattr(self, name, view)
+
+    @classmethod
+    def pack(cls, sizes: Sizes, named: Mapping[str, Tensor], out: Parameters | None = None) -> Parameters:
+        """Copy named tensors onto one flat tensor, that of `out` or a new one.
+
+        What is named beside the parameters is left out. Raises ValueError for a tensor that has another shape than its
+        parameter.
+        """
+        shapes = sizes.shapes()
+        for name, shape in shapes.items():
+            if named[name].shape != shape:
+                raise ValueError(f"{name} has the shape {tuple(named[name].shape)}, not {shape}")
+        flat = torch.cat([named[name].reshape(-1) for name in shapes], out=None if out is None else out.flat)
+        return cls(sizes, flat) if out is None else out
+
+    @classmethod
+    def from_arrays(cls, sizes: Sizes, arrays: Mapping[str, Array]) -> Parameters:
+        """Copy arrays onto one new flat tensor."""
+        return cls.pack(sizes, {name: torch.from_numpy(array) for name, array in arrays.items()})
+
+    def arrays(self) -> dict[str, Array]:
+        """The parameters as arrays, which share their memory if that is the CPU's."""
+        return {name: view.cpu().numpy() for name, view in self.views.items()}
+
+    def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Parameters:
+        """A copy in another precision or on another device."""
+        return Parameters(self.sizes, self.flat.to(device=device, dtype=dtype, copy=True))
+
+
+def initialise(sizes: Sizes, seed: int) -> tuple[Parameters, torch.Generator]:
+    """Draw float32 parameters on the CPU, and hand back the generator, which goes on to draw the batches.
+
+    As in the lecture, one generator draws C, W1, b1, W2 and b2 in this order. Its batchnorm parameters come from the
+    global generator, unseeded; here they have a generator of their own (seeded with `seed + 1`), so that a run can
+    be repeated and the lecture's stream of numbers is still the lecture's.
+    """
+    V, T, E, H = sizes.vocabulary, sizes.context, sizes.embedding, sizes.hidden
+    g = torch.Generator().manual_seed(seed)
+    named = {
+        "C": torch.randn((V, E), generator=g),
+        # Kaiming initialisation with tanh's gain.
+        "W1": torch.randn((T * E, H), generator=g) * (5 / 3) / ((T * E) ** 0.5),
+    }
+    if sizes.first_bias:
+        # Small numbers instead of zeros, which could hide a wrong gradient.
+        named["b1"] = torch.randn(H, generator=g) * 0.1
+    named["W2"] = torch.randn((H, V), generator=g) * 0.1
+    named["b2"] = torch.randn(V, generator=g) * 0.1
+
+    own = torch.Generator().manual_seed(seed + 1)
+    named["bngain"] = torch.randn((1, H), generator=own) * 0.1 + 1.0
+    named["bnbias"] = torch.randn((1, H), generator=own) * 0.1
+    return Parameters.pack(sizes, named), g

@@ -1,1 +1,0 @@
-"""Pictures of a run: each a class that holds the arrays it draws."""

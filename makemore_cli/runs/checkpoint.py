@@ -1,0 +1,194 @@
+"""The checkpoint: one safetensors file that holds all that sampling, and going on with training, need.
+
+The parameters by name (their average, where one is kept), the batchnorm statistics, the random numbers' state, what the
+optimiser keeps, and, as JSON in its metadata, the
+vocabulary, the configuration and the number of steps. Nothing in it depends on when or under which name it was made,
+so equal runs give equal bytes. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config, MeanAverage
+from makemore_cli.errors import MakemoreError
+from makemore_cli.names.dataset import LARGEST_VOCABULARY, Vocabulary, fault
+from makemore_cli.network.model import Model, Sizes
+from makemore_cli.system.files import check_plain
+
+CHECKPOINT, CONFIG = "checkpoint.safetensors", "config.yaml"  # the last one of a run, and what stands beside it
+FORMAT = "makemore/1"
+LARGEST_HEADER = 1 << 24  # bytes: a large vocabulary and a long configuration have less than a hundredth of it
+LARGEST_STATE = 1 << 16  # bytes of a random number generator
+STREAMS = ("generator", "dropout")  # of random numbers: the batches', and that of the letters that are dropped
+TRAINING = "training."  # begins the names of tensors that only training needs
+DTYPES = {"float32": "F32", "float64": "F64"}  # as safetensors calls them
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and what belongs to it."""
+
+    model: Model
+    vocabulary: Vocabulary
+    config: Config
+    step: int
+    data_sha256: str  # of the file of names that it was trained on
+    training: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # what is needed to go on, by name
+    loss: float | None = None  # of the validation split, where it was the least so far
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """The checkpoint's file. The same checkpoint gives the same bytes."""
+    from safetensors.numpy import save
+
+    model = checkpoint.model
+    tensors = {**model.parameters, "bnmean": model.bnmean, "bnvar": model.bnvar}
+    tensors |= {f"{TRAINING}{name}": tensor for name, tensor in checkpoint.training.items()}
+    about = {
+        "format": FORMAT,
+        "letters": checkpoint.vocabulary.letters,
+        "step": checkpoint.step,
+        "data_sha256": checkpoint.data_sha256,
+        "config": checkpoint.config.model_dump(),
+    }
+    if checkpoint.loss is not None:
+        about["loss"] = checkpoint.loss
+    # One entry, since safetensors writes several in an order that changes.
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return save(contiguous, {"makemore": json.dumps(about, ensure_ascii=False)})
+
+
+def load_checkpoint(run: str | Path) -> Checkpoint:
+    """Read a checkpoint, given its file or its run folder. Raises MakemoreError, which names the file.
+
+    Nothing is read into memory before its size is known to be what the configuration says.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(run)
+    try:
+        if path.is_dir():
+            path = path / CHECKPOINT
+        check_plain(path, sys.maxsize)
+        with path.open("rb") as file:
+            start = file.read(8)
+        if len(start) == 8 and int.from_bytes(start, "little") > LARGEST_HEADER:
+            raise MakemoreError(f"{path}: not a whole safetensors checkpoint (its header is too long){_hint(start)}")
+        with safe_open(path, framework="numpy") as tensors:
+            return _read(tensors, path)
+    except FileNotFoundError:
+        if path == Path(run):
+            reason = "no such run; give a run folder that `makemore train` left, or a checkpoint"
+        elif (path.parent / CONFIG).is_file():
+            reason = f"holds no {CHECKPOINT}, since the run was not finished; `makemore train --resume {run}` goes on"
+        else:
+            reason = f"holds no {CHECKPOINT}; give a run folder that `makemore train` left"
+        raise MakemoreError(f"{run}: {reason}") from None
+    except OSError as error:
+        raise MakemoreError(f"{path}: can't be read: {error.strerror or error}") from None
+    except (SafetensorError, ValueError) as error:
+        raise MakemoreError(f"{path}: not a whole safetensors checkpoint ({error}){_hint(start)}") from None
+
+
+def _in_order(letters: str) -> bool:
+    sane = list(letters) == sorted(set(letters)) and not any(fault(letter) for letter in letters)
+    return sane and 0 < len(letters) <= LARGEST_VOCABULARY
+
+
+def _is_loss(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isfinite(value))
+
+
+def _read(tensors: Any, path: Path) -> Checkpoint:
+    about = _about(tensors.metadata(), path)
+    config = configuration.validate(about.get("config"), f"{path}: its configuration")
+    letters = about.get("letters")
+    if not (isinstance(letters, str) and _in_order(letters)):
+        raise MakemoreError(f"{path}: its vocabulary is missing or not in order; the checkpoint is damaged")
+    step, digest, loss = about.get("step"), about.get("data_sha256"), about.get("loss")
+    if not (type(step) is int and step >= 0 and isinstance(digest, str) and _is_loss(loss)):
+        raise MakemoreError(f"{path}: its step, its data's checksum or its loss is missing; the checkpoint is damaged")
+
+    sizes = sizes_of(config, len(letters) + 1)
+    expected = {**sizes.shapes(), "bnmean": (1, sizes.hidden), "bnvar": (1, sizes.hidden)}
+    names = set(tensors.keys())
+    for name, shape in expected.items():
+        if name not in names:
+            raise MakemoreError(f"{path}: has no tensor {name}; the checkpoint is damaged")
+        found = tensors.get_slice(name)
+        if tuple(found.get_shape()) != shape or found.get_dtype() != DTYPES[config.train.dtype]:
+            raise MakemoreError(
+                f"{path}: tensor {name} is {tuple(found.get_shape())} {found.get_dtype()}, but its configuration says "
+                f"{shape} {DTYPES[config.train.dtype]}"
+            )
+    loaded = {name: tensors.get_tensor(name) for name in expected}
+    for name, tensor in loaded.items():
+        if not np.isfinite(tensor).all():
+            raise MakemoreError(f"{path}: tensor {name} holds numbers that are not finite; take an earlier checkpoint")
+    if (loaded["bnvar"] < 0).any():
+        raise MakemoreError(f"{path}: tensor bnvar holds negative variances; the checkpoint is damaged")
+    training = {}
+    for name in training_names(config):
+        if f"{TRAINING}{name}" not in names:
+            continue
+        found = tensors.get_slice(f"{TRAINING}{name}")
+        if name in STREAMS:
+            if found.get_dtype() != "U8" or math.prod(found.get_shape()) > LARGEST_STATE:
+                raise MakemoreError(f"{path}: its random numbers' state is damaged; take an earlier checkpoint")
+        elif name == "began":
+            if found.get_shape() != [1] or found.get_dtype() != "I64":
+                raise MakemoreError(f"{path}: when its average began is damaged; take an earlier checkpoint")
+        elif found.get_shape() != [sizes.parameters] or found.get_dtype() != DTYPES[config.train.dtype]:
+            raise MakemoreError(f"{path}: what its optimiser keeps ({name}) is damaged; take an earlier checkpoint")
+        training[name] = tensors.get_tensor(f"{TRAINING}{name}")
+        if not np.isfinite(training[name]).all():
+            raise MakemoreError(f"{path}: {name} holds numbers that are not finite; take an earlier checkpoint")
+    parameters = {name: loaded[name] for name in sizes.shapes()}
+    model = Model(sizes, parameters, loaded["bnmean"], loaded["bnvar"], config.model.batchnorm.epsilon)
+    return Checkpoint(model, Vocabulary(letters), config, step, digest, training, loss)
+
+
+def training_names(config: Config) -> tuple[str, ...]:
+    """Names of what a checkpoint holds in order to go on.
+
+    The random numbers' states, and what the optimiser keeps. Of parameters that are averaged, the average is the model,
+    and what they were themselves stands here.
+    """
+    kept = tuple("parameters" if name == "average" else name for name in config.optim.kept)
+    began = ("began",) if isinstance(config.optim.average, MeanAverage) else ()
+    return STREAMS[: 1 + bool(config.train.context_dropout)] + kept + began
+
+
+def _about(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any]:
+    """The JSON that `to_bytes` put into the metadata of a safetensors file."""
+    try:
+        about = json.loads((metadata or {})["makemore"])
+        if about["format"] == FORMAT:
+            return dict(about)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        pass
+    raise MakemoreError(f"{path}: a safetensors file, but not a checkpoint of makemore ({FORMAT})")
+
+
+def _hint(content: bytes) -> str:
+    """What a file that is no safetensors file looks like, from its first bytes."""
+    if content[:2] == b"PK" or content[:1] == b"\x80":
+        return "; it looks like a pickle, which is never loaded"
+    return ""
+
+
+def sizes_of(config: Config, vocabulary: int) -> Sizes:
+    """The network's sizes, given how many letters there are (the sign included)."""
+    m = config.model
+    return Sizes(vocabulary, m.context_length, m.embedding_size, m.hidden_size, m.first_bias)

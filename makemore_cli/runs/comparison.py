@@ -1,0 +1,247 @@
+"""The runs in a folder, side by side: what they were made with, and what they came to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config
+from makemore_cli.errors import MakemoreError
+from makemore_cli.names.dataset import SPLITS
+from makemore_cli.runs.checkpoint import CHECKPOINT, CONFIG
+from makemore_cli.runs.metrics import METRICS, load_ending
+from makemore_cli.runs.run_folder import holds_run
+from makemore_cli.runs.summary import SUMMARY, load_summary
+from makemore_cli.system import output
+from makemore_cli.system.console import foreign
+from makemore_cli.training.progress_display import duration
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run at a glance. What an unfinished one does not have yet is None."""
+
+    run: Path
+    config: Config
+    step: int
+    loss: Mapping[str, float]  # by split: of the last evaluation
+    parameters: int | None
+    seconds: float | None
+    date: datetime  # when it ended, or when something was last written
+    environment: Mapping[str, str]  # that it ended in
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has reached its goal."""
+        return self.step >= self.goal
+
+    @property
+    def goal(self) -> int:
+        """How many steps it is to have."""
+        return self.config.train.steps
+
+    @property
+    def network(self) -> str:
+        """Its sizes."""
+        m = self.config.model
+        return f"T{m.context_length} E{m.embedding_size} H{m.hidden_size}"
+
+    @property
+    def data(self) -> str:
+        """What its names are called."""
+        path = self.config.data.path
+        return path if path in ("bundled", "lecture") else Path(path).name
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON takes it."""
+        return {
+            "run": str(self.run),
+            "data": self.config.data.path,
+            "step": self.step,
+            "steps": self.goal,
+            "finished": self.finished,
+            "loss": dict(self.loss),
+            "parameters": self.parameters,
+            "seconds": self.seconds,
+            "date": self.date.isoformat(timespec="seconds"),
+            "config": self.config.model_dump(),
+        }
+
+
+def find_runs(folder: Path) -> list[RunInfo]:
+    """All runs in a folder and the folders in it, by name. Links to folders are not followed.
+
+    What can't be read is told in a remark. Raises MakemoreError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise MakemoreError(f"{folder}: is no folder; give the one that your runs are in by --dir")
+    found = []
+    for place, folders, _ in os.walk(folder):
+        folders.sort()
+        if holds_run(Path(place)):
+            folders.clear()
+            try:
+                found.append(run_info(Path(place)))
+            except MakemoreError as error:
+                output.remark(f"left out: {error}")
+    return found
+
+
+def run_info(run: Path) -> RunInfo:
+    """A run at a glance. Raises MakemoreError where there is none, or its files can't be read."""
+    if not holds_run(run):
+        raise MakemoreError(f"{run}: holds no run; give a run folder that `makemore train` left")
+    config, summary = configuration.load(run / CONFIG), load_summary(run)
+    file = next(file for name in (SUMMARY, METRICS, CHECKPOINT) if (file := run / name).is_file())
+    date = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+    if summary is None:
+        ending = load_ending(run)
+        return RunInfo(run, config, ending.step, ending.loss, None, None, date, {})
+    return RunInfo(
+        run,
+        config,
+        summary.steps,
+        summary.loss,
+        summary.parameters,
+        summary.seconds,
+        summary.date or date,
+        summary.environment,
+    )
+
+
+# What a table can be sorted by.
+SORTS = ("name", "data", "train", "val", "test", "steps", "time", "date")
+
+
+def sort_runs(runs: list[RunInfo], by: str) -> list[RunInfo]:
+    """Sorted: losses, steps and times from the least, dates from the latest; what is missing comes last.
+
+    Raises MakemoreError for what can't be sorted by.
+    """
+    if by not in SORTS:
+        raise MakemoreError(f"--sort {by}: there is no such column; there are {', '.join(SORTS)}")
+
+    def key(info: RunInfo) -> tuple[bool, Any]:
+        value: Any = {
+            "name": str(info.run),
+            "data": info.data,
+            "steps": info.step,
+            "time": info.seconds,
+            "date": -info.date.timestamp(),
+        }.get(by, info.loss.get(by))
+        return value is None, value if value is not None else 0
+
+    return sorted(runs, key=key)
+
+
+def _columns() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def show_runs(runs: list[RunInfo], console: Console) -> None:
+    """Print a table of them, with as many columns as there is room for."""
+    # By their importance where there is not room for all.
+    columns: dict[str, list[str]] = {
+        "run": [str(info.run) for info in runs],
+        "val": [_loss(info.loss.get("val")) for info in runs],
+        "train": [_loss(info.loss.get("train")) for info in runs],
+        "steps": [f"{info.step:,}" if info.finished else f"{info.step:,} of {info.goal:,}" for info in runs],
+        "network": [info.network for info in runs],
+        "data": [info.data for info in runs],
+        "time": ["–" if info.seconds is None else duration(info.seconds) for info in runs],
+        "test": [_loss(info.loss.get("test")) for info in runs],
+        "date": [info.date.astimezone().strftime("%Y-%m-%d %H:%M") for info in runs],
+        "lr": [f"{info.config.optim.lr:g}" for info in runs],
+        "batch": [f"{info.config.train.batch_size}" for info in runs],
+    }
+    order = ["run", "data", "network", "batch", "lr", "steps", "train", "val", "test", "time", "date"]
+    while True:
+        table = _columns()
+        for name in filter(columns.__contains__, order):
+            right = name not in ("run", "data", "network", "date")
+            table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name != "run")
+        for row in zip(*(columns[name] for name in order if name in columns), strict=True):
+            table.add_row(*map(foreign, row))
+        if len(columns) == 2 or _width(table, console) <= console.width:
+            console.print(table)
+            return
+        columns.popitem()
+
+
+def _width(table: Table, console: Console) -> int:
+    """Columns that a table would take if it could."""
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two runs beside each other."""
+
+    first: RunInfo
+    second: RunInfo
+
+    def settings(self) -> Iterator[tuple[str, Any, Any]]:
+        """The keys of the configuration that differ, with both values."""
+        before, after = (configuration.flatten(info.config.model_dump()) for info in (self.first, self.second))
+        for key in dict.fromkeys([*before, *after]):
+            if before.get(key) != after.get(key):
+                yield key, before.get(key), after.get(key)
+
+    def losses(self) -> Iterator[tuple[str, float, float]]:
+        """Splits, and the losses over them, of which both have one."""
+        for split in SPLITS:
+            if split in self.first.loss and split in self.second.loss:
+                yield split, self.first.loss[split], self.second.loss[split]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON takes it."""
+        return {
+            "runs": [str(self.first.run), str(self.second.run)],
+            "settings": {key: [before, after] for key, before, after in self.settings()},
+            "loss": {split: [before, after] for split, before, after in self.losses()},
+            "step": [self.first.step, self.second.step],
+            "parameters": [self.first.parameters, self.second.parameters],
+            "seconds": [self.first.seconds, self.second.seconds],
+        }
+
+
+def show_difference(difference: Difference, console: Console) -> None:
+    """Print which settings differ, and what that did to the losses."""
+    a, b = difference.first, difference.second
+    settings = list(difference.settings())
+    if settings:
+        table = _columns()
+        for name in ("setting", str(a.run), str(b.run)):
+            table.add_column(foreign(name), overflow="fold")
+        for key, before, after in settings:
+            table.add_row(key, *(foreign("–" if value is None else value) for value in (before, after)))
+        console.print(table)
+    else:
+        console.print("The settings are the same.\n")
+    table = _columns()
+    table.add_column("")
+    for name in (str(a.run), str(b.run), "second − first"):
+        table.add_column(foreign(name), justify="right", overflow="fold")
+    for split, before, after in difference.losses():
+        table.add_row(f"{split} loss", _loss(before), _loss(after), f"{after - before:+.4f}".replace("-", "−"))
+    table.add_row("steps", f"{a.step:,}", f"{b.step:,}", "")
+    for label, values in (
+        ("parameters", [None if n is None else f"{n:,}" for n in (a.parameters, b.parameters)]),
+        ("time", [None if s is None else duration(s) for s in (a.seconds, b.seconds)]),
+    ):
+        table.add_row(label, *(value or "–" for value in values), "")
+    console.print(table)

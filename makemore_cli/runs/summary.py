@@ -1,0 +1,64 @@
+"""What a run came to: printed when it ends, and kept in its folder."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from makemore_cli.config.schema import LARGEST
+from makemore_cli.errors import MakemoreError
+from makemore_cli.system.files import read
+from makemore_cli.training.progress_display import duration
+
+SUMMARY = "summary.json"
+
+
+class Summary(BaseModel):
+    """What a run came to."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    run: str
+    engine: str
+    device: str
+    steps: int = Field(ge=0)
+    parameters: int = Field(ge=0)
+    resumed_at: int  # the step after which the run was last taken up, or 0
+    seconds: float = Field(ge=0, lt=1e12)  # spent in training steps since then
+    steps_per_second: float
+    loss: dict[str, float]  # train, val, test; nats a letter
+    samples: list[str]
+    date: datetime | None = None  # when it ended
+    environment: dict[str, str] = {}
+
+    @field_validator("date")
+    @classmethod
+    def _in_utc(cls, date: datetime | None) -> datetime | None:
+        """Refuse a date that is out of this world's calendars."""
+        try:
+            return None if date is None else datetime.fromtimestamp(date.timestamp(), timezone.utc)
+        except OverflowError:
+            raise ValueError("is out of range") from None
+
+    def lines(self) -> list[str]:
+        """The summary to read."""
+        rows = [(f"{split} loss", f"{loss:.4f}") for split, loss in self.loss.items()]
+        last = f", the last {self.steps - self.resumed_at:,}" if 0 < self.resumed_at < self.steps else ""
+        rows += [
+            ("steps", f"{self.steps:,}{last} in {duration(self.seconds)} ({self.steps_per_second:,.0f} a second)"),
+            ("parameters", f"{self.parameters:,}"),
+            ("engine", f"{self.engine} on {self.device}"),
+            ("run folder", self.run),
+        ]
+        rows += [("" if row else "samples", name) for row, name in enumerate(self.samples)]
+        return [f"{label:<12}{value}" for label, value in rows]
+
+
+def load_summary(folder: Path) -> Summary | None:
+    """A run's summary, or None where there is none that can be read."""
+    try:
+        return Summary.model_validate_json(read(folder / SUMMARY, LARGEST))
+    except (OSError, ValidationError, MakemoreError):
+        return None

@@ -1,0 +1,94 @@
+"""A sweep's picture: what each setting did to the validation loss."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from makemore_cli.sweep.space import Choice, Space, short
+from makemore_cli.sweep.study import Outcome
+from makemore_cli.views.plots.style import BLUE, GREY, ORANGE, Picture, shown
+
+ACROSS = 3  # panels side by side
+VALUE = 64  # signs of a value
+SHOWN = 2.5  # times the spread of the better half, above its middle: beyond that a loss is drawn at the edge
+
+
+class SweepPicture(Picture):
+    """A panel for each setting, the most important first: its values against the losses of the trials."""
+
+    def __init__(self, trials: Sequence[Outcome], space: Space, importance: Mapping[str, float], of: str) -> None:
+        self.space, self.importance, self.of = space, importance, of
+        self.trials = [t for t in trials if t.val is not None and math.isfinite(t.val)]
+        self.keys = sorted(space, key=lambda key: -importance.get(key, 0.0))
+
+    @property
+    def title(self) -> str:
+        """What mattered most."""
+        best = self.trials[0]
+        said = f"The best of {len(self.trials):,} trials has a validation loss of {best.val:.4f}"
+        if not self.importance:
+            return said
+        most = self.keys[0]
+        return f"{said}; what mattered most is {most} ({self.importance[most]:.0%})"
+
+    def shape(self) -> tuple[float, float]:
+        """Rows of panels."""
+        return 9.0, 0.8 + 2.4 * math.ceil(len(self.keys) / ACROSS)
+
+    def draw(self, figure: Figure) -> None:
+        """Draw the panels."""
+        columns = min(ACROSS, len(self.keys))
+        panels = figure.subplots(math.ceil(len(self.keys) / ACROSS), columns, sharey=True, squeeze=False).flatten()
+        top = self._top()
+        for place, panel in enumerate(panels):
+            if place >= len(self.keys):
+                panel.set_visible(False)
+                continue
+            self._panel(panel, self.keys[place], top)
+            if place % columns == 0:
+                panel.set_ylabel("validation loss, nats a letter")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=8, frameon=False)
+
+    def _top(self) -> float:
+        """The highest loss that is drawn in its place: a few bad trials would press all others together."""
+        complete = [t for t in self.trials if t.state == "complete"]
+        losses = sorted(t.val for t in complete or self.trials if t.val is not None)
+        least, middle = losses[0], losses[len(losses) // 2]
+        return min(losses[-1], middle + SHOWN * max(middle - least, 1e-4))
+
+    def _panel(self, panel: Axes, key: str, top: float) -> None:
+        part, places = self.space[key], {}
+        if isinstance(part, Choice):
+            places = {repr(value): place for place, value in enumerate(part.values.values())}
+            panel.set_xticks(
+                range(len(places)), [textwrap.fill(shown(short(v), VALUE), 16) for v in part.values.values()]
+            )
+            panel.set_xlim(-0.5, len(places) - 0.5)
+        elif part.log:
+            panel.set_xscale("log")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            panel.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            panel.xaxis.set_major_locator(MaxNLocator(6, integer=part.whole))
+        kinds: list[tuple[str, str, str, int, Callable[[Outcome], bool]]] = [
+            ("given up", GREY, "x", 18, lambda t: t.state != "complete"),
+            ("complete", BLUE, "o", 18, lambda t: t.state == "complete" and t is not self.trials[0]),
+            ("the best", ORANGE, "*", 130, lambda t: t is self.trials[0]),
+        ]
+        for name, colour, marker, size, belongs in kinds:
+            of_kind = [t for t in self.trials if belongs(t)]
+            x = [places[repr(t.settings[key])] if places else t.settings[key] for t in of_kind]
+            y = [min(top, t.val) for t in of_kind if t.val is not None]
+            if x:
+                panel.scatter(x, y, size, colour, marker=marker, alpha=0.8, label=name, clip_on=False, zorder=3)
+        share = self.importance.get(key)
+        panel.set_title(shown(key, 40) if share is None else f"{shown(key, 40)}: {share:.0%}")
+        panel.grid(axis="y", color="#dddddd", linewidth=0.6)

@@ -1,0 +1,206 @@
+"""What a sweep searches: for some of the configuration's keys, the values that they may have.
+
+optim.lr: {low: 0.0005, high: 0.01, log: true}     # a range; of whole numbers where both ends are
+model.context_length: {low: 4, high: 8}
+model.hidden_size: {low: 128, high: 1024, step: 128}
+optim.name: [sgd, adamw]                           # or some values
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config, Section
+from makemore_cli.errors import MakemoreError
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+DRAWN = 100  # configurations, of which one at least must be accepted
+FINEST = 10**9  # steps in a range
+EXPECTED = "a space has keys of the configuration, each with a list of values or {low: …, high: …}"
+
+
+class Range(Section):
+    """All numbers between two, or whole ones where both are whole."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(False, description="whether the search goes by ratios")
+    step: int | float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _sane(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError("low must be less than high")
+        if self.step is not None and (self.high - self.low) / self.step > FINEST:
+            raise ValueError("step is too small beside the range")
+        if self.log and self.low <= 0:
+            raise ValueError("log needs numbers above zero")
+        if self.log and self.step is not None:
+            raise ValueError("log has no step")
+        if self.whole and isinstance(self.step, float):
+            raise ValueError("whole numbers have whole steps")
+        return self
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is one of whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def holds(self, value: object) -> bool:
+        """Whether a value lies in it."""
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-9
+
+    def value(self, held: Any) -> Any:
+        """The value that a study holds."""
+        return held
+
+    def to_json(self) -> object:
+        """What it is, as JSON takes it."""
+        return self.model_dump()
+
+    def draw(self, rng: random.Random) -> int | float:
+        """Any of its values."""
+        return rng.randint(int(self.low), int(self.high)) if self.whole else rng.uniform(self.low, self.high)
+
+    def suggest(self, trial: Trial, key: str) -> int | float:
+        """A trial's value."""
+        if self.whole:
+            return trial.suggest_int(key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
+        return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Some values, by what each is called: a section by its JSON, since a study holds nothing but single values."""
+
+    values: Mapping[str | int | float | bool | None, Any]
+
+    def holds(self, value: object) -> bool:
+        """Whether a value is one of them."""
+        return value in self.values.values()
+
+    def value(self, held: Any) -> Any:
+        """The value that a study holds something in place of."""
+        return self.values[held]
+
+    def to_json(self) -> object:
+        """What it is, as JSON takes it."""
+        return list(self.values)
+
+    def draw(self, rng: random.Random) -> Any:
+        """Any of its values."""
+        return rng.choice(list(self.values.values()))
+
+    def suggest(self, trial: Trial, key: str) -> Any:
+        """A trial's value."""
+        return self.values[trial.suggest_categorical(key, list(self.values))]
+
+
+Space = Mapping[str, Range | Choice]
+
+
+def label(value: Any) -> Any:
+    """What a study holds in place of a value."""
+    return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
+
+
+def short(value: Any) -> str:
+    """A value in few signs, as YAML has it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False).removesuffix("\n...\n").strip()
+
+
+def load_space(path: Path, config: Config) -> Space:
+    """Read a space, and make sure that the configuration takes its values. Raises MakemoreError."""
+    raw = configuration.read_mapping(path, EXPECTED)
+    if not raw:
+        raise MakemoreError(f"{path}: is empty; {EXPECTED}")
+    settings = configuration.flatten(config.model_dump())
+    space: dict[str, Range | Choice] = {}
+    for key, value in raw.items():
+        if not isinstance(key, str) or not key.strip("."):
+            raise MakemoreError(f"{path}: {EXPECTED}, but here is the key {key!r}")
+        if key.partition(".")[0] == "data":
+            raise MakemoreError(f"{path}: {key}: losses on other data can't be compared; leave it out")
+        part = space[key] = _part(value, isinstance(settings.get(key), float), f"{path}: {key}")
+        for end in [part.low, part.high] if isinstance(part, Range) else part.values.values():
+            _check(config, key, end, str(path))
+    _check_some(config, space, str(path))
+    return space
+
+
+def _part(value: Any, real: bool, source: str) -> Range | Choice:
+    """A key's values; `real` says that they are not whole numbers, even where both ends are."""
+    if isinstance(value, list):
+        if not all(_is_plain(choice) for choice in value):
+            raise MakemoreError(f"{source}: gives a value that a configuration can't have, such as a date")
+        values = {label(choice): choice for choice in value}
+        if len(values) < 2 or len(values) < len(value):
+            raise MakemoreError(f"{source}: give at least two values, each once")
+        return Choice(values)
+    if isinstance(value, dict):
+        if real:
+            value |= {end: float(n) for end in ("low", "high", "step") if type(n := value.get(end)) is int}
+        try:
+            return Range.model_validate(value)
+        except ValidationError as error:
+            mistake = error.errors()[0]
+            where = f"{mistake['loc'][0]}: " if mistake["loc"] else ""
+            if mistake["type"] == "extra_forbidden":
+                told = f"unknown key; known here: {', '.join(Range.model_fields)}"
+            elif mistake["type"] == "missing":
+                told = "is missing"
+            elif mistake["type"] == "value_error":
+                told = str(mistake["ctx"]["error"])
+            else:
+                told = f"should be {'true or false' if where == 'log: ' else 'a number'}, but is " + configuration.kind(
+                    mistake["input"]
+                )
+            raise MakemoreError(f"{source}: {where}{told}") from None
+    raise MakemoreError(f"{source}: give a list of values or {{low: …, high: …}}, not {configuration.kind(value)}")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(_is_plain(inner) for inner in value)
+    return isinstance(value, str | int | float | bool | None)
+
+
+def _check(config: Config, key: str, value: Any, source: str) -> None:
+    """Raises MakemoreError for a value that the key may never have; others depend on those of other keys."""
+    try:
+        configuration.change(config, {key: value}, source)
+    except MakemoreError as error:
+        if str(error).startswith(f"{source}: {key}"):
+            raise
+
+
+def _check_some(config: Config, space: Space, source: str) -> None:
+    """Raises MakemoreError where of many configurations that might be drawn not one is accepted."""
+    draw, refused = random.Random(0), None
+    for _ in range(DRAWN):
+        try:
+            configuration.change(config, {key: part.draw(draw) for key, part in space.items()}, source)
+        except MakemoreError as error:
+            refused = refused or error
+        else:
+            return
+    if refused:
+        raise refused

@@ -1,0 +1,243 @@
+"""A sweep's study: what Optuna knows of its trials, and where it keeps that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from makemore_cli.config import schema as configuration
+from makemore_cli.config.schema import Config
+from makemore_cli.errors import MakemoreError
+from makemore_cli.sweep.space import Space, label
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+JOURNAL = "sweep.journal"
+LONGEST = 1 << 20  # bytes of a journal's last line, at most
+TELLING = 8  # complete trials from which on it can be said what mattered
+STARTED = 8  # trials that are drawn at random, and none of them is given up
+UNDECIDED = 20  # percent of its steps before which a trial is not given up
+OWN = "makemore"  # the study's attribute that says what it is a study of
+HOST, PID, TOLD, TRAIN, SECONDS, PARAMETERS = "host", "pid", "told", "train", "seconds", "parameters"  # of a trial
+# What does not matter for what a trial comes to, and may be another one on another machine.
+ANYWHERE = {"data.path", "train.engine", "train.device"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every process of a sweep needs to know."""
+
+    config: Config
+    data_sha256: str
+    space: Space
+    folder: Path
+    storage: str | None  # an Optuna URL; None for a journal in the folder
+    name: str  # of the study
+    goal: int  # trials that it is to have
+    jobs: int  # trials at a time
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of one trial that has ended."""
+
+    number: int
+    settings: Mapping[str, Any]  # by the configuration's keys
+    state: str  # complete, given up, or failed
+    val: float | None  # nats a letter: at its end, or when it was given up
+    train: float | None
+    seconds: float | None  # in training steps
+    parameters: int | None
+    told: str | None  # why it failed
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON takes it."""
+        return dict(vars(self))
+
+
+class StorageError(MakemoreError):
+    """What is known of the trials can't be read or written."""
+
+
+def require_optuna() -> None:
+    """Raises MakemoreError where Optuna is missing."""
+    try:
+        import optuna
+    except ImportError:
+        raise MakemoreError("sweep: Optuna is not installed; run: pip install optuna") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def open_study(plan: Plan) -> Study:
+    """The study, made where there is none. Raises StorageError where the storage can't be had."""
+    import optuna
+
+    sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=plan.jobs > 1, n_startup_trials=STARTED)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTED, n_warmup_steps=UNDECIDED)
+    with stored(plan):
+        return optuna.create_study(
+            storage=_storage(plan), study_name=plan.name, load_if_exists=True, sampler=sampler, pruner=pruner
+        )
+
+
+@contextmanager
+def stored(plan: Plan) -> Iterator[None]:
+    """Around what is read from the storage or written to it: whatever goes wrong there is told in one line.
+
+    SQLAlchemy, a data base's driver, Redis and a damaged journal have each errors of their own. Raises StorageError.
+    """
+    import optuna
+
+    try:
+        yield
+    except (optuna.TrialPruned, MakemoreError):
+        raise
+    except Exception as error:
+        where = plan.storage or plan.folder / JOURNAL
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        text = f"{where}: Optuna can't use this storage: {told}; give another --{'storage' if plan.storage else 'out'}"
+        raise StorageError(re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)) from None
+
+
+def mend_journal(path: Path) -> None:
+    """Refuse a file that is somebody else's, and take an end that was never written whole off one that is ours.
+
+    Nobody may be adding to it. Raises MakemoreError.
+    """
+    try:
+        with path.open("r+b") as file:
+            if b'"op_code"' not in file.readline(4096):
+                if file.seek(0, os.SEEK_END) == 0:
+                    return
+                raise MakemoreError(f"{path}: is there already, and is no journal of a sweep; give another --out")
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - LONGEST))
+            last = file.read()
+            if not last.endswith(b"\n"):
+                file.truncate(end - len(last) + last.rfind(b"\n") + 1)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise MakemoreError(f"{path}: can't be read: {error.strerror}; give another --out") from None
+
+
+def _storage(plan: Plan) -> str | BaseStorage:
+    if plan.storage is not None:
+        return plan.storage
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(plan.folder / JOURNAL)))
+
+
+def begin(study: Study, plan: Plan) -> None:
+    """Make sure that a study goes on as it began, or begin it with the configuration's own values.
+
+    Losses on other data, or of what was trained otherwise, are not comparable. Raises MakemoreError.
+    """
+    settings = {k: v for k, v in configuration.flatten(plan.config.model_dump()).items() if k not in ANYWHERE}
+    space = {key: part.to_json() for key, part in plan.space.items()}
+    own = {"configuration": settings, "space": space, "data": plan.data_sha256}
+    digests = {k: hashlib.sha256(json.dumps(v, sort_keys=True).encode()).hexdigest() for k, v in own.items()}
+    before = study.user_attrs.get(OWN)
+    if before is None:
+        study.set_user_attr(OWN, digests)
+        first = {k: label(settings[k]) for k, part in plan.space.items() if k in settings and part.holds(settings[k])}
+        if first:
+            study.enqueue_trial(first)
+        return
+    for what, digest in digests.items():
+        if before.get(what) != digest:
+            raise MakemoreError(
+                f"{plan.folder}: the study {plan.name} was begun with another {what}, so its trials can't be compared "
+                f"with new ones; give another --out"
+            )
+
+
+def bury(study: Study) -> None:
+    """Trials of processes of this machine that are no more: they came to nothing, and are tried again."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.user_attrs.get(HOST) == socket.gethostname() and not _is_alive(trial.user_attrs.get(PID)):
+            give_back(study, trial.number)
+
+
+def _is_alive(pid: object) -> bool:
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        pass
+    return True
+
+
+def give_back(study: Study, number: int) -> None:
+    """End a trial that came to nothing, and have its configuration tried again."""
+    from optuna.trial import TrialState
+
+    study.tell(number, state=TrialState.FAIL)
+    trial = study.trials[number]
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # as far as they were drawn
+    if params:
+        study.enqueue_trial(params)
+
+
+def outcomes(study: Study, space: Space) -> list[Outcome]:
+    """All trials that have come to something: the complete ones, the best first, then those given up, and the rest."""
+    from optuna.trial import TrialState
+
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    order = ("complete", "given up", "failed")
+    return sorted(
+        (_outcome(trial, space) for trial in ended),
+        key=lambda o: (order.index(o.state), o.val if o.val is not None else 0.0, o.number),
+    )
+
+
+def _outcome(trial: FrozenTrial, space: Space) -> Outcome:
+    about, state = trial.user_attrs, "complete" if trial.state.name == "COMPLETE" else "given up"
+    return Outcome(
+        trial.number,
+        {key: part.value(trial.params[key]) for key, part in space.items() if key in trial.params},
+        "failed" if TOLD in about else state,
+        trial.value,  # for one that was given up Optuna has the last one reported
+        about.get(TRAIN),
+        about.get(SECONDS),
+        about.get(PARAMETERS),
+        about.get(TOLD),
+    )
+
+
+def importances(study: Study) -> dict[str, float]:
+    """How much of what sets the best trials apart is due to each key, in all 1; empty where that can't be said.
+
+    By PED-ANOVA: Watanabe et al., "PED-ANOVA: efficiently quantifying hyperparameter importance", 2023.
+    """
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    from optuna.trial import TrialState
+
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < TELLING:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+        except (ValueError, RuntimeError):  # too few trials, or all alike
+            return {}

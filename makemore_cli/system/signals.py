@@ -1,0 +1,117 @@
+"""Signals that are to end a process: it saves its work first, and says so if that takes long.
+
+Python's handlers run between two instructions of the main thread, and a single one may take minutes: a product of huge
+matrices, say. So a thread of its own learns of each signal, from a socket that the system's handler writes to.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+from makemore_cli.system import output
+
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+INTERRUPTED = 130  # the exit code, 128 + SIGINT's number, as in shells
+PATIENCE = 0.5  # seconds
+AGAIN = "press Ctrl-C again to stop at once"
+
+
+class Watch:
+    """As a context manager, says that a signal was received if the process goes on for half a second after it.
+
+    From then on, another Ctrl-C ends the process at once. Before, it is taken for the same one: a terminal and its
+    shell both send theirs. Outside the main thread nothing is watched.
+    """
+
+    def __init__(
+        self, notice: str, tell: Callable[[str], None] = output.remark, before: Callable[[], None] | None = None
+    ) -> None:
+        """`tell` shows the notice, and `before` is called before the process ends at once."""
+        self._notice, self._tell, self._before = f"{notice}; {AGAIN}", tell, before
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> Watch:
+        """Begin to watch."""
+        if threading.current_thread() is threading.main_thread():
+            ours, self._socket = socket.socketpair()
+            self._socket.setblocking(False)
+            self._thread = threading.Thread(target=self._listen, args=(ours,), name="signals", daemon=True)
+            self._thread.start()
+            self._earlier = signal.set_wakeup_fd(self._socket.fileno(), warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Watch no longer."""
+        if self._socket is not None:
+            signal.set_wakeup_fd(self._earlier, warn_on_full_buffer=False)
+            self._socket.close()
+            self._thread.join(PATIENCE)  # longer only if nobody reads what it tells
+            self._socket = None
+
+    def _listen(self, signals: socket.socket) -> None:
+        with signals:
+            while not set(ENDING) & set(received := signals.recv(64)):
+                if not received:  # the other end is closed
+                    return
+            deadline = time.monotonic() + PATIENCE
+            while (left := deadline - time.monotonic()) > 0:
+                signals.settimeout(left)
+                with suppress(TimeoutError):
+                    if not signals.recv(64):
+                        return
+            self._tell(self._notice)
+            signals.settimeout(None)
+            while received := signals.recv(64):
+                if signal.SIGINT in received:
+                    self._leave()
+
+    def _leave(self) -> None:
+        with suppress(Exception):
+            if self._before is not None:
+                self._before()
+        with suppress(OSError):
+            if os.isatty(sys.stderr.fileno()):
+                os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the cursor, which a live view hides
+        output.remark("makemore: interrupted")
+        os._exit(INTERRUPTED)
+
+
+class Held:
+    """As a context manager, keeps the first signal for later, in `caught`.
+
+    More of them change nothing, but for what `Watch` makes of Ctrl-C. A signal that is ignored, as under nohup, stays
+    so. Outside the main thread nothing is held back.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self.caught: int | None = None
+        self._watch = watch
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Held:
+        """Hold signals back."""
+        self._watch.__enter__()
+        if threading.current_thread() is threading.main_thread():
+            for number in ENDING:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._catch)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let them through again."""
+        while self._before:
+            signal.signal(*self._before.popitem())
+        self._watch.__exit__()
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        if self.caught is None:
+            self.caught = number

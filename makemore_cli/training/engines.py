@@ -1,0 +1,258 @@
+"""Engines: they run a chunk of training steps. Batches and learning rates go in, losses come out.
+
+All engines start from the same parameters and see the same batches; what differs is how the gradients are made.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from makemore_cli.backprop.fused import training_pass
+from makemore_cli.config.schema import OptimConfig
+from makemore_cli.network.model import BATCHNORM_EPSILON
+from makemore_cli.network.parameters import Parameters
+from makemore_cli.training.optimisers import Optimiser
+
+if TYPE_CHECKING:
+    from makemore_cli.backprop.kernel import Kernel, Rule
+
+# Multiplications in one forward pass. Measured on two cores: one thread is as fast or faster at 365,000 (the lecture's
+# B = 32, H = 200), two are 10 % faster at 1,500,000 (B = 128) and 40 % at 22,000,000.
+WORTH_SHARING = 2_000_000
+# The same for the kernel, which shares its products only: at 12,500,000 two threads are no faster than one, and much
+# slower where another program is busy; at 15,000,000 to 32,000,000 they are 15 to 20 % faster.
+WORTH_SHARING_KERNEL = 15_000_000
+
+
+@dataclass
+class RunningStatistics:
+    """Exponential averages of the batches' batchnorm statistics, kept while training."""
+
+    mean: Float[Tensor, "1 hidden"]
+    var: Float[Tensor, "1 hidden"]
+    momentum: float  # the new batch's share
+
+    def update(self, mean: Tensor, var: Tensor) -> None:
+        """Move both averages towards a batch's own statistics."""
+        self.mean.lerp_(mean, self.momentum)
+        self.var.lerp_(var, self.momentum)
+
+
+class Engine(ABC):
+    """Owns the parameters while it trains; they are up to date between two chunks."""
+
+    source = "fused"  # of gradients, for gradcheck
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        running: RunningStatistics | None = None,
+        eps: float = BATCHNORM_EPSILON,
+        optimiser: Optimiser | None = None,
+        smoothing: float = 0.0,
+    ) -> None:
+        """Without an optimiser, it is plain stochastic gradient descent."""
+        self.parameters, self.running, self.eps, self.smoothing = parameters, running, eps, smoothing
+        self.optimiser = optimiser or Optimiser(OptimConfig(), 1, parameters.flat)
+
+    @abstractmethod
+    def run(
+        self,
+        X: Int[Tensor, "steps batch context"],
+        Y: Int[Tensor, "steps batch"],
+        learning_rates: Sequence[float],
+        first: int = 0,
+    ) -> Float[Tensor, " steps"]:
+        """Train one step for each leading index. Returns the losses before each update, in nats a letter.
+
+        `first` is the number of the first step, a run's first step being 0.
+        """
+
+    @property
+    def averaged(self) -> Parameters:
+        """The parameters' average, where one is kept, and otherwise they themselves."""
+        average = self.optimiser.kept.get("average")
+        return self.parameters if average is None else Parameters(self.parameters.sizes, average)
+
+    def state(self) -> list[Tensor]:
+        """A copy of all that training changes."""
+        return [tensor.clone() for tensor in self._changing()]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Go back to a state that was copied."""
+        for tensor, copy in zip(self._changing(), state, strict=True):
+            tensor.copy_(copy)
+
+    def is_finite(self) -> bool:
+        """Whether all that training changes is still made of finite numbers."""
+        return all(bool(tensor.isfinite().all()) for tensor in self._changing())
+
+    def _changing(self) -> list[Tensor]:
+        running = [] if self.running is None else [self.running.mean, self.running.var]
+        return [self.parameters.flat, *running, *self.optimiser.kept.values()]
+
+    def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:  # noqa: B027 (most have nothing to do)
+        """Do what must be done once before the first step, and say so if it takes long."""
+
+
+WIDEST = 8192  # hidden units that the kernel is compiled for
+
+
+class KernelEngine(Engine):
+    """The hand-written pass, compiled for the CPU: PyTorch is not called within a chunk."""
+
+    source = "kernel"
+    _kernel: Kernel | None = None
+
+    def kernel(self, batch_size: int) -> Kernel:
+        """The compiled pass, with memory for batches of this size."""
+        from makemore_cli.backprop.kernel import Kernel
+
+        if self._kernel is None or self._kernel.batch_size != batch_size:
+            p, optimiser = self.parameters, self.optimiser
+            self._kernel = Kernel(
+                p.sizes,
+                batch_size,
+                p.flat.numpy().dtype,
+                self.eps,
+                smoothing=self.smoothing,
+                rule=self._rule(),
+                kept=list(optimiser.kept),
+            )
+        return self._kernel
+
+    def threads(self, batch_size: int) -> int:
+        """How many share a batch."""
+        return torch.get_num_threads() if self.kernel(batch_size).multiplications >= WORTH_SHARING_KERNEL else 1
+
+    def _rule(self) -> Rule:
+        from makemore_cli.backprop.kernel import Rule
+
+        c, adamw = self.optimiser.config, self.optimiser.config.name == "adamw"
+        return Rule(
+            adamw,
+            c.nesterov,
+            c.momentum,
+            c.beta1,
+            1 - c.beta1,
+            c.beta2,
+            1 - c.beta2,
+            c.epsilon,
+            0.0 if adamw else c.weight_decay,
+            c.clip or 0.0,
+        )
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """See `Engine.restore`."""
+        super().restore(state)
+        self._kernel = None  # its padding may hold what is not finite
+
+    def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:
+        """Have the pass compiled for this hidden size, which is done once for all runs."""
+        started: list[float] = []
+
+        def compiling() -> None:
+            started.append(time.perf_counter())
+            say("compiling the kernel for this hidden size, once: some seconds")
+
+        self.kernel(batch_size).prepare(compiling, self.threads(batch_size))
+        if started:
+            say(f"compiled in {time.perf_counter() - started[0]:.1f} s")
+
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
+        """See `Engine.run`."""
+        kernel, running, p = self.kernel(X.shape[1]), self.running, self.parameters
+        averages = None if running is None else (running.mean.numpy()[0], running.var.numpy()[0], running.momentum)
+        kept = {name: Parameters(p.sizes, flat).arrays() for name, flat in self.optimiser.kept.items()}
+        factors = self.optimiser.factors(learning_rates, first)
+        kernel.load(p.arrays(), kept)
+        losses = kernel.train(X.numpy(), Y.numpy(), factors, averages, threads=self.threads(X.shape[1]))
+        kernel.store(p.arrays(), kept)
+        return torch.from_numpy(losses)
+
+
+class TensorEngine(Engine):
+    """The hand-written pass, in eager PyTorch, on any device."""
+
+    @torch.inference_mode()
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
+        """See `Engine.run`."""
+        losses = []
+        gradients = Parameters(self.parameters.sizes, torch.empty_like(self.parameters.flat))
+        for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, first), strict=True):
+            loss, _, bnmean, bnvar = training_pass(self.parameters, x, y, self.eps, self.smoothing, gradients)
+            self.optimiser.update(self.parameters.flat, gradients.flat, factors)
+            if self.running is not None:
+                self.running.update(bnmean, bnvar)
+            losses.append(loss)
+        return torch.stack(losses)
+
+
+class AutogradEngine(Engine):
+    """The same network and the same batches with `loss.backward()`, as most people would write it: to compare."""
+
+    @cached_property
+    def leaves(self) -> dict[str, Tensor]:
+        """What autograd follows: leaves that share the flat tensor's memory, so that an update of it is one of them."""
+        return {name: view.detach().requires_grad_() for name, view in self.parameters.views.items()}
+
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
+        """See `Engine.run`."""
+        losses = []
+        for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, first), strict=True):
+            loss, bnmean, bnvar = forward(self.leaves, x, y, self.eps, self.smoothing)
+            for leaf in self.leaves.values():
+                leaf.grad = None
+            loss.backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():
+                gradients = {name: leaf.grad for name, leaf in self.leaves.items() if leaf.grad is not None}
+                gradient = Parameters.pack(self.parameters.sizes, gradients).flat
+                self.optimiser.update(self.parameters.flat, gradient, factors)
+                if self.running is not None:
+                    self.running.update(bnmean, bnvar)
+            losses.append(loss.detach())
+        return torch.stack(losses)
+
+
+@contextmanager
+def threads(parameters: Parameters, batch_size: int) -> Iterator[None]:
+    """Keep PyTorch to one thread of the CPU where a batch is too small to be shared.
+
+    There a second one gains nothing, and where another program wants its processor it costs several times the work.
+    """
+    s, before = parameters.sizes, torch.get_num_threads()
+    if batch_size * s.hidden * (s.context * s.embedding + s.vocabulary) < WORTH_SHARING:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def forward(
+    p: dict[str, Tensor], X: Int[Tensor, "n context"], Y: Int[Tensor, " n"], eps: float, smoothing: float = 0.0
+) -> tuple[Float[Tensor, ""], Float[Tensor, "1 hidden"], Float[Tensor, "1 hidden"]]:
+    """The network in PyTorch's own functions: loss, batch mean and unbiased batch variance."""
+    hprebn = F.linear(F.embedding(X, p["C"]).flatten(1), p["W1"].T, p.get("b1"))
+    bnmean, bnvar = hprebn.mean(0, keepdim=True), hprebn.var(0, keepdim=True)
+    h = torch.tanh(p["bngain"] * (hprebn - bnmean) / torch.sqrt(bnvar + eps) + p["bnbias"])
+    logits = F.linear(h, p["W2"].T, p["b2"])
+    return F.cross_entropy(logits, Y, label_smoothing=smoothing), bnmean, bnvar
+
+
+ENGINES: dict[str, type[Engine]] = {
+    "kernel": KernelEngine,
+    "tensor": TensorEngine,
+    "autograd": AutogradEngine,
+}

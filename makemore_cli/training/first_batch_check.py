@@ -1,0 +1,61 @@
+"""Gradcheck on the first batch that a configuration would train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from makemore_cli.config.schema import Config
+from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.check import compare_sources, gradcheck
+from makemore_cli.gradcheck.check_user import check_user
+from makemore_cli.gradcheck.findings import Report
+from makemore_cli.gradcheck.sources import SOURCES, Source
+from makemore_cli.gradcheck.user import UserPass
+from makemore_cli.network.parameters import Parameters
+from makemore_cli.runs.checkpoint import Checkpoint
+from makemore_cli.training.engines import threads
+from makemore_cli.training.setup import start
+
+
+def check_first_batch(
+    config: Config,
+    checkpoint: Checkpoint | None = None,
+    *,
+    of: str | None = None,
+    against: str | None = None,
+    user: Path | None = None,
+) -> Report:
+    """Check at the initial parameters, or at a checkpoint's: everything, or one source, or a user's pass.
+
+    Raises MakemoreError for what the user can mend.
+    """
+    ours = source(of, "--of") if of else None
+    witness = source(against or "autograd", "--against")
+    own = UserPass(user) if user else None
+    begun = start(config, checkpoint.vocabulary if checkpoint else None)
+    parameters = begun.parameters
+    if checkpoint is not None:
+        model = checkpoint.model
+        parameters = Parameters.from_arrays(model.sizes, model.parameters).to(device=begun.config.train.device)
+    X, Y = begun.batches(1)
+    remarks = []
+    if checkpoint is not None and begun.dataset.sha256 != checkpoint.data_sha256:
+        remarks.append(f"{begun.dataset.path}: has changed since the model was trained on it")
+    problem = (parameters, X[0], Y[0], config.model.batchnorm.epsilon)
+    smoothing = config.train.label_smoothing
+    with threads(parameters, config.train.batch_size):
+        if own is not None:
+            report = check_user(*problem, own, witness, smoothing)
+        elif ours is not None or against is not None:
+            report = compare_sources(*problem, ours or SOURCES["atomic"], witness, smoothing)
+        else:
+            report = gradcheck(*problem, smoothing)
+    report.remarks.extend(remarks)
+    return report
+
+
+def source(name: str, option: str) -> Source:
+    """A source by its name. Raises MakemoreError where there is none such."""
+    if name not in SOURCES:
+        raise MakemoreError(f"{option} {name}: no such source of gradients; there are {', '.join(SOURCES)}")
+    return SOURCES[name]

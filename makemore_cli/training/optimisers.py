@@ -1,0 +1,139 @@
+"""Optimisers, averages of the parameters, and learning-rate schedules.
+
+All of them work on the one flat tensor, whatever the layers, and nothing that they do depends on how many steps are
+trained at a time: what changes from step to step follows from the step's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from makemore_cli.config.schema import ExponentialAverage, MeanAverage, OptimConfig, StepsSchedule
+
+CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
+YOUNG = 9  # an exponential average remembers, at first, about a ninth of the steps so far
+
+
+class Factors(NamedTuple):
+    """Numbers of one step."""
+
+    lr: float
+    shrink: float = 1.0  # what decay leaves of the parameters, where it is decoupled
+    size: float = 0.0  # of an update, and
+    second: float = 1.0  # what divides the root of v: with these, Adam's averages do not begin too small
+    new: float = 0.0  # the new parameters' share in their average
+
+
+class Optimiser:
+    """Turns gradients into updates, with what it keeps for that from step to step.
+
+    sgd: Nesterov's or plain momentum, the weight decay added to the gradient (`torch.optim.SGD`). adamw: Loshchilov and
+    Hutter, "Decoupled weight decay regularization", 2019 (`torch.optim.AdamW`). Before either, a gradient whose norm is
+    beyond `clip` is scaled down to it. After it, the parameters' average moves towards them
+    (`torch.optim.swa_utils.AveragedModel`). An exponential one forgets faster while it is young, as in TensorFlow's
+    ExponentialMovingAverage: the network that it began with is not to be averaged with a trained one.
+    """
+
+    def __init__(self, config: OptimConfig, steps: int, flat: Float[Tensor, " parameters"]) -> None:
+        """For a run of `steps`, whose parameters are `flat`."""
+        self.config = config
+        self.kept = {name: torch.zeros_like(flat) for name in config.kept}
+        if "average" in self.kept:
+            self.kept["average"].copy_(flat)
+        self.began = 0  # the step after which a mean has its first share
+        if isinstance(config.average, MeanAverage):
+            self.began = steps - max(1, round(config.average.share * steps))
+
+    def state(self, flat: Float[Tensor, " parameters"]) -> dict[str, NDArray[Any]]:
+        """What is needed to go on, by the names that it has in a checkpoint, beside the checkpoint's model.
+
+        Where parameters are averaged, the average is the model, and what they were themselves is kept here.
+        """
+        state = dict(self.kept)
+        if state.pop("average", None) is not None:
+            state["parameters"] = flat
+        arrays: dict[str, NDArray[Any]] = {name: kept.cpu().numpy() for name, kept in state.items()}
+        return arrays | {"began": np.array([self.began])} if isinstance(self.config.average, MeanAverage) else arrays
+
+    def take_up(self, model: Float[Tensor, " parameters"], state: Mapping[str, NDArray[Any]], step: int) -> Tensor:
+        """Put what is kept where it stood after `step` steps. Returns the parameters, given the checkpoint's model's.
+
+        Where the run has another goal than it had, a mean of its last part begins anew if that part is yet to come, or
+        now if it should have begun already; one that has begun goes on. So all steps that are in it count alike.
+        """
+        if "began" in state and step > self.began:
+            self.began = min(int(state["began"][0]), step)
+        for name, kept in self.kept.items():
+            kept.copy_(model if name == "average" else torch.from_numpy(state[name]))
+        return torch.from_numpy(state["parameters"]) if "average" in self.kept else model
+
+    def factors(self, learning_rates: Sequence[float], first: int) -> list[Factors]:
+        """The numbers of steps from `first` on, a run's first step being 0."""
+        c, factors = self.config, []
+        for step, lr in enumerate(learning_rates, start=first):
+            t = step + 1
+            size, second = lr / (1 - c.beta1**t), (1 - c.beta2**t) ** 0.5
+            factors.append(Factors(lr, 1 - lr * c.weight_decay, size, second, self._new(step)))
+        return factors
+
+    def _new(self, step: int) -> float:
+        """The share of the parameters after a step in their average. At its beginning it is they themselves."""
+        average = self.config.average
+        if isinstance(average, ExponentialAverage):
+            return max(1 - average.decay, YOUNG / (YOUNG + step))
+        if isinstance(average, MeanAverage):
+            return 1 / max(1, step - self.began + 1)
+        return 0.0
+
+    def update(
+        self, flat: Float[Tensor, " parameters"], gradient: Float[Tensor, " parameters"], factors: Factors
+    ) -> None:
+        """One step, in place. Changes the gradient, too."""
+        c, kept = self.config, self.kept
+        if c.clip is not None:
+            gradient.mul_((c.clip / (gradient.norm() + CLIP_EPSILON)).clamp_(max=1.0))
+        if c.name == "adamw":
+            m, v = kept["m"], kept["v"]
+            flat.mul_(factors.shrink)
+            m.lerp_(gradient, 1 - c.beta1)
+            v.mul_(c.beta2).addcmul_(gradient, gradient, value=1 - c.beta2)
+            deviation = (v.sqrt() / factors.second).add_(c.epsilon)
+            flat.addcdiv_(m, deviation, value=-factors.size)
+        else:
+            if c.weight_decay:
+                gradient.add_(flat, alpha=c.weight_decay)
+            if c.momentum:
+                velocity = kept["velocity"].mul_(c.momentum).add_(gradient)
+                gradient = gradient.add_(velocity, alpha=c.momentum) if c.nesterov else velocity
+            flat.sub_(gradient, alpha=factors.lr)
+        if c.average is not None:
+            kept["average"].lerp_(flat, factors.new)
+
+
+def learning_rates(optim: OptimConfig, first: int, count: int, steps: int) -> list[float]:
+    """Learning rates of `count` steps from `first` on, a run's first step being 0, and `steps` what it has in all.
+
+    While it warms up, the rate rises in equal parts, of which the first step has one. Then a cosine or linear schedule
+    goes from the whole rate to its final share, which a step after the last would have; one of steps has the rate
+    multiplied by gamma at each milestone.
+    """
+    step = np.arange(first, first + count)
+    rates, schedule = np.full(count, optim.lr), optim.schedule
+    if isinstance(schedule, StepsSchedule):
+        passed = np.searchsorted(schedule.milestones, step, side="right").tolist()
+        powers = {power: optim.lr * schedule.gamma**power for power in set(passed)}
+        rates = np.array([powers[power] for power in passed])
+    elif schedule is not None:
+        progress = np.clip((step - optim.warmup) / max(1, steps - optim.warmup), 0, 1)
+        falling = (1 + np.cos(np.pi * progress)) / 2 if schedule.name == "cosine" else 1 - progress
+        rates = optim.lr * (schedule.final + (1 - schedule.final) * falling)
+    if first < optim.warmup:
+        rates *= np.minimum(1, (step + 1) / optim.warmup)
+    return [float(rate) for rate in rates]

@@ -1,0 +1,306 @@
+"""How a network is doing, in numbers: saturation, dead neurons, ratios, gradient norms, and a verdict on each.
+
+A network is looked at on one batch, through the table of steps: every tensor of the chain and its gradient are there.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop.fused import training_pass
+from makemore_cli.backprop.stable import Chain, run_chain
+from makemore_cli.inference import evaluate
+from makemore_cli.names import dataset as data
+from makemore_cli.names.dataset import END, Dataset, Vocabulary
+from makemore_cli.network.model import Model
+from makemore_cli.network.parameters import Parameters
+from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint, training_names
+from makemore_cli.system import output
+from makemore_cli.training.engines import TensorEngine
+from makemore_cli.training.failures import SATURATED, saturated
+from makemore_cli.training.optimisers import Optimiser, learning_rates
+
+EXAMPLES = 1000  # to look at a network with
+NUMBERS = 1 << 26  # of the widest tensor, at most
+MEMORISED = 0.3  # nats a letter: a network that loses more on names that are new to it has learned others by heart
+LAYERS = ("embcat", "hprebn", "hpreact", "h", "logits")  # whose values and gradients are looked at
+
+
+def diagnose(
+    before: Parameters, after: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0
+) -> dict[str, Any]:
+    """What one training step on a batch did: for each parameter the lecture's ratios, as JSON takes them.
+
+    `grad_data` is the gradient's standard deviation over the parameter's, `update_data` the update's over the
+    parameter's (about 1e-3 is healthy), `grad_norm` the gradient's Euclidean norm. A ratio is None where the parameter
+    is a single number, or all of its numbers are equal. `saturated` is the share of tanh's outputs beyond 0.97.
+    """
+    gradients = training_pass(before, X, Y, eps, smoothing).gradients
+    grad_norm, grad_data, update_data = {}, {}, {}
+    for name, parameter in before.views.items():
+        own = spread(parameter)
+        update, gradient = after.views[name] - parameter, gradients.views[name]
+        grad_norm[name] = float(gradient.double().norm())
+        grad_data[name] = spread(gradient) / own if own else None
+        update_data[name] = spread(update) / own if own else None
+    return {
+        "saturated": saturated(before, X, eps),
+        "grad_norm": grad_norm,
+        "grad_data": grad_data,
+        "update_data": update_data,
+    }
+
+
+def spread(tensor: Tensor) -> float:
+    """Standard deviation of all numbers of a tensor; 0 for a single one."""
+    return float(tensor.double().std(correction=0))
+
+
+@dataclass(frozen=True)
+class Look:
+    """A trained network on one batch: every tensor of the chain up to the logits, and the gradient of each."""
+
+    checkpoint: Checkpoint
+    dataset: Dataset
+    X: Int[Tensor, "n context"]
+    Y: Int[Tensor, " n"]
+
+    @property
+    def model(self) -> Model:
+        """The network."""
+        return self.checkpoint.model
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """Its parameters, in PyTorch."""
+        return Parameters.from_arrays(self.model.sizes, self.model.parameters)
+
+    @cached_property
+    def chain(self) -> Chain:
+        """Both passes, with the batch's own statistics, as in training."""
+        return run_chain(self.parameters, self.X, self.Y, self.model.epsilon, self.smoothing)
+
+    @property
+    def smoothing(self) -> float:
+        """Of the labels, as it was trained."""
+        return self.checkpoint.config.train.label_smoothing
+
+    @property
+    def values(self) -> steps.Values:
+        """The tensors of the forward pass, as far as the logits."""
+        return self.chain.values
+
+    @property
+    def gradients(self) -> Mapping[str, Tensor]:
+        """The gradient of each, by the tensor's name."""
+        return self.chain.gradients
+
+    @cached_property
+    def saturated(self) -> Tensor:
+        """Which of tanh's outputs (n, H) are beyond 0.97 in size, so that hardly any gradient comes through."""
+        h: Tensor = self.values["h"]
+        return h.abs() > SATURATED
+
+    @property
+    def dead(self) -> Tensor:
+        """Which neurons (H,) are saturated for every example: nothing changes them any more."""
+        return self.saturated.all(0)
+
+    def rows(self) -> list[str]:
+        """Each example, as its context and its letter."""
+        return [row_label(self.checkpoint.vocabulary, x, int(y)) for x, y in zip(self.X, self.Y, strict=True)]
+
+
+def row_label(vocabulary: Vocabulary, context: Tensor, letter: int) -> str:
+    """An example to read: `..em → m`."""
+    signs = END + vocabulary.letters
+    return f"{''.join(signs[token] for token in context.tolist())} → {signs[letter]}"
+
+
+def look(checkpoint: Checkpoint, dataset: Dataset, examples: int = EXAMPLES) -> Look:
+    """Look at a network on as many examples of the training split, drawn without repeating any.
+
+    They are fewer where the split has fewer, or where the network is so wide that they would fill the memory.
+    """
+    s, split = checkpoint.model.sizes, dataset.train
+    widest = max(s.context * s.embedding, s.hidden, s.vocabulary)
+    count = min(examples, len(split), max(2, NUMBERS // widest))
+    chosen = np.random.default_rng(checkpoint.config.train.seed).choice(len(split), count, replace=False)
+    X, Y = split.examples(chosen)
+    return Look(checkpoint, dataset, torch.from_numpy(X.astype(np.int64)), torch.from_numpy(Y.astype(np.int64)))
+
+
+def look_at_run(run: Path) -> Look:
+    """Look at a run's network on its own data. Raises MakemoreError where these or the checkpoint can't be read."""
+    checkpoint = load_checkpoint(run)
+    return look(checkpoint, load_data(checkpoint))
+
+
+def load_data(checkpoint: Checkpoint) -> Dataset:
+    """The data that a network was trained on; a remark where it has changed. Raises MakemoreError."""
+    config = checkpoint.config
+    dataset = data.load(config.data, config.model.context_length, checkpoint.vocabulary)
+    if dataset.sha256 != checkpoint.data_sha256:
+        output.remark(f"{dataset.path}: has changed since the model was trained on it")
+    return dataset
+
+
+def next_step(seen: Look) -> dict[str, Any]:
+    """What another training step would do (see `diagnose`), at the learning rate of the last one.
+
+    It has a batch of the training's size, drawn from the examples that were looked at.
+    """
+    config, before, training = seen.checkpoint.config, seen.parameters, seen.checkpoint.training
+    optimiser = Optimiser(config.optim, config.train.steps, before.flat)
+    last = max(0, seen.checkpoint.step - 1)
+    whole = set(training_names(config)) <= set(training)
+    if whole:
+        before = Parameters(before.sizes, optimiser.take_up(before.flat, training, seen.checkpoint.step))
+    rng = np.random.default_rng(config.train.seed)
+    index = torch.from_numpy(rng.integers(0, len(seen.X), config.train.batch_size))
+    X, Y = seen.X[index], seen.Y[index]
+    after = before.to()
+    lr = learning_rates(config.optim, last, 1, config.train.steps)
+    engine = TensorEngine(after, None, seen.model.epsilon, optimiser, seen.smoothing)
+    engine.run(X[None], Y[None], lr, last if whole else 0)
+    return diagnose(before, after, X, Y, seen.model.epsilon, seen.smoothing) | {"lr": lr[0]}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that was looked at."""
+
+    what: str
+    fine: bool
+    text: str  # a sentence, with the figure
+
+
+def inspect(seen: Look) -> dict[str, Any]:
+    """All numbers and verdicts, as JSON takes them."""
+    n = len(seen.X)
+    values, gradients, after = seen.values, seen.gradients, next_step(seen)
+    dead = torch.nonzero(seen.dead)[:, 0].tolist()
+    numbers = {
+        "step": seen.checkpoint.step,
+        "examples": n,
+        "loss": float(seen.chain.loss),
+        "losses": {split: evaluate.loss(seen.model, seen.dataset.splits[split]) for split in ("train", "val")},
+        "saturated": float(seen.saturated.double().mean()),
+        "dead": dead,
+        "activations": {name: _distribution(values[name]) for name in LAYERS},
+        "gradients": {name: _distribution(gradients[name]) for name in LAYERS},
+        "grad_norm": {name: float(gradient.double().norm()) for name, gradient in gradients.items()},
+        "lr": after["lr"],
+        "grad_data": after["grad_data"],
+        "update_data": after["update_data"],
+    }
+    numbers["verdicts"] = [vars(verdict) for verdict in _verdicts(seen, numbers)]
+    return numbers
+
+
+def _distribution(tensor: Tensor) -> dict[str, float]:
+    double = tensor.double()
+    return {
+        "mean": float(double.mean()),
+        "std": float(double.std(correction=0)),
+        "min": float(double.min()),
+        "max": float(double.max()),
+    }
+
+
+def _verdicts(seen: Look, numbers: Mapping[str, Any]) -> list[Verdict]:
+    n, H = seen.saturated.shape
+    V = seen.model.sizes.vocabulary
+    dead, share, loss = len(numbers["dead"]), numbers["saturated"], numbers["loss"]
+    verdicts = [
+        Verdict(
+            "loss",
+            loss < math.log(V),
+            f"the loss on {n:,} training examples is {loss:.4f} nats a letter; guessing all {V:,} letters alike would "
+            f"give {math.log(V):.4f}",
+        ),
+        _generalisation(numbers["losses"], V),
+        Verdict("dead", dead == 0, f"{dead:,} of {H:,} neurons {_are(dead)} dead on all of {n:,} examples"),
+        Verdict(
+            "saturated",
+            share < 0.5,
+            f"{share:.1%} of tanh's outputs are saturated (beyond {SATURATED} in size)"
+            + ("" if share < 0.5 else ": hardly any gradient comes through them"),
+        ),
+    ]
+    ended = numbers["lr"] < 0.01 * seen.checkpoint.config.optim.lr
+    for name, ratio in numbers["update_data"].items():
+        verdicts.append(_update_verdict(name, ratio, ended))
+    through = [numbers["grad_norm"][name] for name in LAYERS]
+    most, least = max(through), min(through)
+    even = least > 0 and most / least < 1000
+    verdicts.append(
+        Verdict(
+            "gradients",
+            even,
+            f"from the logits to the embedding, gradient norms lie between {least:.2g} and {most:.2g}"
+            + (": they neither vanish nor explode" if even else ": they vanish or explode on their way"),
+        )
+    )
+    return verdicts
+
+
+def show(numbers: Mapping[str, Any], console: Console) -> None:
+    """Print the verdicts, and a table of the layers."""
+    for verdict in numbers["verdicts"]:
+        mark = ("fine ", "green") if verdict["fine"] else ("check", "bold red")
+        lines = textwrap.wrap(verdict["text"], max(20, console.width - 7))
+        console.print(Text.assemble(mark, "  ", "\n       ".join(lines)), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("layer")
+    for name in ("mean", "std", "least", "largest", "gradient norm"):
+        table.add_column(name, justify="right")
+    for name, found in numbers["activations"].items():
+        row = [found["mean"], found["std"], found["min"], found["max"], numbers["grad_norm"][name]]
+        table.add_row(name, *(f"{number:.3g}" for number in row))
+    console.print(table)
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _generalisation(losses: Mapping[str, float], V: int) -> Verdict:
+    train, val = losses["train"], losses["val"]
+    fine = val < min(train + MEMORISED, math.log(V))
+    text = f"the loss is {train:.4f} over the training split, and {val:.4f} over the validation split"
+    return Verdict("generalisation", fine, text + ("" if fine else ": it has learned its own names by heart, if any"))
+
+
+def _update_verdict(name: str, ratio: float | None, ended: bool) -> Verdict:
+    """On one parameter's ratio; `ended` says that the learning rate has fallen to next to nothing, as it was to."""
+    what = f"update_data.{name}"
+    if ratio is None:
+        return Verdict(what, True, f"{name}: all of its numbers are equal, so that they have no ratio")
+    if name == "b1":
+        return Verdict(what, True, "b1: its gradient is zero, but for rounding, since batchnorm takes b1 out again")
+    if ratio == 0:
+        return Verdict(what, ended, f"{name}: the next step would not change it")
+    power = math.log10(ratio)
+    told = f"{name}: an update has 10^{power:.1f} of the parameter's size"
+    if power > -2:
+        return Verdict(what, False, f"{told}, and about 10^-3 is healthy: the learning rate may be too large")
+    if power < -5 and not ended:
+        return Verdict(what, False, f"{told}, and about 10^-3 is healthy: it hardly moves")
+    return Verdict(what, True, f"{told}" + (", small steps as at the end of a training" if power < -3.5 else ""))

@@ -1,0 +1,187 @@
+"""All pictures by their names, and what each is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from makemore_cli.errors import MakemoreError
+from makemore_cli.names.dataset import Dataset
+from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
+from makemore_cli.runs.metrics import Metrics, load_metrics
+from makemore_cli.views.diagnostics import Look, load_data, look
+from makemore_cli.views.plots.letters import embedding_picture, next_letter_picture
+from makemore_cli.views.plots.network import (
+    activations_picture,
+    dlogits_picture,
+    gradients_picture,
+    saturation_picture,
+    weight_gradients_picture,
+)
+from makemore_cli.views.plots.style import FORMATS, Picture, save
+from makemore_cli.views.plots.training import loss_picture, ratios_picture
+
+
+class Subject:
+    """A run to be drawn: its parts are read when they are first needed."""
+
+    def __init__(self, run: Path) -> None:
+        """Raises MakemoreError where there is neither a folder nor a file."""
+        if not run.exists():
+            raise MakemoreError(f"{run}: no such run; give a run folder that `makemore train` left, or a checkpoint")
+        self.run = run
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder; what was given may be a checkpoint in it."""
+        return self.run.parent if self.run.is_file() else self.run
+
+    @property
+    def name(self) -> str:
+        """What the run is called."""
+        return self.folder.absolute().name
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """Its last one."""
+        return load_checkpoint(self.run)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Its log."""
+        return load_metrics(self.folder)
+
+    @cached_property
+    def seen(self) -> Look:
+        """Its network, on a batch of its data."""
+        return look(self.checkpoint, self.dataset)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data that it was trained on."""
+        return load_data(self.checkpoint)
+
+    @property
+    def caption(self) -> str:
+        """What stands beneath pictures of its network."""
+        return f"{self.run} · step {self.checkpoint.step:,}"
+
+    @property
+    def batch_caption(self) -> str:
+        """What stands beneath pictures of its network on a batch."""
+        return f"{self.caption} · {len(self.seen.X):,} training examples"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A picture that can be asked for."""
+
+    explained: str  # in a sentence or two
+    make: Callable[[Subject], Picture]
+
+
+KINDS: dict[str, Kind] = {
+    "loss": Kind(
+        "The line is the mean loss of the training batches; the marks are losses over whole splits.",
+        lambda s: loss_picture({s.name: s.metrics}, f"{s.folder} · step {s.metrics.steps:,}"),
+    ),
+    "ratios": Kind(
+        "How large gradients and updates are beside the parameters, each measured by its standard deviation, on single "
+        "training batches. Updates of about a thousandth (−3) are healthy.",
+        lambda s: ratios_picture(s.metrics, s.folder, f"{s.folder} · step {s.metrics.steps:,}"),
+    ),
+    "saturation": Kind(
+        "Where tanh's output is near −1 or 1, hardly any gradient comes through. A neuron for which this is so on "
+        "every example is dead: it does not learn any more.",
+        lambda s: saturation_picture(s.seen, s.batch_caption),
+    ),
+    "activations": Kind(
+        "How the numbers that each layer puts out are distributed.",
+        lambda s: activations_picture(s.seen, s.batch_caption),
+    ),
+    "gradients": Kind(
+        "The same for their gradients, which should neither vanish nor explode on their way back.",
+        lambda s: gradients_picture(s.seen, s.batch_caption),
+    ),
+    "weight-gradients": Kind(
+        "The gradients that the parameters get.", lambda s: weight_gradients_picture(s.seen, s.batch_caption)
+    ),
+    "dlogits": Kind(
+        "Softmax less one at the right letter. The row of an example that surprised the network pulls hardest.",
+        lambda s: dlogits_picture(s.seen, s.batch_caption),
+    ),
+    "embedding": Kind(
+        "Where the network has put the letters, seen from where they are spread most.",
+        lambda s: embedding_picture(s.checkpoint, s.caption),
+    ),
+    "next-letter": Kind(
+        "What the network expects after a name's first letter; the first row is of how names begin. It has no "
+        "experience with letters that no name begins with.",
+        lambda s: next_letter_picture(s.checkpoint, s.caption),
+    ),
+}
+
+
+def kinds(what: str) -> list[str]:
+    """Names of pictures, from a list with commas. Raises MakemoreError for one that there isn't."""
+    names = list(dict.fromkeys(name.strip() for name in what.split(",") if name.strip()))
+    for name in names:
+        if name not in KINDS:
+            raise MakemoreError(f"--what {name}: there is no such picture; there are {', '.join(KINDS)}")
+    return names
+
+
+def pictures(
+    subject: Subject, names: Iterable[str], left_out: dict[str, list[str]] | None
+) -> Iterator[tuple[str, Picture]]:
+    """Pictures of a run, by name.
+
+    Those that can't be drawn have their names put into `left_out`, by the reason; where that is None, it is raised.
+    """
+    for name in names:
+        try:
+            picture = KINDS[name].make(subject)
+        except MakemoreError as error:
+            if left_out is None:
+                raise
+            left_out.setdefault(str(error), []).append(name)
+        else:
+            yield name, picture
+
+
+def plot(
+    runs: Sequence[Path], what: str | None, out: Path | None, format: str, left_out: dict[str, list[str]]
+) -> Iterator[Path]:
+    """Draw pictures of a run, or the losses of several in one, and say where they are as they come.
+
+    Without `out` they go to the folder `plots` in the run's, or for several runs in the present one. Where `what` is
+    None, what can't be drawn goes to `left_out` (see `pictures`). Raises MakemoreError.
+    """
+    if format not in FORMATS:
+        raise MakemoreError(f"--format {format}: there are {' and '.join(FORMATS)}")
+    subjects = [Subject(run) for run in {run.absolute(): run for run in runs}.values()]
+    if len(subjects) > 1:
+        for name in [] if what is None else kinds(what):
+            if name != "loss":
+                raise MakemoreError(f"--what {name}: is a picture of one run; only losses go into one picture")
+        yield save(together(subjects), "loss", out or Path("plots"), format)
+        return
+    (subject,) = subjects
+    asked, missing = (KINDS, left_out) if what is None else (kinds(what), None)
+    drawn = False
+    for name, picture in pictures(subject, asked, missing):
+        yield save(picture, name, out or subject.folder / "plots", format)
+        drawn = True
+    if not drawn:
+        raise MakemoreError(next(iter(left_out)))
+
+
+def together(subjects: Sequence[Subject]) -> Picture:
+    """The losses of several runs in one picture."""
+    names = [subject.name for subject in subjects]
+    if len(set(names)) < len(names):
+        names = [str(subject.folder) for subject in subjects]
+    runs = {name: subject.metrics for name, subject in zip(names, subjects, strict=True)}
+    return loss_picture(runs, ", ".join(str(subject.folder) for subject in subjects))

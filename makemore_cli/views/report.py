@@ -1,0 +1,135 @@
+"""A run on one page: a single HTML file that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from makemore_cli.config import schema as configuration
+from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.findings import Report
+from makemore_cli.inference import evaluate
+from makemore_cli.inference.lecture_sampler import PUBLISHED
+from makemore_cli.inference.sample import Options, sample_run
+from makemore_cli.inference.score import meanings, score, shade
+from makemore_cli.names.dataset import SPLITS
+from makemore_cli.names.download import SHA256
+from makemore_cli.runs.comparison import run_info
+from makemore_cli.runs.run_folder import REPORT
+from makemore_cli.system.environment import environment
+from makemore_cli.system.files import check_replaceable, write_atomically
+from makemore_cli.training.first_batch_check import check_first_batch
+from makemore_cli.views.diagnostics import inspect
+from makemore_cli.views.plots.gallery import KINDS, Subject, pictures
+from makemore_cli.views.plots.style import Picture
+
+NAMES = 50
+ORIGINS = {"train": "in the training names", "held_out": "in the held-out names", "new": "new", None: "unknown"}
+
+
+@dataclass(frozen=True)
+class ShadedName:
+    """A sampled name."""
+
+    letters: list[tuple[str, str, str]]  # each letter, its colour, its probability
+    loss: float  # nats a letter
+    kind: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture in the page."""
+
+    name: str
+    alt: str
+    about: str
+    source: str  # a data URL
+    width: int  # in CSS pixels
+    height: int
+
+
+def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
+    """Write a run's report, and say where it is and what had to be left out.
+
+    Without `out` it goes to `report.html` in the run's folder. Raises MakemoreError.
+    """
+    subject = Subject(run)
+    info = run_info(subject.folder)
+    path = out or subject.folder / REPORT
+    check_replaceable(path)
+    missing: dict[str, list[str]] = {}
+    figures = [_figure(name, picture) for name, picture in pictures(subject, KINDS, missing)]
+    numbers: dict[str, Any] | None = None
+    gradcheck: Report | None = None
+    loss = info.loss if subject.run == subject.folder else {}
+    try:
+        dataset = subject.dataset
+        loss = {split: evaluate.loss(subject.checkpoint.model, dataset.splits[split]) for split in SPLITS}
+        numbers = inspect(subject.seen)
+    except MakemoreError as error:
+        missing.setdefault(str(error), []).append("diagnostics")
+    try:
+        config = configuration.override(subject.checkpoint.config, train__device="auto", train__engine="auto")
+        gradcheck = check_first_batch(config, subject.checkpoint)
+    except MakemoreError as error:
+        missing.setdefault(str(error), []).append("gradcheck")
+    left_out = [f"{', '.join(names)}: {reason}" for reason, names in missing.items()]
+    page = _template().render(
+        run=str(run),
+        name=subject.name,
+        info=info,
+        step=subject.checkpoint.step,
+        parameters=subject.checkpoint.model.sizes.parameters,
+        splits=SPLITS,
+        loss=loss,
+        published=PUBLISHED,
+        is_lecture=subject.checkpoint.data_sha256 == SHA256,
+        names=_names(subject),
+        legend=list(meanings()),
+        figures=figures,
+        numbers=numbers,
+        gradcheck=gradcheck,
+        left_out=left_out,
+        config=configuration.dump(subject.checkpoint.config),
+        environments={"trained with": info.environment, "reported with": environment()},
+        now=datetime.now(timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M"),
+    )
+    write_atomically(path, page.encode(errors="backslashreplace"))
+    return path, left_out
+
+
+def _template() -> Any:
+    loader = PackageLoader("makemore_cli", ".")
+    options: Any = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=loader, **options).get_template("report.html.jinja")
+
+
+def _figure(name: str, picture: Picture) -> Figure:
+    width, height = picture.shape()
+    code = base64.b64encode(picture.render("svg", titled=False)).decode()
+    return Figure(
+        name,
+        picture.title,
+        KINDS[name].explained,
+        f"data:image/svg+xml;base64,{code}",
+        round(96 * width),
+        round(96 * height),
+    )
+
+
+def _names(subject: Subject) -> list[ShadedName]:
+    checkpoint = subject.checkpoint
+    sampled = sample_run(checkpoint, NAMES, None, Options())
+    return [
+        ShadedName(
+            [(letter, shade(p), f"{p:.1%}") for letter, p in zip(scored.letters, scored.probabilities, strict=True)],
+            scored.loss,
+            ORIGINS[sampled.kind(scored.name)],
+        )
+        for scored in score(checkpoint.model, checkpoint.vocabulary, sampled.each())
+    ]
