@@ -33,7 +33,8 @@ from makemore_cli.inference.sample import Options, texts
 from makemore_cli.names import dataset as data
 from makemore_cli.network.model import BATCHNORM_EPSILON, Model, Sizes
 from makemore_cli.network.parameters import Parameters, initialise
-from makemore_cli.training.engines import KernelEngine, TensorEngine, threads
+from makemore_cli.network.threads import threads
+from makemore_cli.training.engines import KernelEngine, TensorEngine
 from makemore_cli.training.setup import start
 
 BATCH_SIZES, HIDDEN_SIZES = (32, 256), (64, 200, 1024)

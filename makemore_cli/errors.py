@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from makemore_cli.system.output import printable
+from makemore_cli.printable import printable
 
 LONGEST_WORD, LONGEST = 300, 900  # signs of a word, and of a message
 

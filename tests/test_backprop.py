@@ -13,7 +13,7 @@ from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.check import gradcheck
-from makemore_cli.training import engines as engine
+from makemore_cli.network import reference
 
 from .conftest import DEVICES, problem
 
@@ -58,7 +58,7 @@ def test_gradcheck_passes_for_any_sizes(n, T, E, H, V, first_bias, dtype, smooth
 def test_the_chain_computes_the_network(device: str, first_bias: bool, smoothing: float) -> None:
     """The table's forward lines and the training pass give the loss of PyTorch's own functions."""
     p, X, Y = problem(first_bias=first_bias, dtype=torch.float64, device=device)
-    loss, bnmean, bnvar = engine.forward(p.views, X, Y, EPS, smoothing)
+    loss, bnmean, bnvar = reference.forward(p.views, X, Y, EPS, smoothing)
     values = steps.forward(p, X, Y, eps=EPS, smoothing=smoothing)
     result = fused.training_pass(p, X, Y, EPS, smoothing)
     torch.testing.assert_close(values["loss"], loss, rtol=1e-13, atol=0)
@@ -77,7 +77,7 @@ def test_central_differences_agree() -> None:
         losses = []
         for nudged in (was + h, was - h):
             p.flat[i] = nudged
-            losses.append(engine.forward(p.views, X, Y, EPS)[0].item())
+            losses.append(reference.forward(p.views, X, Y, EPS)[0].item())
         p.flat[i] = was
         assert gradient[i].item() == pytest.approx((losses[0] - losses[1]) / (2 * h), abs=1e-9)
 

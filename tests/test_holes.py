@@ -20,10 +20,10 @@ import pytest
 from makemore_cli.config import schema as configuration
 from makemore_cli.errors import LONGEST, LONGEST_WORD, MakemoreError
 from makemore_cli.names.shuffle import shuffled
+from makemore_cli.printable import printable
 from makemore_cli.runs.metrics import load_metrics
 from makemore_cli.sweep.space import load_space
 from makemore_cli.system import child_processes as children
-from makemore_cli.system import output
 from makemore_cli.views.plots.gallery import Subject, together
 from makemore_cli.views.plots.style import drawing
 
@@ -129,15 +129,15 @@ def test_a_childs_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_printable() -> None:
-    assert output.printable(EVIL) == SHOWN
-    assert output.printable(SHOWN) == SHOWN
-    assert output.printable("a\nb\x1b", newlines=True) == "a\nb\\x1b"
+    assert printable(EVIL) == SHOWN
+    assert printable(SHOWN) == SHOWN
+    assert printable("a\nb\x1b", newlines=True) == "a\nb\\x1b"
     harmless = "Zoë Nguyễn 中村 می\u200cخواهم क\u094d\u200dष Jean\u00a0Luc $[red]"
-    assert output.printable(harmless) == harmless
+    assert printable(harmless) == harmless
     for sign in map(chr, range(0x110000)):
         if not (sign.isascii() or sign.isprintable()) and sign in "\u2066\u2028\ufeff\ud800\x85\x9b\U000e0041":
-            assert output.printable(sign).isascii()
-    assert all(output.printable(chr(c)) != chr(c) for c in [*range(32), *range(0x7F, 0xA0), *range(0xD800, 0xE000)])
+            assert printable(sign).isascii()
+    assert all(printable(chr(c)) != chr(c) for c in [*range(32), *range(0x7F, 0xA0), *range(0xD800, 0xE000)])
 
 
 def test_nothing_of_others_steers_the_terminal(tmp_path: Path, trained: Path, cli: Cli) -> None:
@@ -169,8 +169,8 @@ def test_nothing_of_others_steers_the_terminal(tmp_path: Path, trained: Path, cl
     names.unlink()
     shown += [cli("sample", folder, "-n", 1), cli("eval", folder)]
     for result in shown:
-        assert output.printable(result.out, newlines=True) == result.out
-        assert output.printable(result.err, newlines=True) == result.err
+        assert printable(result.out, newlines=True) == result.out
+        assert printable(result.err, newlines=True) == result.err
         assert result.code == 0 or result.err.count("\n") == 1
     sampled = next(result for result in shown if result.out.startswith("{"))
     assert "\u202e" in "".join(json.loads(sampled.out)["names"])  # a program reads what there is

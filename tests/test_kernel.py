@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from makemore_cli.backprop import fused, kernel
+from makemore_cli.backprop.update_factors import Factors
 from makemore_cli.config import schema as configuration
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import sources
@@ -24,7 +25,6 @@ from makemore_cli.gradcheck.check import compare_sources
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.training.engines import Engine, KernelEngine, RunningStatistics, TensorEngine, forward
-from makemore_cli.training.optimisers import Factors
 from makemore_cli.training.setup import resolve
 
 from .conftest import problem

@@ -575,7 +575,7 @@ def sgd(flat: Array, gradient: Array, velocity: Array, rule: Rule, lr: np.floati
 
 @exact
 def adamw(flat: Array, gradient: Array, m: Array, v: Array, rule: Rule, factors: Array) -> None:
-    """Adam with decoupled weight decay; the factors are those of `optim.Factors`."""
+    """Adam with decoupled weight decay; the factors are those of `Factors`."""
     shrink, size, second = factors[1], factors[2], factors[3]
     for i in range(flat.shape[0]):
         g = gradient[i]
@@ -767,7 +767,7 @@ class Kernel:
     ) -> NDArray[np.float64]:
         """A step for each leading index of X (steps, n, T) and Y (steps, n). Returns the losses, in nats a letter.
 
-        `factors` are the steps' own numbers (see `optim.Factors`). `running` holds averages (H,) of the batches' mean
+        `factors` are the steps' own numbers (see `Factors`). `running` holds averages (H,) of the batches' mean
         and variance, which are updated, and the batch's share in them. More than one thread share the rows of the
         matrix products, which changes no digit.
         """

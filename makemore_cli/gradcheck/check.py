@@ -21,8 +21,8 @@ from makemore_cli.gradcheck.following import follow
 from makemore_cli.gradcheck.lines import check_lines
 from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import SOURCES, Gradients, Source
+from makemore_cli.network import reference
 from makemore_cli.network.parameters import Parameters
-from makemore_cli.training import engines as engine
 
 
 def section(
@@ -180,7 +180,7 @@ def gradcheck(
 def _wrong_losses(check: Problem, of: str = "fused") -> list[str]:
     """The chain and the training pass must begin with the same loss as the network in PyTorch's own functions."""
     problem = (check.X, check.Y, check.eps, check.smoothing)
-    truth = float(engine.forward(check.p.views, *problem)[0])
+    truth = float(reference.forward(check.p.views, *problem)[0])
     if of == "kernel":
         losses = {
             f"the training pass, compiled, {path},": sources.kernel_pass(check.p, *problem, lookup)[0]

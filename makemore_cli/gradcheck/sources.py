@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
+from makemore_cli.backprop.update_factors import Factors
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import numeric
+from makemore_cli.network import reference
 from makemore_cli.network.parameters import Parameters
-from makemore_cli.training import engines as engine
-from makemore_cli.training.optimisers import Factors
 
 Gradients = dict[str, Tensor]
 BELOW_LOGITS = (
@@ -118,7 +118,7 @@ def float64(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 
 def functions(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
     """Autograd through the network in PyTorch's own functions: the parameters' gradients."""
     leaves = _leaves(p).views
-    loss, _, _ = engine.forward(leaves, X, Y, eps, smoothing)
+    loss, _, _ = reference.forward(leaves, X, Y, eps, smoothing)
     return dict(zip(leaves, torch.autograd.grad(loss, tuple(leaves.values())), strict=True))
 
 

@@ -12,7 +12,7 @@ import torch
 from makemore_cli.gradcheck.check import gradcheck
 from makemore_cli.network.model import BATCHNORM_EPSILON, Sizes
 from makemore_cli.network.parameters import initialise
-from makemore_cli.training.engines import threads
+from makemore_cli.network.threads import threads
 
 
 @dataclass

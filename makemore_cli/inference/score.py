@@ -16,6 +16,7 @@ from rich.text import Text
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names.dataset import END, LONGEST, Vocabulary
 from makemore_cli.network.model import Model
+from makemore_cli.printable import printable
 from makemore_cli.system import output
 
 NAMES = 4096  # at a time
@@ -75,7 +76,7 @@ def shaded(score: Score) -> Text:
     """A name for a terminal: its loss, and its letters, each on the colour of its probability."""
     text = Text(f"{score.loss:6.3f}  ")
     for letter, probability in zip(score.letters, score.probabilities, strict=True):
-        text.append(output.printable(letter), Style(color="black", bgcolor=shade(probability)))
+        text.append(printable(letter), Style(color="black", bgcolor=shade(probability)))
     return text
 
 

@@ -24,7 +24,7 @@ from makemore_cli.runs.run_folder import holds_run
 from makemore_cli.runs.summary import SUMMARY, load_summary
 from makemore_cli.system import output
 from makemore_cli.system.console import foreign
-from makemore_cli.training.progress_display import duration
+from makemore_cli.system.output import duration
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from makemore_cli.config.schema import LARGEST
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system.files import read
-from makemore_cli.training.progress_display import duration
+from makemore_cli.system.output import duration
 
 SUMMARY = "summary.json"
 

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from makemore_cli.system.output import printable
+from makemore_cli.printable import printable
 
 
 class SafeConsole(Console):

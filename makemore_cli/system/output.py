@@ -1,7 +1,6 @@
 """How results and remarks leave the program: results to stdout, remarks to stderr, and neither with a traceback.
 
-Much of what is printed is not ours: names, paths, settings of somebody else's run. So all of it passes through
-`printable` here, lest it moves the cursor, recolours the screen, or reads in another order than it is written in.
+All of it passes through `printable` here.
 """
 
 from __future__ import annotations
@@ -10,34 +9,15 @@ import io
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from makemore_cli.printable import UNPRINTABLE, printable
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-# Control characters, C1 and DEL among them; the ends of lines and paragraphs; what changes the direction of writing, is
-# not seen, or stands for a tag; and halves of surrogate pairs, as undecodable file names have them. What joins letters
-# or keeps them apart (U+200C, U+200D) stays: some languages' names need it.
-CONTROLS = (
-    "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f"
-)
-_UNPRINTABLE = re.compile(f"[{CONTROLS}]")
-_UNPRINTABLE_BUT_NEWLINES = re.compile(f"(?!\n)[{CONTROLS}]")
-
-
-def printable(text: str, *, newlines: bool = False) -> str:
-    """The text on one line, with what might steer a terminal written as Python shows it in a string.
-
-    With `newlines` these stay. What has been made printable stays as it is.
-    """
-    pattern = _UNPRINTABLE_BUT_NEWLINES if newlines else _UNPRINTABLE
-    return pattern.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 class ReaderGoneError(Exception):
@@ -81,7 +61,7 @@ def print_json(value: Any) -> None:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False)
-    print_lines([_UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)])
+    print_lines([UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)])
 
 
 def _finite(value: Any) -> Any:
@@ -118,3 +98,14 @@ def _stdout() -> Iterator[None]:
         sys.stdout.flush()
     except BrokenPipeError:
         raise ReaderGoneError from None
+
+
+def duration(seconds: float) -> str:
+    """A time to read: 8 s, 3 min 20 s, 2 h 5 min."""
+    if seconds == float("inf"):
+        return "?"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes, s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {s} s"

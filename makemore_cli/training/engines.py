@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from makemore_cli.backprop.fused import training_pass
 from makemore_cli.config.schema import OptimConfig
+from makemore_cli.network import reference
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.training.optimisers import Optimiser
@@ -27,11 +26,8 @@ from makemore_cli.training.optimisers import Optimiser
 if TYPE_CHECKING:
     from makemore_cli.backprop.kernel import Kernel, Rule
 
-# Multiplications in one forward pass. Measured on two cores: one thread is as fast or faster at 365,000 (the lecture's
-# B = 32, H = 200), two are 10 % faster at 1,500,000 (B = 128) and 40 % at 22,000,000.
-WORTH_SHARING = 2_000_000
-# The same for the kernel, which shares its products only: at 12,500,000 two threads are no faster than one, and much
-# slower where another program is busy; at 15,000,000 to 32,000,000 they are 15 to 20 % faster.
+# Multiplications in one forward pass of the kernel, which shares its products only. At 12,500,000 two threads are no
+# faster than one, and much slower where another program is busy; at 15,000,000 to 32,000,000 they are 15 to 20 % faster.
 WORTH_SHARING_KERNEL = 15_000_000
 
 
@@ -211,7 +207,7 @@ class AutogradEngine(Engine):
         """See `Engine.run`."""
         losses = []
         for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, first), strict=True):
-            loss, bnmean, bnvar = forward(self.leaves, x, y, self.eps, self.smoothing)
+            loss, bnmean, bnvar = reference.forward(self.leaves, x, y, self.eps, self.smoothing)
             for leaf in self.leaves.values():
                 leaf.grad = None
             loss.backward()  # type: ignore[no-untyped-call]
@@ -223,32 +219,6 @@ class AutogradEngine(Engine):
                     self.running.update(bnmean, bnvar)
             losses.append(loss.detach())
         return torch.stack(losses)
-
-
-@contextmanager
-def threads(parameters: Parameters, batch_size: int) -> Iterator[None]:
-    """Keep PyTorch to one thread of the CPU where a batch is too small to be shared.
-
-    There a second one gains nothing, and where another program wants its processor it costs several times the work.
-    """
-    s, before = parameters.sizes, torch.get_num_threads()
-    if batch_size * s.hidden * (s.context * s.embedding + s.vocabulary) < WORTH_SHARING:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def forward(
-    p: dict[str, Tensor], X: Int[Tensor, "n context"], Y: Int[Tensor, " n"], eps: float, smoothing: float = 0.0
-) -> tuple[Float[Tensor, ""], Float[Tensor, "1 hidden"], Float[Tensor, "1 hidden"]]:
-    """The network in PyTorch's own functions: loss, batch mean and unbiased batch variance."""
-    hprebn = F.linear(F.embedding(X, p["C"]).flatten(1), p["W1"].T, p.get("b1"))
-    bnmean, bnvar = hprebn.mean(0, keepdim=True), hprebn.var(0, keepdim=True)
-    h = torch.tanh(p["bngain"] * (hprebn - bnmean) / torch.sqrt(bnvar + eps) + p["bnbias"])
-    logits = F.linear(h, p["W2"].T, p["b2"])
-    return F.cross_entropy(logits, Y, label_smoothing=smoothing), bnmean, bnvar
 
 
 ENGINES: dict[str, type[Engine]] = {

@@ -12,8 +12,8 @@ from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.network.parameters import Parameters
+from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import Checkpoint
-from makemore_cli.training.engines import threads
 from makemore_cli.training.setup import start
 
 

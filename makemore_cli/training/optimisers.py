@@ -7,7 +7,7 @@ trained at a time: what changes from step to step follows from the step's number
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,20 +15,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from makemore_cli.backprop.update_factors import Factors
 from makemore_cli.config.schema import ExponentialAverage, MeanAverage, OptimConfig, StepsSchedule
 
 CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
 YOUNG = 9  # an exponential average remembers, at first, about a ninth of the steps so far
-
-
-class Factors(NamedTuple):
-    """Numbers of one step."""
-
-    lr: float
-    shrink: float = 1.0  # what decay leaves of the parameters, where it is decoupled
-    size: float = 0.0  # of an update, and
-    second: float = 1.0  # what divides the root of v: with these, Adam's averages do not begin too small
-    new: float = 0.0  # the new parameters' share in their average
 
 
 class Optimiser:

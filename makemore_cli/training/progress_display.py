@@ -23,6 +23,7 @@ from rich.text import Text
 
 from makemore_cli.system import output
 from makemore_cli.system.console import SafeConsole, foreign
+from makemore_cli.system.output import duration
 
 EVERY = 5.0  # seconds between two plain lines
 REFRESHED = 5  # times a second, in a terminal
@@ -243,14 +244,3 @@ def display(quiet: bool) -> Display:
         return Display()
     console = SafeConsole(stderr=True)
     return Live(console) if console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal else Plain()
-
-
-def duration(seconds: float) -> str:
-    """A time to read: 8 s, 3 min 20 s, 2 h 5 min."""
-    if seconds == float("inf"):
-        return "?"
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes, s = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {s} s"

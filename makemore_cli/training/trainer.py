@@ -11,12 +11,13 @@ from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.inference.sample import default_seed, sample
 from makemore_cli.network.parameters import Parameters
+from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
 from makemore_cli.runs.run_folder import Run
 from makemore_cli.runs.summary import Summary, load_summary
 from makemore_cli.system.environment import environment
 from makemore_cli.system.signals import Held, Watch
-from makemore_cli.training.engines import ENGINES, RunningStatistics, threads
+from makemore_cli.training.engines import ENGINES, RunningStatistics
 from makemore_cli.training.loop import SAMPLES, Loop
 from makemore_cli.training.optimisers import Optimiser
 from makemore_cli.training.progress_display import Display

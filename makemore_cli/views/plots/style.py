@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from makemore_cli.printable import printable
 from makemore_cli.system.files import MARK, check_replaceable, write_atomically
-from makemore_cli.system.output import printable
 
 # Okabe and Ito's palette, which colour-blind people can tell apart: http://jfly.iam.u-tokyo.ac.jp/color/
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
