@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from makemore_cli.backprop.kernel import Kernel, Rule
 
 # Multiplications in one forward pass of the kernel, which shares its products only. At 12,500,000 two threads are no
-# faster than one, and much slower where another program is busy; at 15,000,000 to 32,000,000 they are 15 to 20 % faster.
+# faster than one, and much slower if another program is busy; at 15,000,000 to 32,000,000 they are 15 to 20 % faster.
 WORTH_SHARING_KERNEL = 15_000_000
 
 

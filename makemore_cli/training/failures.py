@@ -1,4 +1,4 @@
-"""What goes wrong in training, tensor by tensor: where numbers cease to be finite, and whether tanh is saturated."""
+"""Where numbers cease to be finite in training: the step, and the first tensor of the chain."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from makemore_cli.backprop.stable import Chain, run_chain
 from makemore_cli.names.dataset import END, Vocabulary
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.training.engines import Engine
-
-SATURATED = 0.97  # of tanh, in size: beyond it hardly any gradient comes through
 
 
 @dataclass(frozen=True)
@@ -80,9 +78,3 @@ def _after_the_update(found: Chain, engine: Engine, lr: float) -> str:
                 whose = f"the optimiser's {what} of {name}" if what else name
                 return f"{whose} is not finite after the update, whose gradient reaches {largest:.3g}"
     return f"the averages of batchnorm's statistics are not finite after it, at a learning rate of {lr:g}"
-
-
-def saturated(p: Parameters, X: Tensor, eps: float) -> float:
-    """The share of tanh's outputs for a batch of contexts X (n, T) that are beyond 0.97 in size."""
-    h = steps.forward(p, X, X[:, 0], eps=eps, table=steps.up_to("h", p.sizes.first_bias))["h"]
-    return float((h.abs() > SATURATED).float().mean())

@@ -23,11 +23,11 @@ from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
 from makemore_cli.runs.run_folder import BEST, Run
 from makemore_cli.system.signals import Held
 from makemore_cli.training.engines import Engine
-from makemore_cli.training.failures import find_failure, saturated
+from makemore_cli.training.failures import find_failure
 from makemore_cli.training.optimisers import learning_rates
 from makemore_cli.training.progress_display import Display, Status
 from makemore_cli.training.setup import Start
-from makemore_cli.views.diagnostics import diagnose
+from makemore_cli.training.step_statistics import diagnose, saturated
 
 SECONDS = 0.1  # what a chunk is to take: long enough to cost nothing, short enough for a lively display
 LONGEST = 2000  # steps in a chunk

@@ -23,7 +23,6 @@ from rich.text import Text
 from torch import Tensor
 
 from makemore_cli.backprop import atomic as steps
-from makemore_cli.backprop.fused import training_pass
 from makemore_cli.backprop.stable import Chain, run_chain
 from makemore_cli.inference import evaluate
 from makemore_cli.names import dataset as data
@@ -33,43 +32,13 @@ from makemore_cli.network.parameters import Parameters
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint, training_names
 from makemore_cli.system import output
 from makemore_cli.training.engines import TensorEngine
-from makemore_cli.training.failures import SATURATED, saturated
 from makemore_cli.training.optimisers import Optimiser, learning_rates
+from makemore_cli.training.step_statistics import SATURATED, diagnose
 
 EXAMPLES = 1000  # to look at a network with
 NUMBERS = 1 << 26  # of the widest tensor, at most
 MEMORISED = 0.3  # nats a letter: a network that loses more on names that are new to it has learned others by heart
 LAYERS = ("embcat", "hprebn", "hpreact", "h", "logits")  # whose values and gradients are looked at
-
-
-def diagnose(
-    before: Parameters, after: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0
-) -> dict[str, Any]:
-    """What one training step on a batch did: for each parameter the lecture's ratios, as JSON takes them.
-
-    `grad_data` is the gradient's standard deviation over the parameter's, `update_data` the update's over the
-    parameter's (about 1e-3 is healthy), `grad_norm` the gradient's Euclidean norm. A ratio is None where the parameter
-    is a single number, or all of its numbers are equal. `saturated` is the share of tanh's outputs beyond 0.97.
-    """
-    gradients = training_pass(before, X, Y, eps, smoothing).gradients
-    grad_norm, grad_data, update_data = {}, {}, {}
-    for name, parameter in before.views.items():
-        own = spread(parameter)
-        update, gradient = after.views[name] - parameter, gradients.views[name]
-        grad_norm[name] = float(gradient.double().norm())
-        grad_data[name] = spread(gradient) / own if own else None
-        update_data[name] = spread(update) / own if own else None
-    return {
-        "saturated": saturated(before, X, eps),
-        "grad_norm": grad_norm,
-        "grad_data": grad_data,
-        "update_data": update_data,
-    }
-
-
-def spread(tensor: Tensor) -> float:
-    """Standard deviation of all numbers of a tensor; 0 for a single one."""
-    return float(tensor.double().std(correction=0))
 
 
 @dataclass(frozen=True)

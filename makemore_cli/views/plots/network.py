@@ -16,8 +16,8 @@ from torch import Tensor
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names.dataset import END
 from makemore_cli.runs.metrics import Floats
-from makemore_cli.training.failures import SATURATED
-from makemore_cli.views.diagnostics import LAYERS, Look, spread
+from makemore_cli.training.step_statistics import SATURATED, spread
+from makemore_cli.views.diagnostics import LAYERS, Look
 from makemore_cli.views.plots.style import BLUE, GREY, ORANGE, SKY, Picture, clear, thinned
 
 SHOWN = 100  # examples in the map of saturation
