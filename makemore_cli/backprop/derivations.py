@@ -1,6 +1,6 @@
 """From the atomic chain to the single expressions of `fused.py`, in stages that can be run.
 
-Each stage says what is done and gives the line that comes of it, a function of tensors by their names as in `steps.py`.
+Each stage says what is done and gives the line that comes of it: a function of tensors, by their names in `atomic.py`.
 A stage's result has the name of the tensor's gradient, and every stage of the same name gives the same numbers.
 """
 

@@ -1,4 +1,4 @@
-"""The training pass: the chain of `steps.py` with cross-entropy and batchnorm differentiated in one expression each.
+"""The training pass: the chain of `atomic.py` with cross-entropy and batchnorm differentiated in one expression each.
 
 What comes in is left as it was, so a second call gives the same gradients. What a function has made itself, it changes
 in place: for batches this small, a new tensor costs as much as the arithmetic.

@@ -21,11 +21,10 @@ from makemore_cli.gradcheck.compare import TOLERANCE
 from makemore_cli.gradcheck.numeric import ENTRIES
 from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.views.plots.gallery import KINDS
+from tests.conftest import Cli
+from tests.gradcheck.test_mutations import MUTATIONS
 
-from .conftest import Cli
-from .test_mutations import MUTATIONS
-
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NUMBERS = {8: "eight", 9: "nine", 10: "ten"}
 NEEDS_NETWORK = ["makemore data get"]

@@ -15,17 +15,17 @@ from makemore_cli.config.schema import Config
 from makemore_cli.names.dataset import load
 from makemore_cli.network.model import Model
 from makemore_cli.network.parameters import Parameters
+from makemore_cli.network.reference import forward
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
 from makemore_cli.runs.metrics import load_metrics
-from makemore_cli.training.engines import ENGINES, forward
+from makemore_cli.training.engines import ENGINES
 from makemore_cli.training.optimisers import learning_rates
 from makemore_cli.training.progress_display import Display
 from makemore_cli.training.setup import start
 from makemore_cli.training.trainer import train
 from makemore_cli.views import diagnostics
 from makemore_cli.views.diagnostics import diagnose, inspect, look, look_at_run, next_step
-
-from .conftest import Cli, problem
+from tests.conftest import Cli, problem
 
 
 def tiny(*settings: str) -> Config:

@@ -24,10 +24,10 @@ from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.check import compare_sources
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.network.parameters import Parameters
-from makemore_cli.training.engines import Engine, KernelEngine, RunningStatistics, TensorEngine, forward
+from makemore_cli.network.reference import forward
+from makemore_cli.training.engines import Engine, KernelEngine, RunningStatistics, TensorEngine
 from makemore_cli.training.setup import resolve
-
-from .conftest import problem
+from tests.conftest import problem
 
 EPS = 1e-5
 

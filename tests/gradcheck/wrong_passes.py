@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .passes import CHAIN, FUSED, changed
+from .right_passes import CHAIN, FUSED, changed
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,8 @@ from makemore_cli.inference import evaluate
 from makemore_cli.inference.score import SHADES, names_of, score, shade
 from makemore_cli.names.dataset import load
 from makemore_cli.runs.checkpoint import load_checkpoint
-
-from .conftest import NAMES, Cli, logits_in_float64
-from .terminal import in_terminal
+from tests.conftest import NAMES, Cli, logits_in_float64
+from tests.terminal import in_terminal
 
 
 def test_a_letters_probability_is_the_networks(trained: Path) -> None:

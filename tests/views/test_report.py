@@ -15,8 +15,7 @@ from makemore_cli.inference.sample import Options, sample_run
 from makemore_cli.inference.score import score, shade
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.views.plots.gallery import KINDS
-
-from .conftest import Cli
+from tests.conftest import Cli
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VOID = {"meta", "link", "img", "br"}

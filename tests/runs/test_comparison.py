@@ -19,8 +19,7 @@ from makemore_cli.runs.comparison import find_runs, run_info, show_runs
 from makemore_cli.training.loop import Loop
 from makemore_cli.training.progress_display import Display
 from makemore_cli.training.trainer import train
-
-from .conftest import Cli
+from tests.conftest import Cli
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,8 @@ from makemore_cli.sweep.space import EXPECTED, load_space, short
 from makemore_cli.sweep.study import Plan, importances, open_study, outcomes
 from makemore_cli.training.progress_display import Display
 from makemore_cli.training.trainer import train
-
-from .conftest import Cli
-from .test_plots import drawn, readable
+from tests.conftest import Cli
+from tests.views.test_plots import drawn, readable
 
 SPACE = """\
 optim.lr: {low: 0.01, high: 1, log: true}

@@ -24,8 +24,7 @@ from makemore_cli.config.schema import Config, DataConfig
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names import dataset
 from makemore_cli.runs.checkpoint import load_checkpoint
-
-from .conftest import NAMES, Cli
+from tests.conftest import NAMES, Cli
 
 EXAMPLES = 150
 

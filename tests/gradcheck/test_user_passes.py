@@ -15,9 +15,9 @@ from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import initialise
+from tests.conftest import problem
 
-from .conftest import problem
-from .passes import CHAIN, FUSED, RIGHT, changed, notebook
+from .right_passes import CHAIN, FUSED, RIGHT, changed, notebook
 from .wrong_passes import INVISIBLE, WRONG, Wrong
 
 EPS = 1e-5

@@ -19,14 +19,14 @@ from makemore_cli.inference import evaluate
 from makemore_cli.network import model
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import Parameters, initialise
+from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.runs.summary import Summary
-from makemore_cli.training.engines import ENGINES, RunningStatistics, threads
+from makemore_cli.training.engines import ENGINES, RunningStatistics
 from makemore_cli.training.progress_display import Display
 from makemore_cli.training.setup import start
 from makemore_cli.training.trainer import train
-
-from .conftest import DEVICES, logits_in_float64, problem
+from tests.conftest import DEVICES, logits_in_float64, problem
 
 
 def tiny(*settings: str) -> Config:

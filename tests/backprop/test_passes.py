@@ -14,8 +14,7 @@ from makemore_cli.backprop import fused
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.check import gradcheck
 from makemore_cli.network import reference
-
-from .conftest import DEVICES, problem
+from tests.conftest import DEVICES, problem
 
 EPS = 1e-5
 # The lecture's 26, in its order.

@@ -20,9 +20,8 @@ from rich.console import Console
 
 from makemore_cli.training import progress_display as progress
 from makemore_cli.training.progress_display import Curve, Live, Plain, Status
-
-from .conftest import Cli
-from .terminal import LINES, in_terminal
+from tests.conftest import Cli
+from tests.terminal import LINES, in_terminal
 
 COLUMNS = 100
 

@@ -22,9 +22,9 @@ from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.gradcheck.trials import run_trials
 from makemore_cli.gradcheck.user import UserPass
+from tests.conftest import Cli, problem
 
-from .conftest import Cli, problem
-from .passes import CHAIN
+from .right_passes import CHAIN
 
 EPS = 1e-5
 ZERO = ("b1", "logit_maxes")  # true gradients

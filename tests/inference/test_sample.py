@@ -34,8 +34,7 @@ from makemore_cli.names.dataset import Vocabulary
 from makemore_cli.network.model import Folded, Model, Sizes
 from makemore_cli.network.parameters import initialise
 from makemore_cli.runs.checkpoint import load_checkpoint
-
-from .conftest import logits_in_float64
+from tests.conftest import logits_in_float64
 
 VOCABULARY = Vocabulary("abc")
 
@@ -265,7 +264,7 @@ def test_new_names_are_new_and_different(trained: Path) -> None:
     drawn = sampled.names()
     assert len(set(drawn)) == 300
     assert sampled.kinds == {"train": 0, "held_out": 0, "new": 300}
-    known = (Path(__file__).parent.parent / "data" / "names.txt").read_text().split()
+    known = (Path(__file__).parents[2] / "data" / "names.txt").read_text().split()
     assert not set(drawn) & set(known)
 
     short = sample_run(checkpoint, 50, None, Options(max_length=4), only_new=True)

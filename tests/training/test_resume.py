@@ -33,8 +33,7 @@ from makemore_cli.training import loop
 from makemore_cli.training.engines import ENGINES
 from makemore_cli.training.progress_display import Display
 from makemore_cli.training.trainer import train
-
-from .conftest import Cli
+from tests.conftest import Cli
 
 KILLS = 20
 

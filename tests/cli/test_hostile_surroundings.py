@@ -26,9 +26,8 @@ from makemore_cli.sweep.space import load_space
 from makemore_cli.system import child_processes as children
 from makemore_cli.views.plots.gallery import Subject, together
 from makemore_cli.views.plots.style import drawing
-
-from .conftest import NAMES, Cli
-from .terminal import LINES, in_terminal
+from tests.conftest import NAMES, Cli
+from tests.terminal import LINES, in_terminal
 
 COMMAND = [sys.executable, "-m", "makemore_cli"]
 SCRIPT = [str(Path(sys.executable).parent / "makemore")]  # Python itself imports from the working folder for -m

@@ -16,8 +16,7 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.names import dataset
 from makemore_cli.names.dataset import Dataset, Split, Vocabulary, distinct_rows
 from makemore_cli.names.shuffle import shuffled
-
-from .conftest import NAMES
+from tests.conftest import NAMES
 
 
 def load(path: Path, T: int = 3, *, seed: int = 42, vocabulary: Vocabulary | None = None) -> Dataset:

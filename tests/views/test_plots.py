@@ -33,8 +33,7 @@ from makemore_cli.views.plots.letters import embedding_picture, is_vowel, nearne
 from makemore_cli.views.plots.network import HistogramsPicture, dlogits_picture, saturation_picture
 from makemore_cli.views.plots.style import Picture, drawing
 from makemore_cli.views.plots.training import LossPicture
-
-from .conftest import SLOW, Cli, logits_in_float64
+from tests.conftest import SLOW, Cli, logits_in_float64
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -16,9 +16,8 @@ import torch
 
 from makemore_cli import __version__
 from makemore_cli.backprop import fused
-
-from .conftest import NAMES, Cli
-from .terminal import in_terminal
+from tests.conftest import NAMES, Cli
+from tests.terminal import in_terminal
 
 COMMANDS = [[], ["train"], ["sample"], ["score"], ["gradcheck"], ["eval"], ["data"], ["data", "get"]]
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")

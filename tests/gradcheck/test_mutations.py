@@ -10,8 +10,7 @@ import torch
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop.atomic import Line
 from makemore_cli.gradcheck.check import gradcheck
-
-from .conftest import problem
+from tests.conftest import problem
 
 EPS = 1e-5
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from makemore_cli.names import download
-
-from .conftest import NAMES, Cli
+from tests.conftest import NAMES, Cli
 
 CONTENT = "\n".join(NAMES).encode()
 
