@@ -1,1 +1,4 @@
-"""Is the hand-written backward pass right? Sources of gradients, held against each other, tensor by tensor."""
+"""Sources of gradients and their comparison: which gradient is wrong, which line makes it so, and why.
+
+A user's own backward pass is checked here too.
+"""

@@ -1,1 +1,4 @@
-"""inference."""
+"""What a trained network is used for: losses over whole splits, sampling, and scoring names.
+
+It needs NumPy alone, but for the lecture's own sampler.
+"""
