@@ -55,7 +55,7 @@ def main() -> int:
     """Run the command line. Returns the exit code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is not ignored, as under nohup
         signal.signal(signal.SIGINT, _interrupted)
-    from makemore_cli.cli.app import main as run
+    from makemore_cli.cli.main import main as run
 
     code = run()
     if signal.getsignal(signal.SIGINT) is _interrupted:

@@ -22,7 +22,7 @@ MODULES = [
 ]
 install_import_hook(MODULES, "beartype.beartype")
 
-from makemore_cli.cli.app import main  # noqa: E402
+from makemore_cli.cli.main import main  # noqa: E402
 from makemore_cli.network.model import Model, Sizes  # noqa: E402
 from makemore_cli.network.parameters import Parameters, initialise  # noqa: E402
 

@@ -279,7 +279,7 @@ def test_it_runs_as_a_module_and_from_anywhere(tmp_path: Path) -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = """
 import sys
-from makemore_cli.cli.app import main
+from makemore_cli.cli.main import main
 main(["--help"])
 print("torch" in sys.modules, "numpy" in sys.modules)
 """

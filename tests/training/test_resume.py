@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from makemore_cli.cli.app import main
+from makemore_cli.cli.main import main
 from makemore_cli.config import schema as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
@@ -204,7 +204,7 @@ def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["makemore_cli.cli.app", "makemore_cli.training.trainer", "makemore_cli.backprop.kernel"]
+        ["makemore_cli.cli.main", "makemore_cli.training.trainer", "makemore_cli.backprop.kernel"]
     )
     start(tmp_path / "whole").join()
     rng, kills, reached = random.Random(engine), 0, set()

@@ -1,0 +1,29 @@
+"""`makemore data get`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from makemore_cli.cli.app import app
+from makemore_cli.system import output
+
+data_app = typer.Typer(help="Data sets.", epilog="Example: makemore data get", rich_markup_mode="rich")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("get", epilog="Example: makemore data get && makemore train --config lecture --data lecture")
+def data_get(
+    url: Annotated[
+        str | None, typer.Option("--url", help="Fetch the file from elsewhere; its checksum must be the same.")
+    ] = None,
+) -> None:
+    """Fetch the lecture's own names.txt once, and verify it. `--data lecture` then uses it.
+
+    It goes to your cache, or to the folder that the environment variable MAKEMORE_CACHE names.
+    """
+    from makemore_cli.names.download import URL, get_names
+
+    output.print_lines([str(get_names(url or URL))])
+    output.remark("verified; use it with --data lecture")

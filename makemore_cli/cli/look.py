@@ -1,0 +1,94 @@
+"""`makemore plot`, `report`, `inspect` and `eval`: what there is to see of a run."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from makemore_cli.cli.app import app
+from makemore_cli.cli.options import DataOption, JsonOption, RunArgument
+from makemore_cli.system import output
+
+
+@app.command(epilog="Example: makemore plot runs/quickstart --what loss,embedding,next-letter --format svg")
+def plot(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="A run folder, or a checkpoint; of several, the losses in one picture."),
+    ],
+    what: Annotated[
+        str | None,
+        typer.Option(
+            "--what",
+            metavar="NAME,NAME",
+            help="loss, ratios, saturation, activations, gradients, weight-gradients, dlogits, embedding, next-letter; "
+            "without it, all.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Without it, plots/ in the run's folder; of several runs, here."),
+    ] = None,
+    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="png or svg.")] = "png",
+) -> None:
+    """Draw pictures of a run, and print where they are."""
+    from makemore_cli.views.plots.gallery import plot as draw
+
+    left_out: dict[str, list[str]] = {}
+    output.print_lines(str(path) for path in draw(runs, what, out, format, left_out))
+    for reason, names in left_out.items():
+        output.remark(f"left out: {', '.join(names)}: {reason}")
+
+
+@app.command(epilog="Example: makemore report runs/quickstart --out quickstart.html")
+def report(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Without it, report.html in the run's folder.")
+    ] = None,
+) -> None:
+    """Write all there is to see of a run on one page, a single HTML file, and print where it is."""
+    from makemore_cli.views.report import write_report
+
+    path, left_out = write_report(run, out)
+    output.print_lines([str(path)])
+    for what in left_out:
+        output.remark(f"left out: {what}")
+
+
+@app.command(epilog="Example: makemore inspect runs/quickstart --json")
+def inspect(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Print how a network is doing: dead neurons, saturation, ratios, gradient norms, with a verdict on each."""
+    from makemore_cli.views.diagnostics import inspect as inspect_network
+    from makemore_cli.views.diagnostics import look_at_run, show
+
+    numbers = inspect_network(look_at_run(run))
+    if as_json:
+        output.print_json(numbers)
+    else:
+        output.print_rich(partial(show, numbers), width=160)
+
+
+@app.command("eval", epilog="Example: makemore eval runs/quickstart --json")
+def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Print a model's losses on its own data, or on another file's names split the same way."""
+    from makemore_cli.inference import evaluate as evaluation
+    from makemore_cli.names.dataset import load as load_data
+    from makemore_cli.runs.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(run)
+    config = checkpoint.config.data
+    if data is not None:
+        config = config.model_copy(update={"path": data})
+    dataset = load_data(config, checkpoint.config.model.context_length, checkpoint.vocabulary)
+    if data is None and dataset.sha256 != checkpoint.data_sha256:
+        output.remark(f"{dataset.path}: has changed since the model was trained on it")
+    loss = {name: evaluation.loss(checkpoint.model, split) for name, split in dataset.splits.items()}
+    examples = {name: len(split) for name, split in dataset.splits.items()}
+    if as_json:
+        output.print_json({"run": str(run), "data": str(dataset.path), "examples": examples, "loss": loss})
+    else:
+        output.print_lines(f"{name + ' loss':<12}{loss[name]:.4f} over {examples[name]:,} examples" for name in loss)

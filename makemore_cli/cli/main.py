@@ -1,0 +1,73 @@
+"""The command line's entry: it runs a command, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from makemore_cli.cli.app import app
+from makemore_cli.errors import MakemoreError, brief
+from makemore_cli.system import output
+from makemore_cli.system.signals import INTERRUPTED, Watch
+
+# Each adds its commands, in the order in which the help lists them.
+# isort: off
+from makemore_cli.cli import train, sample, gradcheck, look, runs, sweep, bench, data  # noqa: F401, E402
+# isort: on
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
+    output.prepare()
+    if arguments is not None:
+        return _run(arguments)
+    # A process of its own. Imports leave some hundred thousand objects. To look through them for garbage takes half a
+    # second while they are made, and as much again at the end.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+    with Watch("stopping as soon as the present computation ends"):
+        return _run(sys.argv[1:])
+
+
+def _run(arguments: Sequence[str]) -> int:
+    # Typer's usage errors, whichever parser is under it.
+    usage_error: Any = typer.BadParameter.__base__
+    try:
+        # As most people would write it first; the option takes no value, since it may stand alone.
+        given = [part for argument in arguments for part in re.split(r"(?<=^--resume)=", argument)]
+        code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
+        sys.stdout.flush()
+    except MakemoreError as error:
+        output.remark(f"makemore: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except usage_error as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "makemore"
+        told = brief(" ".join(error.format_message().split()).rstrip("."))
+        output.remark(f"{command}: {told}; see `{command} --help`")
+        return 2
+    except output.ReaderGoneError:
+        output.silence()
+        return 128 + 13  # as if ended by SIGPIPE
+    except OSError as error:  # a full disk under stdout, say
+        output.silence()
+        output.remark(brief(f"makemore: can't go on: {error.filename or 'stdout'}: {error.strerror}"))
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        output.remark(
+            "makemore: not enough memory; try a smaller batch_size, hidden_size, embedding_size or context_length"
+        )
+        return 2
+    if code == INTERRUPTED:  # which Typer makes of Ctrl-C
+        output.remark("makemore: interrupted")
+    return code if isinstance(code, int) else 0

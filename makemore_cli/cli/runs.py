@@ -1,0 +1,55 @@
+"""`makemore runs` and `makemore runs diff`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from makemore_cli.cli.app import app
+from makemore_cli.cli.options import JsonOption
+from makemore_cli.system import output
+
+runs_app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
+app.add_typer(runs_app, name="runs")
+
+
+@runs_app.callback(epilog="Example: makemore runs --sort val")
+def runs(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to look for runs.")] = Path("runs"),
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="COLUMN", help="name, data, train, val, test, steps, time or date.")
+    ] = "name",
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs in a folder, with what they came to."""
+    if context.invoked_subcommand is not None:
+        return
+    from makemore_cli.runs.comparison import find_runs, show_runs, sort_runs
+
+    found = sort_runs(find_runs(folder), sort)
+    if as_json:
+        output.print_json([info.to_json() for info in found])
+    elif found:
+        output.print_rich(partial(show_runs, found), width=160)
+    else:
+        output.remark(f"{folder}: holds no runs")
+
+
+@runs_app.command("diff", epilog="Example: makemore runs diff runs/quickstart runs/tiny")
+def runs_diff(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A run folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show which settings of two runs differ, and what that did to the losses."""
+    from makemore_cli.runs.comparison import Difference, run_info, show_difference
+
+    difference = Difference(run_info(first), run_info(second))
+    if as_json:
+        output.print_json(difference.to_json())
+    else:
+        output.print_rich(partial(show_difference, difference), width=160)

@@ -1,0 +1,114 @@
+"""`makemore sample` and `makemore score`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from makemore_cli.cli.app import app
+from makemore_cli.cli.options import JsonOption, RunArgument
+from makemore_cli.errors import MakemoreError
+from makemore_cli.system import output
+
+
+@app.command(epilog="Example: makemore sample runs/quickstart -n 1000 --prefix ma | sort | uniq -c | sort -n")
+def sample(
+    run: RunArgument,
+    n: Annotated[int, typer.Option("-n", "--number", min=0, help="How many names.")] = 20,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="The same seed gives the same names; without it, the run's + 10."),
+    ] = None,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature",
+            metavar="X",
+            help="Below 1 likelier names, above 1 stranger ones; 0 takes the likeliest letter.",
+        ),
+    ] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option("--top-k", metavar="K", help="Draw among the K likeliest letters only.")
+    ] = None,
+    prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="What every name begins with.")] = "",
+    only_new: Annotated[
+        bool,
+        typer.Option(
+            "--new", help="Only names that are neither in the training data nor in the held-out part, each once."
+        ),
+    ] = False,
+    max_length: Annotated[int, typer.Option("--max-length", metavar="N", help="Cut names after N letters.")] = 100,
+    lecture: Annotated[
+        bool, typer.Option("--lecture", help="Draw by the lecture's own procedure, for its very samples; slow.")
+    ] = False,
+    show_probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--show-probabilities", help="Each name with its loss in nats a letter, and every letter's probability."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print names from a trained model, one a line; on stderr, how many of them are in the data."""
+    from makemore_cli.inference.sample import PATIENCE, Options, sample_run
+    from makemore_cli.runs.checkpoint import load_checkpoint
+
+    checkpoint, options = load_checkpoint(run), Options(temperature, top_k, prefix, max_length)
+    sampled = sample_run(checkpoint, n, seed, options, only_new=only_new, lecture=lecture)
+    if show_probabilities:
+        from makemore_cli.inference.score import score as score_names
+        from makemore_cli.inference.score import show
+
+        scores = score_names(checkpoint.model, checkpoint.vocabulary, sampled.each())
+        if as_json:
+            told = [score.to_json() for score in scores]
+            output.print_json({"names": [score["name"] for score in told], "scores": told, "kinds": sampled.kinds})
+        else:
+            show(scores)
+    elif as_json:
+        names = sampled.names()
+        output.print_json({"names": names, "kinds": sampled.kinds})
+    else:
+        output.print_texts(sampled.texts())
+    kinds = sampled.kinds
+    if kinds is None:
+        output.remark(f"can't tell which names are new: {sampled.reason}")
+    elif sampled.counted:
+        of = f"{sampled.counted:,}" if sampled.counted == sampled.drawn else f"the first {sampled.counted:,}"
+        output.remark(
+            f"{kinds['train']:,} of {of} stand in the training names, {kinds['held_out']:,} in the held-out ones, "
+            f"{kinds['new']:,} are new"
+        )
+    if sampled.drawn < n:
+        output.remark(
+            f"only {sampled.drawn:,} of {n:,}: the next {PATIENCE:,} draws brought no other new name; "
+            "try a higher --temperature or another --prefix"
+        )
+
+
+@app.command(epilog="Example: makemore score runs/quickstart khaleesi emma --sort")
+def score(
+    run: RunArgument,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Without any, they are read from stdin, one a line.")
+    ] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="The most name-like first, of all names.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print how name-like a model finds names: the loss in nats a letter, and each letter's probability."""
+    from makemore_cli.inference.score import names_of, show
+    from makemore_cli.inference.score import score as score_names
+    from makemore_cli.runs.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(run)
+    if not names and (sys.stdin is None or sys.stdin.isatty()):  # None where it is closed
+        raise MakemoreError("no names: give some, or pipe them in, one a line")
+    scores = score_names(checkpoint.model, checkpoint.vocabulary, names or names_of(sys.stdin.buffer.readline))
+    if sort:
+        scores = iter(sorted(scores, key=lambda score: score.loss))
+    if as_json:
+        output.print_json([score.to_json() for score in scores])
+    else:
+        show(scores)

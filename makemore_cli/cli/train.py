@@ -1,0 +1,109 @@
+"""`makemore train`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from makemore_cli.cli.app import app
+from makemore_cli.cli.options import ConfigOption, DataOption, DeviceOption, JsonOption, SetOption
+from makemore_cli.errors import MakemoreError
+from makemore_cli.system import output
+
+
+@app.command(epilog="Example: makemore train --config tiny --set optim.lr=0.05 --seed 7 --out runs/slow")
+def train(
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="With --resume: the run folder.", show_default=False)
+    ] = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The run folder; without it, runs/ and the configuration's name."),
+    ] = None,
+    settings: SetOption = None,
+    device: DeviceOption = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            metavar="ENGINE",
+            help="auto (kernel on the CPU, else tensor), kernel and tensor (by hand), or autograd (to compare).",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the initial parameters and the batches.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="How many to train.")] = None,
+    crosscheck: Annotated[
+        int,
+        typer.Option(
+            "--crosscheck",
+            metavar="N",
+            min=0,
+            help="Every N steps, hold the hand-written gradients against autograd's; stop where they disagree.",
+        ),
+    ] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on where RUN was left; without RUN, where the configuration's run folder was left, or begin if "
+            "there is none. --steps sets a further goal.",
+        ),
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard's event files too, into the run folder.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Train on names, evaluate, sample, and leave a run folder."""
+    from makemore_cli.config import schema as configuration
+    from makemore_cli.runs.checkpoint import CONFIG
+    from makemore_cli.runs.run_folder import holds_run
+
+    if run is not None and not resume:
+        raise MakemoreError(f"{run}: to go on with it, add --resume; to begin there, give it by --out")
+    if run is not None and out is not None:
+        raise MakemoreError("--out: a run goes on in its own folder; leave it away")
+    if run is not None and config is not None:
+        raise MakemoreError("--config: a run goes on with its own configuration; leave it away")
+    if resume and overwrite:
+        raise MakemoreError("--overwrite: replaces a run, and --resume goes on with it; give one of them")
+    if run is not None and not holds_run(run):
+        raise MakemoreError(f"{run}: holds no run to go on with; give a run folder that `makemore train` left")
+    file = configuration.find(config) if run is None else run / CONFIG
+    folder = run or out or Path("runs") / configuration.name(file)
+    resume = resume and (run is not None or holds_run(folder))
+    resolved = configuration.load(
+        file,
+        settings or (),
+        data__path=data,
+        train__device=device,
+        train__engine=engine,
+        train__seed=seed,
+        train__steps=steps,
+    )
+    if resume and steps is None and not any(setting.startswith("train.steps") for setting in settings or ()):
+        goal = configuration.load(folder / CONFIG).train.steps  # which may have been set by --steps
+        resolved = configuration.override(resolved, train__steps=max(goal, resolved.train.steps))
+    from makemore_cli.training.progress_display import display
+    from makemore_cli.training.trainer import train as run_training
+
+    shown = display(quiet)
+    if tensorboard:
+        from makemore_cli.training.tensorboard_events import Events
+
+        shown = Events(shown)
+    summary = run_training(resolved, folder, shown, crosscheck_every=crosscheck, overwrite=overwrite, resume=resume)
+    if as_json:
+        output.print_json(summary.model_dump(mode="json"))
+        return
+    output.print_lines(summary.lines())
+    if not quiet:
+        quoted = shlex.quote(summary.run)
+        output.remark(f"More names: makemore sample {quoted}; pictures: makemore report {quoted}")
