@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-HOME = Path(__file__).parent.parent  # where the package lies
+HOME = Path(__file__).parents[2]  # where the package lies
 
 
 def import_path() -> list[str]:
