@@ -39,9 +39,9 @@ from makemore_cli.training.setup import start
 
 BATCH_SIZES, HIDDEN_SIZES = (32, 256), (64, 200, 1024)
 ROUNDS = 7
-SECONDS = 0.1  # that a round of one contender is to take
+ROUND_SECONDS = 0.1  # that a round of one contender is to take
 CONTEXT, EMBEDDING, VOCABULARY = 3, 10, 27  # the lecture's
-SIDE = 1536  # of the matrices that the machine's rate is measured with
+MATRIX_SIDE = 1536  # of the matrices that the machine's rate is measured with
 LR = 0.01
 
 Run = Callable[[int], Any]  # trains so many steps
@@ -118,11 +118,11 @@ def _matrix_rate(count: int) -> float:
     """Billions of operations a second in a product of large matrices, with so many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
-    a, b = torch.ones(2, SIDE, SIDE)
+    a, b = torch.ones(2, MATRIX_SIDE, MATRIX_SIDE)
     out = torch.empty_like(a)
     fastest = min(_timed(lambda: torch.mm(a, b, out=out)) for _ in range(8))
     torch.set_num_threads(before)
-    return 2 * SIDE**3 / fastest / 1e9
+    return 2 * MATRIX_SIDE**3 / fastest / 1e9
 
 
 def _timed(action: Callable[[], Any]) -> float:
@@ -149,7 +149,7 @@ def _steps(n: int, H: int, rounds: int, rate: dict[int, float], say: Callable[[s
         counts = {}
         for name, (_, run) in contenders.items():
             run(4)
-            counts[name] = int(min(most, max(4, SECONDS / (_timed(partial(run, 4)) / 4))))
+            counts[name] = int(min(most, max(4, ROUND_SECONDS / (_timed(partial(run, 4)) / 4))))
             run(counts[name])  # JAX compiles for each length
         times: dict[str, list[float]] = {name: [] for name in contenders}
         for _ in range(rounds):

@@ -6,7 +6,7 @@ import re
 
 from makemore_cli.printable import printable
 
-LONGEST_WORD, LONGEST = 300, 900  # signs of a word, and of a message
+LONGEST_WORD_CHARACTERS, LONGEST_MESSAGE_CHARACTERS = 300, 900  # signs of a word, and of a message
 
 
 def brief(message: str) -> str:
@@ -15,7 +15,10 @@ def brief(message: str) -> str:
     def shorter(text: str, most: int) -> str:
         return text if len(text) <= most else f"{text[: 2 * most // 3]}…{text[-most // 4 :]}"
 
-    return shorter(re.sub(r"\S+", lambda word: shorter(word[0], LONGEST_WORD), printable(message)), LONGEST)
+    return shorter(
+        re.sub(r"\S+", lambda word: shorter(word[0], LONGEST_WORD_CHARACTERS), printable(message)),
+        LONGEST_MESSAGE_CHARACTERS,
+    )
 
 
 class MakemoreError(Exception):

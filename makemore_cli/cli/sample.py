@@ -52,7 +52,7 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Print names from a trained model, one a line; on stderr, how many of them are in the data."""
-    from makemore_cli.inference.sample import PATIENCE, Options, sample_run
+    from makemore_cli.inference.sample import PATIENCE_DRAWS, Options, sample_run
     from makemore_cli.runs.checkpoint import load_checkpoint
 
     checkpoint, options = load_checkpoint(run), Options(temperature, top_k, prefix, max_length)
@@ -83,7 +83,7 @@ def sample(
         )
     if sampled.drawn < n:
         output.remark(
-            f"only {sampled.drawn:,} of {n:,}: the next {PATIENCE:,} draws brought no other new name; "
+            f"only {sampled.drawn:,} of {n:,}: the next {PATIENCE_DRAWS:,} draws brought no other new name; "
             "try a higher --temperature or another --prefix"
         )
 

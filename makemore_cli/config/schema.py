@@ -27,11 +27,11 @@ from makemore_cli.system.bundled_files import bundled
 from makemore_cli.system.files import read
 
 LECTURE_SEED = 2147483647
-LARGEST = 1 << 20  # bytes of a configuration
+LARGEST_CONFIG_BYTES = 1 << 20  # bytes of a configuration
 # Bounds of numbers that have none by nature. Both lie well within float32, and so do the products and quotients that
 # training makes of such a number, as of a learning rate and a decay, or of `clip` and a tiny norm.
 TINY, HUGE = 1e-30, 1e30
-LATEST = 10**12  # a step
+LATEST_STEP = 10**12  # a step
 
 
 class Section(BaseModel):
@@ -80,7 +80,7 @@ class StepsSchedule(Section):
     """The learning rate is multiplied by gamma at each milestone."""
 
     name: Literal["steps"] = "steps"
-    milestones: Annotated[list[Annotated[int, Field(ge=1, le=LATEST)]], AfterValidator(_ascending)] = Field(
+    milestones: Annotated[list[Annotated[int, Field(ge=1, le=LATEST_STEP)]], AfterValidator(_ascending)] = Field(
         [100_000], description="steps"
     )
     gamma: float = Field(0.1, gt=0, le=HUGE, description="factor")
@@ -149,7 +149,7 @@ class OptimConfig(Section):
 
     name: Literal["sgd", "adamw"] = "sgd"
     lr: float = Field(0.1, ge=0, le=HUGE, description="learning rate at the start, or at the end of the warm-up")
-    warmup: int = Field(0, ge=0, le=LATEST, description="steps in which the learning rate rises from near zero")
+    warmup: int = Field(0, ge=0, le=LATEST_STEP, description="steps in which the learning rate rises from near zero")
     schedule: Schedule | None = StepsSchedule()
     momentum: float = Field(0.0, ge=0, lt=1, description="share of the last velocity that is kept (sgd)")
     nesterov: bool = Field(False, description="look ahead along the velocity (sgd)")
@@ -192,7 +192,7 @@ class OptimConfig(Section):
 class TrainConfig(Section):
     """The run. A period of 0 means never."""
 
-    steps: int = Field(200_000, ge=1, le=LATEST)
+    steps: int = Field(200_000, ge=1, le=LATEST_STEP)
     context_dropout: float = Field(0.0, ge=0, lt=1, description="share of a context's letters read as . in training")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that all letters have alike")
     batch_size: int = Field(32, ge=2, le=2**24, description="B; at least 2, since the variance divides by B − 1")
@@ -203,12 +203,12 @@ class TrainConfig(Section):
     )
     dtype: Literal["float32", "float64"] = "float32"
     checkpoint_every: int = Field(
-        0, ge=0, le=LATEST, description="steps between checkpoints; there is always one at the end"
+        0, ge=0, le=LATEST_STEP, description="steps between checkpoints; there is always one at the end"
     )
-    eval_every: int = Field(0, ge=0, le=LATEST, description="steps between train and validation losses")
-    sample_every: int = Field(0, ge=0, le=LATEST, description="steps between a few sampled names")
+    eval_every: int = Field(0, ge=0, le=LATEST_STEP, description="steps between train and validation losses")
+    sample_every: int = Field(0, ge=0, le=LATEST_STEP, description="steps between a few sampled names")
     diagnose_every: int = Field(
-        0, ge=0, le=LATEST, description="steps between looks at saturation and at the updates' sizes"
+        0, ge=0, le=LATEST_STEP, description="steps between looks at saturation and at the updates' sizes"
     )
 
 
@@ -272,7 +272,7 @@ def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
 def read_mapping(path: Path, expected: str) -> dict[Any, Any]:
     """What a YAML file holds, which is to be keys and values. Raises MakemoreError, which says what was expected."""
     try:
-        text = read(path, LARGEST)
+        text = read(path, LARGEST_CONFIG_BYTES)
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
     raw = parse_yaml(text, str(path))

@@ -14,7 +14,7 @@ from makemore_cli.names.dataset import Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.network.parameters import Parameters
 
-LONGEST = 10_000  # letters
+LONGEST_NAME_LETTERS = 10_000  # letters
 
 # Losses on the lecture's names, in nats a letter: training split, validation split.
 PUBLISHED = (
@@ -26,7 +26,7 @@ PUBLISHED = (
 
 
 def names(model: Model, vocabulary: Vocabulary, seed: int) -> Iterator[str]:
-    """Names without end, cut after LONGEST letters. Raises MakemoreError for a model whose numbers have overflowed."""
+    """Names without end, cut after LONGEST_NAME_LETTERS. Raises MakemoreError if the model's numbers have overflowed."""
     p = Parameters.from_arrays(model.sizes, model.parameters)
     bnmean, bnvar = torch.from_numpy(model.bnmean), torch.from_numpy(model.bnvar)
     g = torch.Generator().manual_seed(seed)
@@ -34,7 +34,7 @@ def names(model: Model, vocabulary: Vocabulary, seed: int) -> Iterator[str]:
     while True:
         tokens: list[int] = []
         context = (0,) * model.sizes.context
-        while len(tokens) < LONGEST:
+        while len(tokens) < LONGEST_NAME_LETTERS:
             if context not in probabilities:
                 embcat = p.C[torch.tensor([context])].flatten(1)
                 hpreact = embcat @ p.W1 if p.b1 is None else embcat @ p.W1 + p.b1

@@ -24,14 +24,14 @@ from makemore_cli.runs.checkpoint import Checkpoint
 SEEDS = 2**63
 SEED_OFFSET = 10  # added to the run's seed, as in the lecture
 FEW, MANY = 1024, 1 << 16  # names drawn side by side, at first and then
-LETTERS = 1 << 24  # of names, or probabilities of letters, in memory at a time
-TABLE = 1 << 24  # V^(T + 2), the work to make the largest table of all contexts
-FOLDED = 1 << 24  # numbers in the largest tables of a folded network
-COUNTED = 100_000  # names that are looked up in the data
-PATIENCE = 20_000  # draws without a new name, after which `only_new` gives up
-LONGEST = 10_000  # letters
+BUFFER_LETTERS = 1 << 24  # of names, or probabilities of letters, in memory at a time
+LARGEST_TABLE_WORK = 1 << 24  # V^(T + 2), the work to make the largest table of all contexts
+LARGEST_FOLDED_NUMBERS = 1 << 24  # numbers in the largest tables of a folded network
+COUNTED_NAMES = 100_000  # names that are looked up in the data
+PATIENCE_DRAWS = 20_000  # draws without a new name, after which `only_new` gives up
+LONGEST_NAME_LETTERS = 10_000  # letters
 NEARLY = 1 - 1e-9  # from here on, own + alias would be rounded to the next alias
-COLDEST = 1e-6  # temperature, below which only rounding would decide
+COLDEST_TEMPERATURE = 1e-6  # temperature, below which only rounding would decide
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Options:
             raise MakemoreError(f"--temperature {self.temperature}: give 0 (always the likeliest letter) or more")
         if self.top_k is not None and self.top_k < 1:
             raise MakemoreError(f"--top-k {self.top_k}: give at least 1")
-        if not 1 <= self.max_length <= LONGEST:
-            raise MakemoreError(f"--max-length {self.max_length}: give 1 to {LONGEST:,}")
+        if not 1 <= self.max_length <= LONGEST_NAME_LETTERS:
+            raise MakemoreError(f"--max-length {self.max_length}: give 1 to {LONGEST_NAME_LETTERS:,}")
         if len(self.prefix) > self.max_length:
             raise MakemoreError(f"--prefix {self.prefix}: is longer than --max-length {self.max_length}")
 
@@ -65,15 +65,15 @@ class Sampled:
         self._texts, self._dataset = texts, dataset
         self.reason = reason  # why kinds can't be told
         self.drawn = 0
-        self.counted = 0  # only the first COUNTED names are looked up
+        self.counted = 0  # only the first COUNTED_NAMES names are looked up
         self.kinds: Counter[str] | None = None if dataset is None else Counter(train=0, held_out=0, new=0)
 
     def texts(self) -> Iterator[str]:
         """The names, many at a time, each followed by a newline."""
         for count, text in self._texts:
             self.drawn += count
-            if self._dataset is not None and self.kinds is not None and self.counted < COUNTED:
-                names = text.split("\n")[: min(COUNTED - self.counted, count)]
+            if self._dataset is not None and self.kinds is not None and self.counted < COUNTED_NAMES:
+                names = text.split("\n")[: min(COUNTED_NAMES - self.counted, count)]
                 self.kinds.update(map(self._dataset.kind, names))
                 self.counted += len(names)
             yield text
@@ -149,7 +149,7 @@ def sample(model: Model, vocabulary: Vocabulary, n: int, seed: int, options: Opt
 
 
 def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Options | None = None) -> list[str]:
-    """Draw until there are n different names that the data set does not hold, or PATIENCE draws brought no other.
+    """Draw until there are n different names that the data set does not hold, or PATIENCE_DRAWS draws brought no other.
 
     What is no name does not count: nothing at all, or letters that were cut off.
     """
@@ -157,7 +157,7 @@ def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Optio
     new: dict[str, None] = {}
     since = 0
     for name in names(model, dataset.vocabulary, seed, options):
-        if len(new) == n or since == PATIENCE:
+        if len(new) == n or since == PATIENCE_DRAWS:
             break
         since += 1
         # The sign takes a place, so a name of full length has not come to it.
@@ -188,11 +188,11 @@ def texts(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> 
     rng = np.random.Generator(np.random.PCG64(seed))
     letters: _Letters = _Asked(model, sizes, options)
     yield FEW, vocabulary.text(_draw(letters, FEW, prefix, rng, options, vocabulary))
-    if sizes.vocabulary ** (sizes.context + 2) <= TABLE:
+    if sizes.vocabulary ** (sizes.context + 2) <= LARGEST_TABLE_WORK:
         letters = _Table(model, options)
-    elif sizes.context * sizes.vocabulary * sizes.hidden <= FOLDED:
+    elif sizes.context * sizes.vocabulary * sizes.hidden <= LARGEST_FOLDED_NUMBERS:
         letters = _Asked(Folded(model), sizes, options)
-    many = max(FEW, min(MANY, LETTERS // max(options.max_length, sizes.vocabulary)))
+    many = max(FEW, min(MANY, BUFFER_LETTERS // max(options.max_length, sizes.vocabulary)))
     while True:
         yield many, vocabulary.text(_draw(letters, many, prefix, rng, options, vocabulary))
 
@@ -324,6 +324,6 @@ def _probabilities(logits: Array, options: Options) -> NDArray[np.float64]:
     if k is not None and k < logits.shape[1]:
         unlikely = np.argsort(-logits, axis=1, kind="stable")[:, k:]
         np.put_along_axis(logits, unlikely, -np.inf, axis=1)
-    counts: NDArray[np.float64] = np.exp(logits / max(options.temperature, COLDEST))
+    counts: NDArray[np.float64] = np.exp(logits / max(options.temperature, COLDEST_TEMPERATURE))
     counts /= counts.sum(1, keepdims=True)
     return counts

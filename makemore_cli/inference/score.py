@@ -14,13 +14,13 @@ from rich.style import Style
 from rich.text import Text
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import END, LONGEST, Vocabulary
+from makemore_cli.names.dataset import END, LONGEST_NAME_LETTERS, Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.printable import printable
 from makemore_cli.system import output
 
-NAMES = 4096  # at a time
-LONGEST_LINE = 8 * LONGEST  # bytes
+BATCH_NAMES = 4096  # at a time
+LONGEST_LINE_BYTES = 8 * LONGEST_NAME_LETTERS  # bytes
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Score:
 def score(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterator[Score]:
     """Score names one after another. Raises MakemoreError for a letter that the model does not know."""
     names, T = iter(names), model.sizes.context
-    while piece := list(islice(names, NAMES)):
+    while piece := list(islice(names, BATCH_NAMES)):
         # Every name after an empty context, and one window for each of its letters and its end.
         streams = [[0] * T + vocabulary.encode(name) + [0] for name in piece]
         X = np.array([stream[at : at + T] for stream in streams for at in range(len(stream) - T)])
@@ -125,14 +125,16 @@ def names_of(readline: Callable[[int], bytes]) -> Iterator[str]:
             name = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
             raise MakemoreError(f"stdin, line {number}: not UTF-8 ({error.reason}); give names as UTF-8") from None
-        if len(name) > LONGEST:
-            raise MakemoreError(f"stdin, line {number}: a name of more than {LONGEST:,} letters; give one name a line")
+        if len(name) > LONGEST_NAME_LETTERS:
+            raise MakemoreError(
+                f"stdin, line {number}: a name of more than {LONGEST_NAME_LETTERS:,} letters; give one name a line"
+            )
         if name:
             yield name
 
 
 def _line(readline: Callable[[int], bytes]) -> bytes:
     try:
-        return readline(LONGEST_LINE)
+        return readline(LONGEST_LINE_BYTES)
     except OSError as error:  # a folder, say
         raise MakemoreError(f"stdin: can't be read: {error.strerror}; give names, one a line") from None

@@ -29,12 +29,12 @@ from makemore_cli.system.files import read
 END = "."  # starts and ends every name; token 0
 NEWLINE = ord("\n")  # stands for the sign among code points, since no name holds one
 SPACES = [chr(c) for c in range(0x3001) if chr(c).isspace() and c != NEWLINE]  # U+3000 is the last one in Unicode
-PIECE = 1 << 20  # letters to work on at a time, where there are many
-MANY = 200_000  # names, from which on Python's own shuffle would take more than a tenth of a second
-FEWEST = 6  # names: with fewer, a split would be empty
-LONGEST = 1000  # letters in a name
-LARGEST_VOCABULARY = 8192  # letters: more than any language's names are written with
-LARGEST_FILE = 1 << 31  # bytes: some hundred million names
+PIECE_LETTERS = 1 << 20  # letters to work on at a time, where there are many
+MANY_NAMES = 200_000  # names, from which on Python's own shuffle would take more than a tenth of a second
+FEWEST_NAMES = 6  # names: with fewer, a split would be empty
+LONGEST_NAME_LETTERS = 1000  # letters in a name
+LARGEST_VOCABULARY_LETTERS = 8192  # letters: more than any language's names are written with
+LARGEST_FILE_BYTES = 1 << 31  # bytes: some hundred million names
 SPLITS = ("train", "val", "test")
 
 Tokens = NDArray[np.unsignedinteger]
@@ -132,8 +132,8 @@ class Split:
             rows, _, count = distinct_rows(np.column_stack(self.examples(np.arange(len(self)))), base)
             return rows.astype(self.tokens.dtype), count
         count = np.zeros(base**width, dtype=np.int64)  # few enough to have a place for each
-        for start in range(0, len(self), PIECE):
-            index = np.arange(start, min(start + PIECE, len(self)))
+        for start in range(0, len(self), PIECE_LETTERS):
+            index = np.arange(start, min(start + PIECE_LETTERS, len(self)))
             count += np.bincount(_numbers(np.column_stack(self.examples(index)), base), minlength=len(count))
         numbers = np.flatnonzero(count)
         return _rows(numbers, base, width).astype(self.tokens.dtype), count[numbers]
@@ -233,7 +233,7 @@ def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None 
     cuts = [0, int(0.8 * n), int(0.9 * n), n]
     stream = np.zeros(context_length + int(lengths.sum()) + n, dtype=tokens.dtype)
     bounds, at, order = [context_length], context_length, _shuffled(n, config.split_seed)
-    for first, last in pairwise(sorted({*range(0, n, PIECE // 16), *cuts})):
+    for first, last in pairwise(sorted({*range(0, n, PIECE_LETTERS // 16), *cuts})):
         begin, length = starts[order[first:last]], lengths[order[first:last]] + 1  # each with its sign
         stop = np.cumsum(length, dtype=np.int64)
         source = np.arange(stop[-1]) + np.repeat(begin - (stop - length), length)
@@ -252,15 +252,16 @@ def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None 
 def _check_names(tokens: Tokens, starts: Integers, lengths: Integers, path: Path) -> None:
     """Refuse what can't be split into names to learn from. Raises MakemoreError, which names the file and the line."""
     n = len(starts)
-    if n and lengths.max() > LONGEST:
-        first = int(np.argmax(lengths > LONGEST))
+    if n and lengths.max() > LONGEST_NAME_LETTERS:
+        first = int(np.argmax(lengths > LONGEST_NAME_LETTERS))
         line = np.count_nonzero(tokens[: starts[first]] == 0) + 1
         raise MakemoreError(
-            f"{path}, line {line}: a name of {lengths[first]:,} letters; write one name a line, of at most {LONGEST:,}"
+            f"{path}, line {line}: a name of {lengths[first]:,} letters; write one name a line, of at most "
+            f"{LONGEST_NAME_LETTERS:,}"
         )
-    if n < FEWEST:
+    if n < FEWEST_NAMES:
         names = {0: "no name", 1: "only 1 name"}.get(n, f"only {n} names")
-        raise MakemoreError(f"{path}: holds {names}; at least {FEWEST} are needed, so that each split gets one")
+        raise MakemoreError(f"{path}: holds {names}; at least {FEWEST_NAMES} are needed, so that each split gets one")
     if (lengths == lengths[0]).all():
         name = tokens[starts[0] : starts[0] + lengths[0]]
         if all((tokens[starts + at] == token).all() for at, token in enumerate(name)):
@@ -270,9 +271,9 @@ def _check_names(tokens: Tokens, starts: Integers, lengths: Integers, path: Path
 def _find_names(tokens: Tokens) -> tuple[Integers, Integers]:
     """Where each name starts, and its length; lines that hold none are left out."""
     place = np.uint32 if len(tokens) < 2**32 else np.int64
-    pieces = range(0, len(tokens), PIECE)
+    pieces = range(0, len(tokens), PIECE_LETTERS)
     ends = np.concatenate(
-        [start + np.flatnonzero(tokens[start : start + PIECE] == 0).astype(place) for start in pieces]
+        [start + np.flatnonzero(tokens[start : start + PIECE_LETTERS] == 0).astype(place) for start in pieces]
     )
     lengths = ends.copy()
     lengths[1:] -= ends[:-1] + 1
@@ -284,7 +285,7 @@ def _find_names(tokens: Tokens) -> tuple[Integers, Integers]:
 
 def _shuffled(n: int, seed: int) -> Integers:
     """The numbers from 0 to n − 1, shuffled as Python does."""
-    if n >= MANY and compiles():
+    if n >= MANY_NAMES and compiles():
         from makemore_cli.names.shuffle import shuffled
 
         return shuffled(n, seed)
@@ -295,7 +296,7 @@ def _shuffled(n: int, seed: int) -> Integers:
 
 def _read(path: Path) -> bytes:
     try:
-        return read(path, LARGEST_FILE)
+        return read(path, LARGEST_FILE_BYTES)
     except FileNotFoundError:
         raise MakemoreError(f"{path}: no such file; give a text file with one name a line") from None
     except IsADirectoryError:
@@ -327,7 +328,7 @@ def _encode(
     code_points: NDArray[np.unsignedinteger], vocabulary: Vocabulary | None, path: Path
 ) -> tuple[Vocabulary, Tokens]:
     """The vocabulary, unless it is given, and the tokens of a text, in which the sign stands for a newline."""
-    pieces = [slice(start, start + PIECE) for start in range(0, len(code_points), PIECE)]
+    pieces = [slice(start, start + PIECE_LETTERS) for start in range(0, len(code_points), PIECE_LETTERS)]
     used = np.zeros(int(code_points.max()) + 1, dtype=bool)
     for piece in pieces:
         used[code_points[piece]] = True
@@ -336,10 +337,10 @@ def _encode(
     if faults:
         first, reason = min((int(np.argmax(code_points == ord(letter))), reason) for letter, reason in faults.items())
         raise MakemoreError(f"{path}, line {np.count_nonzero(code_points[:first] == NEWLINE) + 1}: {reason}")
-    if len(letters) > LARGEST_VOCABULARY:
+    if len(letters) > LARGEST_VOCABULARY_LETTERS:
         raise MakemoreError(
-            f"{path}: holds {len(letters):,} different letters, and at most {LARGEST_VOCABULARY:,} are taken; is it a "
-            f"list of names?"
+            f"{path}: holds {len(letters):,} different letters, and at most {LARGEST_VOCABULARY_LETTERS:,} are "
+            "taken; is it a list of names?"
         )
     vocabulary = vocabulary or Vocabulary("".join(letters))
     table = np.zeros(len(used), dtype=vocabulary.dtype)

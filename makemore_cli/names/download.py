@@ -10,7 +10,7 @@ from makemore_cli.errors import MakemoreError
 
 URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
 SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
-TIMEOUT = 30  # seconds without an answer
+TIMEOUT_SECONDS = 30  # seconds without an answer
 
 
 def cached_names() -> Path:
@@ -37,7 +37,7 @@ def get_names(url: str = URL) -> Path:
             known_hash=f"sha256:{SHA256}",
             fname=target.name,
             path=target.parent,
-            downloader=pooch.HTTPDownloader(timeout=TIMEOUT),
+            downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS),
         )
     except ValueError as error:
         if "known hash" not in str(error):
@@ -49,7 +49,7 @@ def get_names(url: str = URL) -> Path:
         status = "refused" if error.response is None else f"{error.response.status_code} {error.response.reason}"
         raise MakemoreError(f"{url}: can't be fetched: {status}") from None
     except requests.Timeout:
-        raise MakemoreError(f"{url}: can't be fetched: no answer within {TIMEOUT} s; try again later") from None
+        raise MakemoreError(f"{url}: can't be fetched: no answer within {TIMEOUT_SECONDS} s; try again later") from None
     except requests.ConnectionError:
         host = urlsplit(url).netloc
         raise MakemoreError(f"{url}: can't be fetched: no connection to {host}; check the network") from None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from makemore_cli.system.compiled import Kept
 
-BLOCK = 1 << 20  # random numbers drawn at a time
+BLOCK_NUMBERS = 1 << 20  # random numbers drawn at a time
 
 
 def shuffled(n: int, seed: int) -> NDArray[np.unsignedinteger]:
@@ -20,7 +20,7 @@ def shuffled(n: int, seed: int) -> NDArray[np.unsignedinteger]:
     twister.state = {"bit_generator": "MT19937", "state": {"key": np.array(key, np.uint32), "pos": position}}
     last = n - 1
     while last > 0:
-        last = swap(order, last, twister.random_raw(BLOCK).astype(np.uint32))
+        last = swap(order, last, twister.random_raw(BLOCK_NUMBERS).astype(np.uint32))
     return order
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BATCHNORM_EPSILON = 1e-5  # the lecture's, and torch.nn.BatchNorm1d's
-ROWS = 1000  # at most, in a table for more than one letter
-NUMBERS = 1 << 18  # of the widest layer at a time: as many as a processor's cache holds
+TABLE_ROWS = 1000  # at most, in a table for more than one letter
+LAYER_NUMBERS = 1 << 18  # of the widest layer at a time: as many as a processor's cache holds
 
 Array = NDArray[np.floating]
 Integers = NDArray[np.integer]
@@ -89,7 +89,7 @@ class Folded:
         p, (V, T, E) = model.parameters, (model.sizes.vocabulary, model.sizes.context, model.sizes.embedding)
         gain = p["bngain"] / np.sqrt(model.bnvar + model.epsilon)
         shift: Array | int = p["bnbias"] - gain * (model.bnmean - p.get("b1", 0))
-        length = max(1, int(math.log(ROWS, V)))
+        length = max(1, int(math.log(TABLE_ROWS, V)))
         self.model, self.tables = model, []
         for first in range(0, T, length):
             group = slice(first, min(first + length, T))
@@ -124,6 +124,6 @@ def preactivation(p: Mapping[str, Array], X: Integers) -> Array:
 
 def chunks(length: int, sizes: Sizes) -> Iterator[slice]:
     """Rows to go through a network at a time."""
-    rows = max(1, NUMBERS // max(sizes.context * sizes.embedding, sizes.hidden, sizes.vocabulary))
+    rows = max(1, LAYER_NUMBERS // max(sizes.context * sizes.embedding, sizes.hidden, sizes.vocabulary))
     for start in range(0, length, rows):
         yield slice(start, min(start + rows, length))

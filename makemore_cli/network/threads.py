@@ -11,7 +11,7 @@ from makemore_cli.network.parameters import Parameters
 
 # Multiplications in one forward pass. Measured on two cores: one thread is as fast or faster at 365,000 (the lecture's
 # B = 32, H = 200), two are 10 % faster at 1,500,000 (B = 128) and 40 % at 22,000,000.
-WORTH_SHARING = 2_000_000
+SHARED_MULTIPLICATIONS = 2_000_000
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def threads(parameters: Parameters, batch_size: int) -> Iterator[None]:
     There a second one gains nothing, and where another program wants its processor it costs several times the work.
     """
     s, before = parameters.sizes, torch.get_num_threads()
-    if batch_size * s.hidden * (s.context * s.embedding + s.vocabulary) < WORTH_SHARING:
+    if batch_size * s.hidden * (s.context * s.embedding + s.vocabulary) < SHARED_MULTIPLICATIONS:
         torch.set_num_threads(1)
     try:
         yield

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from makemore_cli.config import schema as configuration
 from makemore_cli.config.schema import Config, MeanAverage
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import LARGEST_VOCABULARY, Vocabulary, fault
+from makemore_cli.names.dataset import LARGEST_VOCABULARY_LETTERS, Vocabulary, fault
 from makemore_cli.network.model import Model, Sizes
 from makemore_cli.system.files import check_plain
 
 CHECKPOINT, CONFIG = "checkpoint.safetensors", "config.yaml"  # the last one of a run, and what stands beside it
 FORMAT = "makemore/1"
-LARGEST_HEADER = 1 << 24  # bytes: a large vocabulary and a long configuration have less than a hundredth of it
-LARGEST_STATE = 1 << 16  # bytes of a random number generator
+LARGEST_HEADER_BYTES = 1 << 24  # bytes: a large vocabulary and a long configuration have less than a hundredth of it
+LARGEST_STATE_BYTES = 1 << 16  # bytes of a random number generator
 STREAMS = ("generator", "dropout")  # of random numbers: the batches', and that of the letters that are dropped
 TRAINING = "training."  # begins the names of tensors that only training needs
 DTYPES = {"float32": "F32", "float64": "F64"}  # as safetensors calls them
@@ -83,7 +83,7 @@ def load_checkpoint(run: str | Path) -> Checkpoint:
         check_plain(path, sys.maxsize)
         with path.open("rb") as file:
             start = file.read(8)
-        if len(start) == 8 and int.from_bytes(start, "little") > LARGEST_HEADER:
+        if len(start) == 8 and int.from_bytes(start, "little") > LARGEST_HEADER_BYTES:
             raise MakemoreError(f"{path}: not a whole safetensors checkpoint (its header is too long){_hint(start)}")
         with safe_open(path, framework="numpy") as tensors:
             return _read(tensors, path)
@@ -103,7 +103,7 @@ def load_checkpoint(run: str | Path) -> Checkpoint:
 
 def _in_order(letters: str) -> bool:
     sane = list(letters) == sorted(set(letters)) and not any(fault(letter) for letter in letters)
-    return sane and 0 < len(letters) <= LARGEST_VOCABULARY
+    return sane and 0 < len(letters) <= LARGEST_VOCABULARY_LETTERS
 
 
 def _is_loss(value: object) -> bool:
@@ -144,7 +144,7 @@ def _read(tensors: Any, path: Path) -> Checkpoint:
             continue
         found = tensors.get_slice(f"{TRAINING}{name}")
         if name in STREAMS:
-            if found.get_dtype() != "U8" or math.prod(found.get_shape()) > LARGEST_STATE:
+            if found.get_dtype() != "U8" or math.prod(found.get_shape()) > LARGEST_STATE_BYTES:
                 raise MakemoreError(f"{path}: its random numbers' state is damaged; take an earlier checkpoint")
         elif name == "began":
             if found.get_shape() != [1] or found.get_dtype() != "I64":

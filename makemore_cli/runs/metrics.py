@@ -20,8 +20,8 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.system.files import check_plain
 
 METRICS = "metrics.jsonl"
-LINES = 50_000  # at a time
-LARGEST = 1 << 36  # bytes: some billion steps
+CHUNK_LINES = 50_000  # at a time
+LARGEST_METRICS_BYTES = 1 << 36  # bytes: some billion steps
 
 Floats = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ def load_metrics(run: Path) -> Metrics:
     diagnoses: list[tuple[int, dict[str, Any]]] = []
     done = 0
     try:
-        check_plain(path, LARGEST)
+        check_plain(path, LARGEST_METRICS_BYTES)
         with path.open("rb") as file:
             for number, records in _records(file, path):
                 steps = [record for record in records if "loss" in record]
@@ -129,7 +129,7 @@ def _first_out_of_order(records: Sequence[Mapping[str, Any]], done: int) -> int:
 def _records(file: IO[bytes], path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """The number of a line, and the records from it on, many lines at a time."""
     first = 1
-    while lines := list(islice(file, LINES)):
+    while lines := list(islice(file, CHUNK_LINES)):
         if not lines[-1].endswith(b"\n"):
             lines.pop()
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from makemore_cli.config.schema import LARGEST
+from makemore_cli.config.schema import LARGEST_CONFIG_BYTES
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system.files import read
 from makemore_cli.system.output import duration
@@ -59,6 +59,6 @@ class Summary(BaseModel):
 def load_summary(folder: Path) -> Summary | None:
     """A run's summary, or None where there is none that can be read."""
     try:
-        return Summary.model_validate_json(read(folder / SUMMARY, LARGEST))
+        return Summary.model_validate_json(read(folder / SUMMARY, LARGEST_CONFIG_BYTES))
     except (OSError, ValidationError, MakemoreError):
         return None

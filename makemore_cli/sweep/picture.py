@@ -14,9 +14,9 @@ from makemore_cli.sweep.space import Choice, Space, short
 from makemore_cli.sweep.study import Outcome
 from makemore_cli.views.plots.style import BLUE, GREY, ORANGE, Picture, shown
 
-ACROSS = 3  # panels side by side
-VALUE = 64  # signs of a value
-SHOWN = 2.5  # times the spread of the better half, above its middle: beyond that a loss is drawn at the edge
+PANELS_ACROSS = 3  # panels side by side
+VALUE_CHARACTERS = 64  # signs of a value
+SHOWN_SPREADS = 2.5  # times the spread of the better half, above its middle: beyond that a loss is drawn at the edge
 
 
 class SweepPicture(Picture):
@@ -39,12 +39,14 @@ class SweepPicture(Picture):
 
     def shape(self) -> tuple[float, float]:
         """Rows of panels."""
-        return 9.0, 0.8 + 2.4 * math.ceil(len(self.keys) / ACROSS)
+        return 9.0, 0.8 + 2.4 * math.ceil(len(self.keys) / PANELS_ACROSS)
 
     def draw(self, figure: Figure) -> None:
         """Draw the panels."""
-        columns = min(ACROSS, len(self.keys))
-        panels = figure.subplots(math.ceil(len(self.keys) / ACROSS), columns, sharey=True, squeeze=False).flatten()
+        columns = min(PANELS_ACROSS, len(self.keys))
+        panels = figure.subplots(
+            math.ceil(len(self.keys) / PANELS_ACROSS), columns, sharey=True, squeeze=False
+        ).flatten()
         top = self._top()
         for place, panel in enumerate(panels):
             if place >= len(self.keys):
@@ -61,14 +63,14 @@ class SweepPicture(Picture):
         complete = [t for t in self.trials if t.state == "complete"]
         losses = sorted(t.val for t in complete or self.trials if t.val is not None)
         least, middle = losses[0], losses[len(losses) // 2]
-        return min(losses[-1], middle + SHOWN * max(middle - least, 1e-4))
+        return min(losses[-1], middle + SHOWN_SPREADS * max(middle - least, 1e-4))
 
     def _panel(self, panel: Axes, key: str, top: float) -> None:
         part, places = self.space[key], {}
         if isinstance(part, Choice):
             places = {repr(value): place for place, value in enumerate(part.values.values())}
             panel.set_xticks(
-                range(len(places)), [textwrap.fill(shown(short(v), VALUE), 16) for v in part.values.values()]
+                range(len(places)), [textwrap.fill(shown(short(v), VALUE_CHARACTERS), 16) for v in part.values.values()]
             )
             panel.set_xlim(-0.5, len(places) - 0.5)
         elif part.log:

@@ -60,8 +60,8 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 LOCK, BEST, PICTURE = ".lock", "best.yaml", "sweep.png"
-LOOKS = 10  # at a trial's validation loss on its way, where the configuration asks for none
-SHOWN = 10  # trials in the table
+TRIAL_EVALUATIONS = 10  # at a trial's validation loss on its way, where the configuration asks for none
+SHOWN_TRIALS = 10  # trials in the table
 GOES_ON = "the same command goes on"
 
 
@@ -91,7 +91,7 @@ class Results:
         for name in ("val", "train", "seconds", "trial"):
             table.add_column(name, justify="right")
         table.add_column("settings")
-        for trial in self.trials[:SHOWN]:
+        for trial in self.trials[:SHOWN_TRIALS]:
             told = [] if trial.state == "complete" else [trial.state]
             cells = [_number(trial.val, ".4f"), _number(trial.train, ".4f"), _number(trial.seconds, ".1f")]
             settings = ", ".join(f"{key}={short(trial.settings[key])}" for key in keys if key in trial.settings)
@@ -276,7 +276,7 @@ def _trial(plan: Plan, study: Study, sweeping: Connection) -> int:
     source = f"trial {trial.number}"
     try:
         config = configuration.change(plan.config, settings, source)
-        every = config.train.eval_every or max(1, config.train.steps // LOOKS)
+        every = config.train.eval_every or max(1, config.train.steps // TRIAL_EVALUATIONS)
         config = configuration.change(config, {"train.eval_every": every}, source)
         with tempfile.TemporaryDirectory(prefix="makemore-trial-", ignore_cleanup_errors=True) as folder:
             summary = train(config, Path(folder), Judge(plan, trial, config.train.steps, sweeping))

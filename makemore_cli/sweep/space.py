@@ -25,8 +25,8 @@ from makemore_cli.errors import MakemoreError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-DRAWN = 100  # configurations, of which one at least must be accepted
-FINEST = 10**9  # steps in a range
+DRAWN_CONFIGURATIONS = 100  # configurations, of which one at least must be accepted
+FINEST_STEPS = 10**9  # steps in a range
 EXPECTED = "a space has keys of the configuration, each with a list of values or {low: …, high: …}"
 
 
@@ -42,7 +42,7 @@ class Range(Section):
     def _sane(self) -> Range:
         if self.low >= self.high:
             raise ValueError("low must be less than high")
-        if self.step is not None and (self.high - self.low) / self.step > FINEST:
+        if self.step is not None and (self.high - self.low) / self.step > FINEST_STEPS:
             raise ValueError("step is too small beside the range")
         if self.log and self.low <= 0:
             raise ValueError("log needs numbers above zero")
@@ -195,7 +195,7 @@ def _check(config: Config, key: str, value: Any, source: str) -> None:
 def _check_some(config: Config, space: Space, source: str) -> None:
     """Raises MakemoreError where of many configurations that might be drawn not one is accepted."""
     draw, refused = random.Random(0), None
-    for _ in range(DRAWN):
+    for _ in range(DRAWN_CONFIGURATIONS):
         try:
             configuration.change(config, {key: part.draw(draw) for key, part in space.items()}, source)
         except MakemoreError as error:

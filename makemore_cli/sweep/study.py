@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 JOURNAL = "sweep.journal"
-LONGEST = 1 << 20  # bytes of a journal's last line, at most
-TELLING = 8  # complete trials from which on it can be said what mattered
-STARTED = 8  # trials that are drawn at random, and none of them is given up
-UNDECIDED = 20  # percent of its steps before which a trial is not given up
+LONGEST_JOURNAL_LINE_BYTES = 1 << 20  # bytes of a journal's last line, at most
+TELLING_TRIALS = 8  # complete trials from which on it can be said what mattered
+RANDOM_TRIALS = 8  # trials that are drawn at random, and none of them is given up
+UNDECIDED_PERCENT = 20  # percent of its steps before which a trial is not given up
 OWN = "makemore"  # the study's attribute that says what it is a study of
 HOST, PID, TOLD, TRAIN, SECONDS, PARAMETERS = "host", "pid", "told", "train", "seconds", "parameters"  # of a trial
 # What does not matter for what a trial comes to, and may be another one on another machine.
@@ -85,8 +85,8 @@ def open_study(plan: Plan) -> Study:
     """The study, made where there is none. Raises StorageError where the storage can't be had."""
     import optuna
 
-    sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=plan.jobs > 1, n_startup_trials=STARTED)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTED, n_warmup_steps=UNDECIDED)
+    sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=plan.jobs > 1, n_startup_trials=RANDOM_TRIALS)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=RANDOM_TRIALS, n_warmup_steps=UNDECIDED_PERCENT)
     with stored(plan):
         return optuna.create_study(
             storage=_storage(plan), study_name=plan.name, load_if_exists=True, sampler=sampler, pruner=pruner
@@ -124,7 +124,7 @@ def mend_journal(path: Path) -> None:
                     return
                 raise MakemoreError(f"{path}: is there already, and is no journal of a sweep; give another --out")
             end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - LONGEST))
+            file.seek(max(0, end - LONGEST_JOURNAL_LINE_BYTES))
             last = file.read()
             if not last.endswith(b"\n"):
                 file.truncate(end - len(last) + last.rfind(b"\n") + 1)
@@ -233,7 +233,7 @@ def importances(study: Study) -> dict[str, float]:
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
     from optuna.trial import TrialState
 
-    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < TELLING:
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < TELLING_TRIALS:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -21,7 +21,7 @@ from makemore_cli.system import output
 
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 INTERRUPTED = 130  # the exit code, 128 + SIGINT's number, as in shells
-PATIENCE = 0.5  # seconds
+NOTICE_SECONDS = 0.5  # seconds
 AGAIN = "press Ctrl-C again to stop at once"
 
 
@@ -54,7 +54,7 @@ class Watch:
         if self._socket is not None:
             signal.set_wakeup_fd(self._earlier, warn_on_full_buffer=False)
             self._socket.close()
-            self._thread.join(PATIENCE)  # longer only if nobody reads what it tells
+            self._thread.join(NOTICE_SECONDS)  # longer only if nobody reads what it tells
             self._socket = None
 
     def _listen(self, signals: socket.socket) -> None:
@@ -62,7 +62,7 @@ class Watch:
             while not set(ENDING) & set(received := signals.recv(64)):
                 if not received:  # the other end is closed
                     return
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + NOTICE_SECONDS
             while (left := deadline - time.monotonic()) > 0:
                 signals.settimeout(left)
                 with suppress(TimeoutError):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Multiplications in one forward pass of the kernel, which shares its products only. At 12,500,000 two threads are no
 # faster than one, and much slower if another program is busy; at 15,000,000 to 32,000,000 they are 15 to 20 % faster.
-WORTH_SHARING_KERNEL = 15_000_000
+SHARED_KERNEL_MULTIPLICATIONS = 15_000_000
 
 
 @dataclass
@@ -102,7 +102,7 @@ class Engine(ABC):
         """Do what must be done once before the first step, and say so if it takes long."""
 
 
-WIDEST = 8192  # hidden units that the kernel is compiled for
+LARGEST_KERNEL_HIDDEN_SIZE = 8192  # hidden units that the kernel is compiled for
 
 
 class KernelEngine(Engine):
@@ -130,7 +130,9 @@ class KernelEngine(Engine):
 
     def threads(self, batch_size: int) -> int:
         """How many share a batch."""
-        return torch.get_num_threads() if self.kernel(batch_size).multiplications >= WORTH_SHARING_KERNEL else 1
+        return (
+            torch.get_num_threads() if self.kernel(batch_size).multiplications >= SHARED_KERNEL_MULTIPLICATIONS else 1
+        )
 
     def _rule(self) -> Rule:
         from makemore_cli.backprop.kernel import Rule

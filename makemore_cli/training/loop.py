@@ -29,14 +29,14 @@ from makemore_cli.training.progress_display import Display, Status
 from makemore_cli.training.setup import Start
 from makemore_cli.training.step_statistics import diagnose, saturated
 
-SECONDS = 0.1  # what a chunk is to take: long enough to cost nothing, short enough for a lively display
-LONGEST = 2000  # steps in a chunk
-SMOOTH = 1000  # steps that the smoothed loss is the mean of
-LATELY = 1.0  # seconds that the present speed is measured over
-SAMPLES = 10  # names at a time
-SAVED = 60.0  # seconds after which a run is saved, whatever is due
-SOON = 5.0  # seconds after which it is saved for the first time
-LOOK = 1000  # steps after which, and ten times as many and so on, a network is looked at for signs of death
+CHUNK_SECONDS = 0.1  # what a chunk is to take: long enough to cost nothing, short enough for a lively display
+LONGEST_CHUNK_STEPS = 2000  # steps in a chunk
+SMOOTHING_STEPS = 1000  # steps that the smoothed loss is the mean of
+SPEED_SECONDS = 1.0  # seconds that the present speed is measured over
+SAMPLED_NAMES = 10  # names at a time
+SAVE_SECONDS = 60.0  # seconds after which a run is saved, whatever is due
+FIRST_SAVE_SECONDS = 5.0  # seconds after which it is saved for the first time
+FIRST_LOOK_STEPS = 1000  # steps after which, and ten times as many and so on, a network is looked at for signs of death
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Loop:
         self.crosscheck_every = crosscheck_every
         self.step = self.begun_at = step
         self.saved_at: int | None = step or None  # the step of the last checkpoint
-        self.saved_time = time.monotonic() - SAVED + SOON
+        self.saved_time = time.monotonic() - SAVE_SECONDS + FIRST_SAVE_SECONDS
         self.best = _best_loss(run, display) if step else None
         self.random_state = begun.random_state()  # before batches were drawn that are not trained yet
         self.seconds = 0.0  # spent in training steps
@@ -107,7 +107,7 @@ class Loop:
                 chunk, unlogged = self._draw(), training.result()
                 self._pace(unlogged)
                 due, stop = self._due(), signals.caught
-                if stop or not chunk or time.monotonic() > self.saved_time + SAVED:
+                if stop or not chunk or time.monotonic() > self.saved_time + SAVE_SECONDS:
                     due.add("checkpoint")
                 if due or not unlogged.finite:
                     self._log(unlogged)
@@ -134,7 +134,7 @@ class Loop:
         return f"go on {after}with: makemore train --resume {shlex.quote(str(self.run.folder))}"
 
     def _draw(self) -> _Chunk | None:
-        """The steps to come, about SECONDS long, ending where something is due. How many they are changes no result."""
+        """The steps to come, for about CHUNK_SECONDS, up to where something is due. Their number changes no result."""
         train = self.config.train
         ends = [train.steps, _next_look(self.step)]
         periods = (train.checkpoint_every, train.eval_every, train.sample_every, train.diagnose_every)
@@ -178,10 +178,10 @@ class Loop:
     def _pace(self, trained: _Trained) -> None:
         """Take the time, and choose the length of the chunks to come."""
         self.seconds += trained.seconds
-        steps, fade = len(trained.losses), math.exp(-trained.seconds / LATELY)
+        steps, fade = len(trained.losses), math.exp(-trained.seconds / SPEED_SECONDS)
         self.lately = (fade * self.lately[0] + steps, fade * self.lately[1] + trained.seconds)
         if 2 * steps >= self.length:  # one that was cut short tells little
-            self.length = min(LONGEST, 4 * steps, max(1, int(SECONDS * steps / trained.seconds)))
+            self.length = min(LONGEST_CHUNK_STEPS, 4 * steps, max(1, int(CHUNK_SECONDS * steps / trained.seconds)))
 
     def _log(self, trained: _Trained) -> None:
         """Write the steps of a chunk. Raises MakemoreError for one that was not finite."""
@@ -197,8 +197,8 @@ class Loop:
             self.run.append_metrics({"step": chunk.last, "diagnose": found})
             self.run.append_steps(chunk.last, losses[-1:].tolist(), chunk.lrs[-1:])
             self.display.diagnosed(chunk.last, found)
-        self.first = np.concatenate([self.first, losses])[: SMOOTH // 10]
-        self.recent = np.concatenate([self.recent, losses])[-SMOOTH:]
+        self.first = np.concatenate([self.first, losses])[: SMOOTHING_STEPS // 10]
+        self.recent = np.concatenate([self.recent, losses])[-SMOOTHING_STEPS:]
         rate = self.lately[0] / max(self.lately[1], 1e-9)
         smoothed = float(self.recent.mean())
         self.display.update(Status(chunk.last, self.config.train.steps, losses, smoothed, chunk.lrs[-1], rate))
@@ -234,7 +234,7 @@ class Loop:
         }
         # A checkpoint that was asked for is evaluated too: the best of them is kept.
         due |= {"eval"} if "checkpoint" in due else set()
-        if self.step in (_next_look(self.step - 1), train.steps) and self.step >= LOOK:
+        if self.step in (_next_look(self.step - 1), train.steps) and self.step >= FIRST_LOOK_STEPS:
             due.add("look")
         return due
 
@@ -253,7 +253,7 @@ class Loop:
             self._keep_if_best(model, loss["val"])
             self.display.evaluated(self.step, loss)
         if "sample" in due:
-            names = sample(model, self.dataset.vocabulary, SAMPLES, default_seed(self.config))
+            names = sample(model, self.dataset.vocabulary, SAMPLED_NAMES, default_seed(self.config))
             self.display.sampled(self.step, names)
 
     def _look(self, chunk: _Chunk) -> None:
@@ -310,7 +310,7 @@ class Loop:
 
 
 def _next_look(step: int) -> int:
-    look = LOOK
+    look = FIRST_LOOK_STEPS
     while look <= step:
         look *= 10
     return look

@@ -19,7 +19,7 @@ from makemore_cli.backprop.update_factors import Factors
 from makemore_cli.config.schema import ExponentialAverage, MeanAverage, OptimConfig, StepsSchedule
 
 CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
-YOUNG = 9  # an exponential average remembers, at first, about a ninth of the steps so far
+YOUNG_AVERAGE = 9  # an exponential average remembers, at first, about a ninth of the steps so far
 
 
 class Optimiser:
@@ -78,7 +78,7 @@ class Optimiser:
         """The share of the parameters after a step in their average. At its beginning it is they themselves."""
         average = self.config.average
         if isinstance(average, ExponentialAverage):
-            return max(1 - average.decay, YOUNG / (YOUNG + step))
+            return max(1 - average.decay, YOUNG_AVERAGE / (YOUNG_AVERAGE + step))
         if isinstance(average, MeanAverage):
             return 1 / max(1, step - self.began + 1)
         return 0.0

@@ -25,11 +25,11 @@ from makemore_cli.system import output
 from makemore_cli.system.console import SafeConsole, foreign
 from makemore_cli.system.output import duration
 
-EVERY = 5.0  # seconds between two plain lines
-REFRESHED = 5  # times a second, in a terminal
-WIDEST = 110  # columns of the view
-LABEL = 7  # columns for what a row is
-PARTS = 40  # of a run, for the sparkline
+LINE_SECONDS = 5.0  # seconds between two plain lines
+REFRESHES_PER_SECOND = 5  # times a second, in a terminal
+WIDEST_VIEW_COLUMNS = 110  # columns of the view
+LABEL_COLUMNS = 7  # columns for what a row is
+SPARKLINE_PARTS = 40  # of a run, for the sparkline
 BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 
 
@@ -102,7 +102,7 @@ class Plain(Display):
         """Print a line if one is due."""
         now = time.monotonic()
         if now >= self.due or status.step == status.steps:
-            self.due = now + EVERY
+            self.due = now + LINE_SECONDS
             self.say(
                 f"step {status.step:,}/{status.steps:,}  loss {status.loss:.4f}  lr {status.lr:.3g}  "
                 f"{status.rate:,.0f} steps/s  {duration(status.seconds_left)} left"
@@ -129,7 +129,7 @@ class Live(Display):
         self.curve = Curve()
         self.evaluations: deque[tuple[int, float]] = deque(maxlen=3)  # step, validation loss
         self.names: list[str] = []
-        self.view = RichLive(console=console, get_renderable=self.render, refresh_per_second=REFRESHED)
+        self.view = RichLive(console=console, get_renderable=self.render, refresh_per_second=REFRESHES_PER_SECOND)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -174,15 +174,15 @@ class Live(Display):
         if status is None:
             return Text()
         # A little less than the terminal is wide, so that what is typed meanwhile does not make a line of it.
-        width = min(self.view.console.width, WIDEST) - 4
+        width = min(self.view.console.width, WIDEST_VIEW_COLUMNS) - 4
         left = f"  {duration(status.seconds_left)} left"
         speed, step = f"  {status.rate:,.0f} steps/s", f"{status.step:,}/{status.steps:,}  "
-        room = width - LABEL - len(step) - len(left)
-        speed = speed if room >= len(speed) + LABEL else ""
+        room = width - LABEL_COLUMNS - len(step) - len(left)
+        speed = speed if room >= len(speed) + LABEL_COLUMNS else ""
         bar = ProgressBar(status.steps, status.step, width=room - len(speed)) if room > len(speed) else ""
         rows = Table.grid(padding=0)
-        rows.add_column(width=LABEL, style="dim")
-        rows.add_column(no_wrap=True, overflow="ellipsis", max_width=width - LABEL)
+        rows.add_column(width=LABEL_COLUMNS, style="dim")
+        rows.add_column(no_wrap=True, overflow="ellipsis", max_width=width - LABEL_COLUMNS)
         progress = Table.grid(*(Column(no_wrap=True) for _ in range(3)), padding=0)
         progress.add_row(step, bar, f"{speed}{left}")
         rows.add_row("step", progress)
@@ -191,7 +191,7 @@ class Live(Display):
         loss = Text.assemble(
             (f"{status.loss:.4f}", "bold"),
             f"  lr {status.lr:.3g}  ",
-            (self.curve.sparkline(max(0, width - LABEL - 52), ascii_only), "cyan"),
+            (self.curve.sparkline(max(0, width - LABEL_COLUMNS - 52), ascii_only), "cyan"),
             (f"  {' '.join(f'{value:.4f}' for value in before)}", "dim"),
             f" {last:.4f}",
         )
@@ -208,14 +208,14 @@ class Curve:
     """The losses of a run so far: the mean over each of equal parts of it."""
 
     def __init__(self) -> None:
-        self.sums, self.counts = np.zeros((2, PARTS))
+        self.sums, self.counts = np.zeros((2, SPARKLINE_PARTS))
 
     def add(self, status: Status) -> None:
         """Take in the losses of some steps."""
         steps = np.arange(status.step - len(status.losses), status.step)
-        part = steps * PARTS // status.steps
-        self.sums += np.bincount(part, status.losses, PARTS)
-        self.counts += np.bincount(part, minlength=PARTS)
+        part = steps * SPARKLINE_PARTS // status.steps
+        self.sums += np.bincount(part, status.losses, SPARKLINE_PARTS)
+        self.counts += np.bincount(part, minlength=SPARKLINE_PARTS)
 
     def last(self, count: int) -> list[float]:
         """The means of the last parts that have begun, at least one."""
@@ -232,7 +232,7 @@ class Curve:
             return ""
         low, high = float(late.min()), float(late.max())
         height = np.clip((means - low) / (high - low), 0, 1) if high > low else np.zeros_like(means)
-        line = [" "] * PARTS
+        line = [" "] * SPARKLINE_PARTS
         for part, level in zip(begun, np.rint(height * (len(signs) - 1)).astype(int), strict=True):
             line[part] = signs[level]
         return "".join(line[: begun[-1] + 1])[-width:]

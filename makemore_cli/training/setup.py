@@ -21,9 +21,9 @@ from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import Parameters, initialise
 from makemore_cli.runs.checkpoint import STREAMS, Checkpoint, sizes_of, training_names
 from makemore_cli.system.environment import NO_JIT, compiles
-from makemore_cli.training.engines import WIDEST
+from makemore_cli.training.engines import LARGEST_KERNEL_HIDDEN_SIZE
 
-DRAWN = 1 << 24  # numbers that a letter's lot is drawn from
+DROPOUT_DRAWS = 1 << 24  # numbers that a letter's lot is drawn from
 DROPOUT_OFFSET = 2  # from the run's seed; the next one is that of batchnorm's parameters
 
 
@@ -43,8 +43,8 @@ class Start:
         index = torch.randint(0, len(split), (steps, train.batch_size), generator=self.generator)
         X, Y = split.examples(index.numpy())
         if self.dropout is not None:
-            drawn = torch.randint(0, DRAWN, X.shape, generator=self.dropout).numpy()
-            X[drawn < train.context_dropout * DRAWN] = 0
+            drawn = torch.randint(0, DROPOUT_DRAWS, X.shape, generator=self.dropout).numpy()
+            X[drawn < train.context_dropout * DROPOUT_DRAWS] = 0
         return tuple(torch.from_numpy(tokens.astype(np.int64)).to(train.device) for tokens in (X, Y))  # type: ignore[return-value]
 
     def random_state(self) -> dict[str, NDArray[np.uint8]]:
@@ -130,9 +130,15 @@ def resolve(config: Config) -> Config:
         path = os.path.abspath(data.resolve(path))  # noqa: PTH100 (without .. and without following links)
     device, engine = resolve_device(config.train.device), config.train.engine
     if engine == "auto":
-        engine = "kernel" if device == "cpu" and config.model.hidden_size <= WIDEST and compiles() else "tensor"
-    elif engine == "kernel" and config.model.hidden_size > WIDEST:
-        raise MakemoreError(f"engine kernel: takes at most {WIDEST:,} hidden units; use --engine tensor")
+        engine = (
+            "kernel"
+            if device == "cpu" and config.model.hidden_size <= LARGEST_KERNEL_HIDDEN_SIZE and compiles()
+            else "tensor"
+        )
+    elif engine == "kernel" and config.model.hidden_size > LARGEST_KERNEL_HIDDEN_SIZE:
+        raise MakemoreError(
+            f"engine kernel: takes at most {LARGEST_KERNEL_HIDDEN_SIZE:,} hidden units; use --engine tensor"
+        )
     elif engine == "kernel" and device != "cpu":
         raise MakemoreError(f"engine kernel: runs on the CPU only; for --device {device} use --engine tensor")
     elif engine == "kernel" and not compiles():
@@ -148,7 +154,7 @@ def resolve(config: Config) -> Config:
 
 def without_kernel(config: Config) -> str | None:
     """What to say if a configuration that leaves the engine open can't have the kernel, though the network fits it."""
-    if compiles() or config.train.engine != "auto" or config.model.hidden_size > WIDEST:
+    if compiles() or config.train.engine != "auto" or config.model.hidden_size > LARGEST_KERNEL_HIDDEN_SIZE:
         return None
     if resolve_device(config.train.device) != "cpu":
         return None

@@ -12,7 +12,7 @@ from makemore_cli.errors import MakemoreError, WriteError
 from makemore_cli.runs.run_folder import EVENTS
 from makemore_cli.training.progress_display import Display, Status
 
-FLUSHED = 10  # seconds after which what was written can be seen
+FLUSH_SECONDS = 10  # seconds after which what was written can be seen
 
 
 class Events(Display):
@@ -44,7 +44,7 @@ class Events(Display):
         self.other.begin(folder, step)
         place = folder / EVENTS
         try:
-            self._writer = self._open(str(place), purge_step=step + 1 if step else None, flush_secs=FLUSHED)
+            self._writer = self._open(str(place), purge_step=step + 1 if step else None, flush_secs=FLUSH_SECONDS)
         except OSError as error:
             raise WriteError(f"{place}: can't write: {error.strerror}") from None
         self.say(f"to see the event files: tensorboard --logdir {shlex.quote(str(place))}")

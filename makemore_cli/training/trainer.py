@@ -18,7 +18,7 @@ from makemore_cli.runs.summary import Summary, load_summary
 from makemore_cli.system.environment import environment
 from makemore_cli.system.signals import Held, Watch
 from makemore_cli.training.engines import ENGINES, RunningStatistics
-from makemore_cli.training.loop import SAMPLES, Loop
+from makemore_cli.training.loop import SAMPLED_NAMES, Loop
 from makemore_cli.training.optimisers import Optimiser
 from makemore_cli.training.progress_display import Display
 from makemore_cli.training.setup import Start, check_data, check_settings, resolve, start, without_kernel
@@ -119,7 +119,7 @@ def _summary(loop: Loop) -> Summary:
         seconds=round(loop.seconds, 3),
         steps_per_second=round((loop.step - loop.begun_at) / max(loop.seconds, 1e-9), 1),
         loss=loss,
-        samples=sample(model, loop.dataset.vocabulary, SAMPLES, default_seed(config)),
+        samples=sample(model, loop.dataset.vocabulary, SAMPLED_NAMES, default_seed(config)),
         date=datetime.now(timezone.utc).replace(microsecond=0),
         environment=environment(),
     )

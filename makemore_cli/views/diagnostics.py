@@ -35,9 +35,9 @@ from makemore_cli.training.engines import TensorEngine
 from makemore_cli.training.optimisers import Optimiser, learning_rates
 from makemore_cli.training.step_statistics import SATURATED, diagnose
 
-EXAMPLES = 1000  # to look at a network with
-NUMBERS = 1 << 26  # of the widest tensor, at most
-MEMORISED = 0.3  # nats a letter: a network that loses more on names that are new to it has learned others by heart
+LOOK_EXAMPLES = 1000  # to look at a network with
+LARGEST_TENSOR_NUMBERS = 1 << 26  # of the widest tensor, at most
+MEMORISED_NATS = 0.3  # nats a letter: a network that loses more on names that are new to it has learned others by heart
 LAYERS = ("embcat", "hprebn", "hpreact", "h", "logits")  # whose values and gradients are looked at
 
 
@@ -102,14 +102,14 @@ def row_label(vocabulary: Vocabulary, context: Tensor, letter: int) -> str:
     return f"{''.join(signs[token] for token in context.tolist())} → {signs[letter]}"
 
 
-def look(checkpoint: Checkpoint, dataset: Dataset, examples: int = EXAMPLES) -> Look:
+def look(checkpoint: Checkpoint, dataset: Dataset, examples: int = LOOK_EXAMPLES) -> Look:
     """Look at a network on as many examples of the training split, drawn without repeating any.
 
     They are fewer where the split has fewer, or where the network is so wide that they would fill the memory.
     """
     s, split = checkpoint.model.sizes, dataset.train
     widest = max(s.context * s.embedding, s.hidden, s.vocabulary)
-    count = min(examples, len(split), max(2, NUMBERS // widest))
+    count = min(examples, len(split), max(2, LARGEST_TENSOR_NUMBERS // widest))
     chosen = np.random.default_rng(checkpoint.config.train.seed).choice(len(split), count, replace=False)
     X, Y = split.examples(chosen)
     return Look(checkpoint, dataset, torch.from_numpy(X.astype(np.int64)), torch.from_numpy(Y.astype(np.int64)))
@@ -252,7 +252,7 @@ def _are(count: int) -> str:
 
 def _generalisation(losses: Mapping[str, float], V: int) -> Verdict:
     train, val = losses["train"], losses["val"]
-    fine = val < min(train + MEMORISED, math.log(V))
+    fine = val < min(train + MEMORISED_NATS, math.log(V))
     text = f"the loss is {train:.4f} over the training split, and {val:.4f} over the validation split"
     return Verdict("generalisation", fine, text + ("" if fine else ": it has learned its own names by heart, if any"))
 

@@ -28,7 +28,7 @@ from makemore_cli.views.diagnostics import inspect
 from makemore_cli.views.plots.gallery import KINDS, Subject, pictures
 from makemore_cli.views.plots.style import Picture
 
-NAMES = 50
+REPORT_NAMES = 50
 ORIGINS = {"train": "in the training names", "held_out": "in the held-out names", "new": "new", None: "unknown"}
 
 
@@ -124,7 +124,7 @@ def _figure(name: str, picture: Picture) -> Figure:
 
 def _names(subject: Subject) -> list[ShadedName]:
     checkpoint = subject.checkpoint
-    sampled = sample_run(checkpoint, NAMES, None, Options())
+    sampled = sample_run(checkpoint, REPORT_NAMES, None, Options())
     return [
         ShadedName(
             [(letter, shade(p), f"{p:.1%}") for letter, p in zip(scored.letters, scored.probabilities, strict=True)],

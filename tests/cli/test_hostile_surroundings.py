@@ -18,7 +18,7 @@ import pyte
 import pytest
 
 from makemore_cli.config import schema as configuration
-from makemore_cli.errors import LONGEST, LONGEST_WORD, MakemoreError
+from makemore_cli.errors import LONGEST_MESSAGE_CHARACTERS, LONGEST_WORD_CHARACTERS, MakemoreError
 from makemore_cli.names.shuffle import shuffled
 from makemore_cli.printable import printable
 from makemore_cli.runs.metrics import load_metrics
@@ -230,7 +230,7 @@ def test_a_large_file_is_shuffled_alike_without_numbas_compiler(
 ) -> None:
     from makemore_cli.names import dataset
 
-    monkeypatch.setattr(dataset, "MANY", 10)
+    monkeypatch.setattr(dataset, "MANY_NAMES", 10)
     compiled = dataset._shuffled(1000, 42)
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert np.array_equal(dataset._shuffled(1000, 42), compiled)
@@ -381,8 +381,8 @@ def test_messages_are_short(arguments: list[str], cli: Cli, tmp_path: Path, monk
     for long in ("k" * 5000, "k " * 2500):
         result = cli(*(argument.replace("K", long) for argument in arguments))
         assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
-        assert len(result.err) < LONGEST + 100
-        assert "k" * (LONGEST_WORD + 1) not in result.err
+        assert len(result.err) < LONGEST_MESSAGE_CHARACTERS + 100
+        assert "k" * (LONGEST_WORD_CHARACTERS + 1) not in result.err
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,7 @@ def test_the_wait_for_a_new_name_begins_anew_with_each(
             yield from [old] * known
             yield new
 
-    monkeypatch.setattr(sampling, "PATIENCE", 50)
+    monkeypatch.setattr(sampling, "PATIENCE_DRAWS", 50)
     monkeypatch.setattr(sampling, "names", drawn)
     assert sample_new(model(), data, 4, 1) == ["qzq", "zqz", "qqz", "zzq"][:found]
 

@@ -189,8 +189,8 @@ def test_many_names_are_split_as_few_are(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "names.txt"
     path.write_text("\n".join(f"{word}  " if len(word) == 3 else word for word in map(spell, range(3000))) + "\n\n")
     few = dataset.load(DataConfig(path=str(path)), 3)
-    monkeypatch.setattr(dataset, "MANY", 100)
-    monkeypatch.setattr(dataset, "PIECE", 160)
+    monkeypatch.setattr(dataset, "MANY_NAMES", 100)
+    monkeypatch.setattr(dataset, "PIECE_LETTERS", 160)
     many = dataset.load(DataConfig(path=str(path)), 3)
     assert sorted(name for split in many.splits.values() for name in split.names()) == sorted(map(spell, range(3000)))
     for ours, theirs in zip(few.splits.values(), many.splits.values(), strict=True):

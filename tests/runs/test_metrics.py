@@ -35,7 +35,7 @@ def test_it_is_what_was_written(trained: Path) -> None:
 
 
 def test_many_lines_are_read_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "LINES", 7)
+    monkeypatch.setattr(log, "CHUNK_LINES", 7)
     evaluation = json.dumps({"step": 25, "eval": {"val": 2.0}}) + "\n"
     run = write(tmp_path, "".join(map(step, range(1, 26))) + evaluation + "".join(map(step, range(26, 51))))
     metrics = load_metrics(run)

@@ -108,7 +108,7 @@ def test_trials_are_runs_and_the_best_is_written(tmp_path: Path) -> None:
 
 def test_bad_trials_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that learn next to nothing, once there are others to compare with, before their last step."""
-    monkeypatch.setattr(studies, "STARTED", 1)
+    monkeypatch.setattr(studies, "RANDOM_TRIALS", 1)
     plan = planned(tmp_path, "optim.lr: [0.2, 0.0001]", trials=9)
     study = open_study(plan)
     studies.begin(study, plan)

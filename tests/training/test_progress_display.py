@@ -109,11 +109,11 @@ def test_the_curve_is_the_mean_over_equal_parts(chunks: list[int], more: int) ->
     for chunk in chunks:
         curve.add(status(done + chunk, steps, losses[done : done + chunk]))
         done += chunk
-    parts = np.arange(done) * progress.PARTS // steps
+    parts = np.arange(done) * progress.SPARKLINE_PARTS // steps
     expected = [losses[parts == part].mean() for part in np.unique(parts)]
-    np.testing.assert_allclose(curve.last(progress.PARTS), expected)
+    np.testing.assert_allclose(curve.last(progress.SPARKLINE_PARTS), expected)
     np.testing.assert_allclose(curve.last(3), expected[-3:])
-    line = curve.sparkline(progress.PARTS)
+    line = curve.sparkline(progress.SPARKLINE_PARTS)
     assert len(line) == parts.max() + 1
     assert set(line) <= set(progress.BLOCKS + " ")
     assert curve.sparkline(5) == line[-5:]

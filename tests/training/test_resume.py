@@ -130,9 +130,9 @@ def test_killed_20_times_between_any_two_of_its_acts(
     """Every write, rename, removal and chunk is a moment to be killed at; each time another process goes on."""
     config = tiny("train.steps=1000", f"train.engine={engine}", *BUSY, *more)
     train(config, tmp_path / "whole", Display())
-    monkeypatch.setattr(loop, "LONGEST", 40)  # more chunks, more moments
-    monkeypatch.setattr(loop, "SAVED", 0.02)  # and unasked checkpoints
-    monkeypatch.setattr(loop, "SOON", 0.02)
+    monkeypatch.setattr(loop, "LONGEST_CHUNK_STEPS", 40)  # more chunks, more moments
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.02)  # and unasked checkpoints
+    monkeypatch.setattr(loop, "FIRST_SAVE_SECONDS", 0.02)
 
     rng, kills = random.Random(f"{engine}{more}"), 0
     mortal = Mortal(monkeypatch)

@@ -282,7 +282,7 @@ def test_loss_over_distinct_contexts_is_the_plain_mean(trained: Path) -> None:
 @pytest.mark.parametrize("rows", [1, 1000, 1 << 22])
 def test_calibration_is_the_plain_mean_and_unbiased_variance(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many rows are taken at a time."""
-    monkeypatch.setattr(model, "NUMBERS", rows * 27)
+    monkeypatch.setattr(model, "LAYER_NUMBERS", rows * 27)
     p, _ = initialise(Sizes(27, 2, 3, 16), 5)
     data = start(tiny("model.context_length=2")).dataset
     X, _ = data.val.examples(np.arange(len(data.val)))

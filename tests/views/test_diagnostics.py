@@ -165,7 +165,7 @@ def test_the_examples_are_the_training_splits_and_none_is_there_twice(trained: P
 
 
 def test_wide_networks_are_looked_at_with_fewer_examples(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnostics, "NUMBERS", 32 * 50)
+    monkeypatch.setattr(diagnostics, "LARGEST_TENSOR_NUMBERS", 32 * 50)
     assert len(look_at_run(trained).X) == 50
 
 

@@ -17,9 +17,9 @@ from makemore_cli.runs.metrics import Floats
 from makemore_cli.views.plots.style import BLUE, GREY, ORANGE, Picture, clear, thinned
 
 VOWELS = frozenset("aeiouyæøœıаеёиоуыэюяіїєαεηιουω")
-CROWD = 300  # letters, from which on they are not moved apart any more
-MOST = 1000  # in a table
-NUMBERED = 40  # letters, up to which a cell has room for a number
+CROWD_LETTERS = 300  # letters, from which on they are not moved apart any more
+TABLE_LETTERS = 1000  # in a table
+NUMBERED_LETTERS = 40  # letters, up to which a cell has room for a number
 
 
 def is_vowel(letter: str) -> bool:
@@ -56,7 +56,7 @@ class EmbeddingPicture(Picture):
         size = 13 if len(self.letters) <= 60 else 8
         inches = np.array([self.size[0] - 1.0, self.size[1] - 1.2])  # of the axes, nearly
         scale = inches * 72 / (high - low + 2 * room)  # points a unit
-        many = len(self.letters) > CROWD
+        many = len(self.letters) > CROWD_LETTERS
         places = self.points if many else spread(self.points * scale, 1.45 * size) / scale
         for letter, point, place in zip(self.letters, self.points, places, strict=True):
             colour = GREY if letter == END else ORANGE if is_vowel(letter) else BLUE
@@ -150,7 +150,7 @@ class NextLetterPicture(Picture):
         """A cell for each pair, with its number where there is room."""
         axes = figure.subplots()
         axes.imshow(np.sqrt(self.probabilities), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-        places = thinned(self.letters, NUMBERED)
+        places = thinned(self.letters, NUMBERED_LETTERS)
         labels = [self.letters[place] for place in places]
         axes.set_xticks(places, labels, family="monospace")
         axes.set_yticks(places, labels, family="monospace")
@@ -159,7 +159,7 @@ class NextLetterPicture(Picture):
         clear(axes)
         axes.set_xlabel(f"the letter that comes next ({END} ends the name); empty: under 0.5 %")
         axes.set_ylabel(f"the name so far ({END} is its beginning)")
-        if len(self.letters) > NUMBERED:
+        if len(self.letters) > NUMBERED_LETTERS:
             return
         percent = np.rint(100 * self.probabilities).astype(int)
         for row, column in zip(*np.nonzero(percent), strict=True):
@@ -173,8 +173,8 @@ def next_letter_picture(checkpoint: Checkpoint, of: str) -> NextLetterPicture:
     Raises MakemoreError for more letters than a table can show.
     """
     model, letters = checkpoint.model, [END, *checkpoint.vocabulary.letters]
-    if len(letters) > MOST:
-        raise MakemoreError(f"{len(letters):,} letters are too many for a table; up to {MOST:,} are drawn")
+    if len(letters) > TABLE_LETTERS:
+        raise MakemoreError(f"{len(letters):,} letters are too many for a table; up to {TABLE_LETTERS:,} are drawn")
     X = np.zeros((len(letters), model.sizes.context), dtype=np.int64)
     X[:, -1] = np.arange(len(letters))
     logits = model.logits(X).astype(np.float64)

@@ -20,8 +20,8 @@ from makemore_cli.training.step_statistics import SATURATED, spread
 from makemore_cli.views.diagnostics import LAYERS, Look
 from makemore_cli.views.plots.style import BLUE, GREY, ORANGE, SKY, Picture, clear, thinned
 
-SHOWN = 100  # examples in the map of saturation
-ROWS = 32  # of dlogits
+SHOWN_EXAMPLES = 100  # examples in the map of saturation
+DLOGITS_ROWS = 32  # of dlogits
 BINS = 60
 
 
@@ -58,7 +58,7 @@ class SaturationPicture(Picture):
         above.set_ylim(0, 1)
         above.set_ylabel("share of\nexamples")
         above.yaxis.set_major_formatter(PercentFormatter(1.0))
-        shown = self.saturated[:SHOWN].astype(np.int8) * (1 + self.dead.astype(np.int8))
+        shown = self.saturated[:SHOWN_EXAMPLES].astype(np.int8) * (1 + self.dead.astype(np.int8))
         below.imshow(
             shown,
             aspect="auto",
@@ -260,7 +260,7 @@ class DlogitsPicture(Picture):
 
 def dlogits_picture(seen: Look, of: str) -> DlogitsPicture:
     """The first rows of the batch that was looked at."""
-    n = min(ROWS, len(seen.X))
+    n = min(DLOGITS_ROWS, len(seen.X))
     gradient = seen.gradients["logits"][:n] * len(seen.X)
     letters = [END, *seen.checkpoint.vocabulary.letters]
     return DlogitsPicture(of, gradient.double().numpy(), seen.rows()[:n], letters)

@@ -18,7 +18,7 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.runs.metrics import Floats, Metrics, positive
 from makemore_cli.views.plots.style import BLACK, BLUE, GREY, ORANGE, PALETTE, SKY, Picture, shown
 
-NAME = 40  # signs of a run's name
+NAME_CHARACTERS = 40  # signs of a run's name
 OVER, ENTRIES = 6, 30  # runs that have their legend over the lines, and that are named at all
 NEGLIGIBLE = 1e-6  # a ratio of gradient to data: below it there is nothing but rounding
 
@@ -52,7 +52,7 @@ class LossPicture(Picture):
             return "The loss over the training, smoothed"
         if len(self.curves) > 1:
             loss, name = min(last)
-            return f"The least loss on the validation split, {loss:.4f}, is that of {shown(name, NAME)}"
+            return f"The least loss on the validation split, {loss:.4f}, is that of {shown(name, NAME_CHARACTERS)}"
         (curve,) = self.curves
         steps = int(curve.evaluated[-1])
         return (
@@ -77,7 +77,7 @@ class LossPicture(Picture):
         one = len(self.curves) == 1
         for curve, colour in zip(self.curves, cycle(PALETTE), strict=False):
             mean = f"mean of {curve.batches:,} batches" if curve.batches > 1 else "each batch"
-            label = f"training, {mean}" if one else f"{shown(curve.name, NAME)}, {mean}"
+            label = f"training, {mean}" if one else f"{shown(curve.name, NAME_CHARACTERS)}, {mean}"
             point = "." if len(curve.loss) == 1 else ""
             (line,) = axes.plot(curve.steps, curve.loss, color=SKY if one else colour, marker=point, zorder=2)
             if len(entries) < ENTRIES:
