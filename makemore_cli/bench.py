@@ -15,14 +15,11 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,6 +31,8 @@ from makemore_cli.names import dataset as data
 from makemore_cli.network.model import BATCHNORM_EPSILON, Model, Sizes
 from makemore_cli.network.parameters import Parameters, initialise
 from makemore_cli.network.threads import threads
+from makemore_cli.system.console import plain_table
+from makemore_cli.system.environment import processor
 from makemore_cli.training.engines import KernelEngine, TensorEngine
 from makemore_cli.training.setup import start
 
@@ -96,22 +95,11 @@ def bench(
 def _machine() -> dict[str, Any]:
     packages = ["torch", "numpy", "numba", *(["jax"] if importlib.util.find_spec("jax") else [])]
     return {
-        "processor": _processor(),
+        "processor": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
     }
-
-
-def _processor() -> str:
-    """The processor's name, where Linux tells it, and the vectors that PyTorch finds there."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _matrix_rate(count: int) -> float:
@@ -294,7 +282,7 @@ def show(result: Bench, console: Console) -> None:
             value = ", ".join(f"{rate:,.0f} with {count} threads" for count, rate in value.items())
             key = "matrix products, billions of operations a second"
         console.print(f"{key}: {value}", soft_wrap=True, highlight=False)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table()
     table.add_column("batch", justify="right")
     table.add_column("hidden", justify="right")
     table.add_column("engine")

@@ -76,6 +76,7 @@ def inspect(run: RunArgument, as_json: JsonOption = False) -> None:
 def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Print a model's losses on its own data, or on another file's names split the same way."""
     from makemore_cli.inference import evaluate as evaluation
+    from makemore_cli.names.dataset import changed
     from makemore_cli.names.dataset import load as load_data
     from makemore_cli.runs.checkpoint import load_checkpoint
 
@@ -85,7 +86,7 @@ def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = Fa
         config = config.model_copy(update={"path": data})
     dataset = load_data(config, checkpoint.config.model.context_length, checkpoint.vocabulary)
     if data is None and dataset.sha256 != checkpoint.data_sha256:
-        output.remark(f"{dataset.path}: has changed since the model was trained on it")
+        output.remark(changed(dataset))
     loss = {name: evaluation.loss(checkpoint.model, split) for name, split in dataset.splits.items()}
     examples = {name: len(split) for name, split in dataset.splits.items()}
     if as_json:

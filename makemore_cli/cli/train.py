@@ -63,7 +63,7 @@ def train(
 ) -> None:
     """Train on names, evaluate, sample, and leave a run folder."""
     from makemore_cli.config import schema as configuration
-    from makemore_cli.runs.checkpoint import CONFIG
+    from makemore_cli.config.schema import CONFIG
     from makemore_cli.runs.run_folder import holds_run
 
     if run is not None and not resume:

@@ -27,6 +27,7 @@ from makemore_cli.system.bundled_files import bundled
 from makemore_cli.system.files import read
 
 LECTURE_SEED = 2147483647
+CONFIG = "config.yaml"  # in a run folder
 LARGEST_CONFIG_BYTES = 1 << 20  # bytes of a configuration
 # Bounds of numbers that have none by nature. Both lie well within float32, and so do the products and quotients that
 # training makes of such a number, as of a learning rate and a decay, or of `clip` and a tiny norm.
@@ -233,7 +234,7 @@ class Config(Section):
 
 def name(file: Path) -> str:
     """What a configuration is called: as its file, or as the run whose folder it stands in."""
-    return file.absolute().parent.name if file.name == "config.yaml" else file.stem
+    return file.absolute().parent.name if file.name == CONFIG else file.stem
 
 
 def find(config: str | None, folder: str = "configs", what: str = "configuration") -> Path:

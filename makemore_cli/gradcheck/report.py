@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from makemore_cli.gradcheck.candidates import UNFINISHED
 from makemore_cli.gradcheck.findings import Report, Section
+from makemore_cli.system.console import plain_table
 
 YES, NO = "[green]yes[/]", "[bold red]no[/]"
 
@@ -39,14 +39,8 @@ def show(report: Report, console: Console) -> None:
 
 
 def _table(section: Section) -> Table:
-    table = Table(
-        title=f"[bold]{section.name}[/] – {section.about}",
-        title_justify="left",
-        title_style="",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
+    title = f"[bold]{section.name}[/] – {section.about}"
+    table = plain_table(title=title, title_justify="left", title_style="")
     table.add_column("gradient of", no_wrap=True)
     table.add_column("shape", no_wrap=True)
     table.add_column("exact", justify="center")

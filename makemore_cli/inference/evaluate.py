@@ -12,6 +12,7 @@ import numpy as np
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names.dataset import Split
 from makemore_cli.network.model import BATCHNORM_EPSILON, Array, Model, Sizes, chunks, preactivation
+from makemore_cli.network.softmax import log_softmax
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -37,12 +38,10 @@ def loss(model: Model, split: Split) -> float:
     """
     distinct, total = split.distinct, 0.0
     for rows in chunks(len(distinct.X), model.sizes):
-        logits = model.logits(distinct.X[rows]).astype(np.float64)
-        logits -= logits.max(1, keepdims=True)
-        counts_sum = np.exp(logits).sum(1)
+        logprobs = log_softmax(model.logits(distinct.X[rows]))
         pairs = slice(*np.searchsorted(distinct.context, (rows.start, rows.stop)))
         context = distinct.context[pairs] - rows.start
-        total += float((np.log(counts_sum)[context] - logits[context, distinct.Y[pairs]]) @ distinct.count[pairs])
+        total -= float(logprobs[context, distinct.Y[pairs]] @ distinct.count[pairs])
     if not np.isfinite(total):
         raise MakemoreError("the model's loss is not finite: its parameters are far too large")
     return total / len(split)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import Dataset, Tokens, Vocabulary, distinct_rows, load
+from makemore_cli.names.dataset import Dataset, Tokens, Vocabulary, changed, distinct_rows, load
 from makemore_cli.network.model import Array, Folded, Integers, Model, Sizes
+from makemore_cli.network.softmax import softmax
 from makemore_cli.runs.checkpoint import Checkpoint
 
 SEEDS = 2**63
@@ -120,7 +121,7 @@ def sample_run(
     try:
         dataset = load(checkpoint.config.data, model.sizes.context)
         if dataset.sha256 != checkpoint.data_sha256:
-            raise MakemoreError(f"{dataset.path}: has changed since the model was trained on it")
+            raise MakemoreError(changed(dataset))
     except MakemoreError as error:
         if only_new:
             raise MakemoreError(f"--new: can't tell which names are new: {error}") from None
@@ -319,11 +320,8 @@ def _probabilities(logits: Array, options: Options) -> NDArray[np.float64]:
     if not np.isfinite(logits).all():
         raise MakemoreError("the model's scores are not finite: its parameters are far too large to sample from")
     logits = logits.astype(np.float64)
-    logits -= logits.max(1, keepdims=True)
     k = 1 if options.temperature == 0 else options.top_k
     if k is not None and k < logits.shape[1]:
         unlikely = np.argsort(-logits, axis=1, kind="stable")[:, k:]
         np.put_along_axis(logits, unlikely, -np.inf, axis=1)
-    counts: NDArray[np.float64] = np.exp(logits / max(options.temperature, COLDEST_TEMPERATURE))
-    counts /= counts.sum(1, keepdims=True)
-    return counts
+    return softmax(logits, max(options.temperature, COLDEST_TEMPERATURE))

@@ -16,6 +16,7 @@ from rich.text import Text
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names.dataset import END, LONGEST_NAME_LETTERS, Vocabulary
 from makemore_cli.network.model import Model
+from makemore_cli.network.softmax import log_softmax
 from makemore_cli.printable import printable
 from makemore_cli.system import output
 
@@ -53,9 +54,7 @@ def score(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterato
         streams = [[0] * T + vocabulary.encode(name) + [0] for name in piece]
         X = np.array([stream[at : at + T] for stream in streams for at in range(len(stream) - T)])
         Y = np.array([token for stream in streams for token in stream[T:]])
-        logits = model.logits(X).astype(np.float64)
-        logits -= logits.max(1, keepdims=True)
-        logprobs = logits[np.arange(len(Y)), Y] - np.log(np.exp(logits).sum(1))
+        logprobs = log_softmax(model.logits(X))[np.arange(len(Y)), Y]
         probabilities, start = np.exp(logprobs).tolist(), 0
         for name in piece:
             stop = start + len(name) + 1

@@ -36,6 +36,7 @@ LONGEST_NAME_LETTERS = 1000  # letters in a name
 LARGEST_VOCABULARY_LETTERS = 8192  # letters: more than any language's names are written with
 LARGEST_FILE_BYTES = 1 << 31  # bytes: some hundred million names
 SPLITS = ("train", "val", "test")
+NAMED = ("bundled", "lecture")  # data sets that go by a name instead of a path
 
 Tokens = NDArray[np.unsignedinteger]
 Integers = NDArray[np.integer]
@@ -192,6 +193,11 @@ class Dataset:
     def kind(self, name: str) -> str:
         """Whether a name stands in the training names ("train"), in the held-out ones ("held_out"), or is "new"."""
         return "train" if name in self.training_names else "held_out" if name in self.held_out_names else "new"
+
+
+def changed(dataset: Dataset) -> str:
+    """The words for a file that is no longer what a model was trained on."""
+    return f"{dataset.path}: has changed since the model was trained on it"
 
 
 def resolve(path: str) -> Path:

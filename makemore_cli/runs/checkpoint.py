@@ -24,9 +24,9 @@ from makemore_cli.config.schema import Config, MeanAverage
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names.dataset import LARGEST_VOCABULARY_LETTERS, Vocabulary, fault
 from makemore_cli.network.model import Model, Sizes
+from makemore_cli.runs.file_names import CHECKPOINT, CONFIG
 from makemore_cli.system.files import check_plain
 
-CHECKPOINT, CONFIG = "checkpoint.safetensors", "config.yaml"  # the last one of a run, and what stands beside it
 FORMAT = "makemore/1"
 LARGEST_HEADER_BYTES = 1 << 24  # bytes: a large vocabulary and a long configuration have less than a hundredth of it
 LARGEST_STATE_BYTES = 1 << 16  # bytes of a random number generator

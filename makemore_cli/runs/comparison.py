@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -17,13 +16,13 @@ from rich.table import Table
 from makemore_cli.config import schema as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import SPLITS
-from makemore_cli.runs.checkpoint import CHECKPOINT, CONFIG
-from makemore_cli.runs.metrics import METRICS, load_ending
+from makemore_cli.names.dataset import NAMED, SPLITS
+from makemore_cli.runs.file_names import CHECKPOINT, CONFIG, METRICS, SUMMARY
+from makemore_cli.runs.metrics import load_ending
 from makemore_cli.runs.run_folder import holds_run
-from makemore_cli.runs.summary import SUMMARY, load_summary
+from makemore_cli.runs.summary import load_summary
 from makemore_cli.system import output
-from makemore_cli.system.console import foreign
+from makemore_cli.system.console import foreign, plain_table
 from makemore_cli.system.output import duration
 
 
@@ -60,7 +59,7 @@ class RunInfo:
     def data(self) -> str:
         """What its names are called."""
         path = self.config.data.path
-        return path if path in ("bundled", "lecture") else Path(path).name
+        return path if path in NAMED else Path(path).name
 
     def to_json(self) -> dict[str, Any]:
         """All of it, as JSON takes it."""
@@ -144,10 +143,6 @@ def sort_runs(runs: list[RunInfo], by: str) -> list[RunInfo]:
     return sorted(runs, key=key)
 
 
-def _columns() -> Table:
-    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-
-
 def show_runs(runs: list[RunInfo], console: Console) -> None:
     """Print a table of them, with as many columns as there is room for."""
     # By their importance where there is not room for all.
@@ -166,7 +161,7 @@ def show_runs(runs: list[RunInfo], console: Console) -> None:
     }
     order = ["run", "data", "network", "batch", "lr", "steps", "train", "val", "test", "time", "date"]
     while True:
-        table = _columns()
+        table = plain_table()
         for name in filter(columns.__contains__, order):
             right = name not in ("run", "data", "network", "date")
             table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=name != "run")
@@ -224,7 +219,7 @@ def show_difference(difference: Difference, console: Console) -> None:
     a, b = difference.first, difference.second
     settings = list(difference.settings())
     if settings:
-        table = _columns()
+        table = plain_table()
         for name in ("setting", str(a.run), str(b.run)):
             table.add_column(foreign(name), overflow="fold")
         for key, before, after in settings:
@@ -232,7 +227,7 @@ def show_difference(difference: Difference, console: Console) -> None:
         console.print(table)
     else:
         console.print("The settings are the same.\n")
-    table = _columns()
+    table = plain_table()
     table.add_column("")
     for name in (str(a.run), str(b.run), "second − first"):
         table.add_column(foreign(name), justify="right", overflow="fold")

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from makemore_cli.errors import MakemoreError
+from makemore_cli.runs.file_names import METRICS
 from makemore_cli.system.files import check_plain
 
-METRICS = "metrics.jsonl"
 CHUNK_LINES = 50_000  # at a time
 LARGEST_METRICS_BYTES = 1 << 36  # bytes: some billion steps
 

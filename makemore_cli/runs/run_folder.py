@@ -15,14 +15,12 @@ from typing import IO, Any
 from makemore_cli.config import schema as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, WriteError
-from makemore_cli.runs.checkpoint import CHECKPOINT, CONFIG, Checkpoint, to_bytes
-from makemore_cli.runs.metrics import METRICS, end_of_step
-from makemore_cli.runs.summary import SUMMARY, Summary
+from makemore_cli.runs.checkpoint import Checkpoint, to_bytes
+from makemore_cli.runs.file_names import BEST, CHECKPOINT, CONFIG, EVENTS, FILES, METRICS, PLOTS, REPORT, SUMMARY
+from makemore_cli.runs.metrics import end_of_step
+from makemore_cli.runs.summary import Summary
 from makemore_cli.system.files import is_open_at, is_ours, lock, open_log, partial, write_atomically
 
-PLOTS, REPORT, EVENTS = "plots", "report.html", "tensorboard"  # where they go that are asked for
-BEST = "best.safetensors"  # of least validation loss
-FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY)
 OURS = {METRICS, CHECKPOINT, BEST, SUMMARY, *(partial(Path(name)).name for name in FILES)}  # and nobody else's
 
 

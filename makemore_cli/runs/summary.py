@@ -9,10 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from makemore_cli.config.schema import LARGEST_CONFIG_BYTES
 from makemore_cli.errors import MakemoreError
+from makemore_cli.runs.file_names import SUMMARY
 from makemore_cli.system.files import read
 from makemore_cli.system.output import duration
-
-SUMMARY = "summary.json"
 
 
 class Summary(BaseModel):

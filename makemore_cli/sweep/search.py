@@ -18,9 +18,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from makemore_cli.config import schema as configuration
 from makemore_cli.config.schema import Config
@@ -49,7 +47,7 @@ from makemore_cli.sweep.study import (
     stored,
 )
 from makemore_cli.system import child_processes as children
-from makemore_cli.system.console import foreign
+from makemore_cli.system.console import foreign, plain_table
 from makemore_cli.system.files import check_replaceable, lock, open_log, write_atomically
 from makemore_cli.system.signals import Held, Watch
 from makemore_cli.training.progress_display import Display, Status
@@ -87,7 +85,7 @@ class Results:
     def show(self, console: Console) -> None:
         """Print the best trials, what mattered, and where to find more."""
         keys = sorted(self.plan.space, key=lambda key: -self.importance.get(key, 0.0))
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        table = plain_table()
         for name in ("val", "train", "seconds", "trial"):
             table.add_column(name, justify="right")
         table.add_column("settings")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from makemore_cli.printable import printable
@@ -30,3 +32,8 @@ class SafeConsole(Console):
 def foreign(text: object, **style: Any) -> Text:
     """A text that is not ours, on one line and without markup."""
     return Text(printable(str(text)), **style)
+
+
+def plain_table(**options: Any) -> Table:
+    """A table without lines but one under its head."""
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, **options)

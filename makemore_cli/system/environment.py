@@ -20,7 +20,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: _version(package) for package in ("torch", "numpy", "numba")},
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "processor": f"{processor()}, {os.cpu_count()} cores",
     }
 
 
@@ -39,9 +39,10 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, or what is known of it."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
+    return platform.processor() or platform.machine() or "unknown"

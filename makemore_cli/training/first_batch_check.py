@@ -11,6 +11,7 @@ from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.gradcheck.user import UserPass
+from makemore_cli.names.dataset import changed
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import Checkpoint
@@ -40,7 +41,7 @@ def check_first_batch(
     X, Y = begun.batches(1)
     remarks = []
     if checkpoint is not None and begun.dataset.sha256 != checkpoint.data_sha256:
-        remarks.append(f"{begun.dataset.path}: has changed since the model was trained on it")
+        remarks.append(changed(begun.dataset))
     problem = (parameters, X[0], Y[0], config.model.batchnorm.epsilon)
     smoothing = config.train.label_smoothing
     with threads(parameters, config.train.batch_size):

@@ -20,7 +20,8 @@ from makemore_cli.names.dataset import SPLITS
 from makemore_cli.network.model import Model
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
-from makemore_cli.runs.run_folder import BEST, Run
+from makemore_cli.runs.file_names import BEST
+from makemore_cli.runs.run_folder import Run
 from makemore_cli.system.signals import Held
 from makemore_cli.training.engines import Engine
 from makemore_cli.training.failures import find_failure

@@ -126,7 +126,7 @@ def check_data(begun: Start, saved: Checkpoint, folder: Path) -> None:
 def resolve(config: Config) -> Config:
     """The configuration with every `auto` decided and the data's path made absolute. Raises MakemoreError."""
     path = config.data.path
-    if path not in ("bundled", "lecture"):
+    if path not in data.NAMED:
         path = os.path.abspath(data.resolve(path))  # noqa: PTH100 (without .. and without following links)
     device, engine = resolve_device(config.train.device), config.train.engine
     if engine == "auto":

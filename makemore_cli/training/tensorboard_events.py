@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, cast
 
 from makemore_cli.errors import MakemoreError, WriteError
-from makemore_cli.runs.run_folder import EVENTS
+from makemore_cli.runs.file_names import EVENTS
 from makemore_cli.training.progress_display import Display, Status
 
 FLUSH_SECONDS = 10  # seconds after which what was written can be seen

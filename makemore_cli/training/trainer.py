@@ -12,7 +12,8 @@ from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.inference.sample import default_seed, sample
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.network.threads import threads
-from makemore_cli.runs.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint
+from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
+from makemore_cli.runs.file_names import CHECKPOINT
 from makemore_cli.runs.run_folder import Run
 from makemore_cli.runs.summary import Summary, load_summary
 from makemore_cli.system.environment import environment

@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
@@ -31,6 +29,7 @@ from makemore_cli.network.model import Model
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint, training_names
 from makemore_cli.system import output
+from makemore_cli.system.console import plain_table
 from makemore_cli.training.engines import TensorEngine
 from makemore_cli.training.optimisers import Optimiser, learning_rates
 from makemore_cli.training.step_statistics import SATURATED, diagnose
@@ -126,7 +125,7 @@ def load_data(checkpoint: Checkpoint) -> Dataset:
     config = checkpoint.config
     dataset = data.load(config.data, config.model.context_length, checkpoint.vocabulary)
     if dataset.sha256 != checkpoint.data_sha256:
-        output.remark(f"{dataset.path}: has changed since the model was trained on it")
+        output.remark(data.changed(dataset))
     return dataset
 
 
@@ -236,7 +235,7 @@ def show(numbers: Mapping[str, Any], console: Console) -> None:
         mark = ("fine ", "green") if verdict["fine"] else ("check", "bold red")
         lines = textwrap.wrap(verdict["text"], max(20, console.width - 7))
         console.print(Text.assemble(mark, "  ", "\n       ".join(lines)), soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = plain_table()
     table.add_column("layer")
     for name in ("mean", "std", "least", "largest", "gradient norm"):
         table.add_column(name, justify="right")

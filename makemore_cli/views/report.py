@@ -20,7 +20,7 @@ from makemore_cli.inference.score import meanings, score, shade
 from makemore_cli.names.dataset import SPLITS
 from makemore_cli.names.download import SHA256
 from makemore_cli.runs.comparison import run_info
-from makemore_cli.runs.run_folder import REPORT
+from makemore_cli.runs.file_names import REPORT
 from makemore_cli.system.environment import environment
 from makemore_cli.system.files import check_replaceable, write_atomically
 from makemore_cli.training.first_batch_check import check_first_batch

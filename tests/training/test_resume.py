@@ -25,10 +25,9 @@ from makemore_cli.cli.main import main
 from makemore_cli.config import schema as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
-from makemore_cli.runs.checkpoint import CHECKPOINT, load_checkpoint
-from makemore_cli.runs.metrics import METRICS
-from makemore_cli.runs.run_folder import BEST, Run, holds_run
-from makemore_cli.runs.summary import SUMMARY
+from makemore_cli.runs.checkpoint import load_checkpoint
+from makemore_cli.runs.file_names import BEST, CHECKPOINT, METRICS, SUMMARY
+from makemore_cli.runs.run_folder import Run, holds_run
 from makemore_cli.training import loop
 from makemore_cli.training.engines import ENGINES
 from makemore_cli.training.progress_display import Display

@@ -10,6 +10,7 @@ from pathlib import Path
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names.dataset import Dataset
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
+from makemore_cli.runs.file_names import PLOTS
 from makemore_cli.runs.metrics import Metrics, load_metrics
 from makemore_cli.views.diagnostics import Look, load_data, look
 from makemore_cli.views.plots.letters import embedding_picture, next_letter_picture
@@ -166,13 +167,13 @@ def plot(
         for name in [] if what is None else kinds(what):
             if name != "loss":
                 raise MakemoreError(f"--what {name}: is a picture of one run; only losses go into one picture")
-        yield save(together(subjects), "loss", out or Path("plots"), format)
+        yield save(together(subjects), "loss", out or Path(PLOTS), format)
         return
     (subject,) = subjects
     asked, missing = (KINDS, left_out) if what is None else (kinds(what), None)
     drawn = False
     for name, picture in pictures(subject, asked, missing):
-        yield save(picture, name, out or subject.folder / "plots", format)
+        yield save(picture, name, out or subject.folder / PLOTS, format)
         drawn = True
     if not drawn:
         raise MakemoreError(next(iter(left_out)))

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names.dataset import END
+from makemore_cli.network.softmax import softmax
 from makemore_cli.runs.checkpoint import Checkpoint
 from makemore_cli.runs.metrics import Floats
 from makemore_cli.views.plots.style import BLUE, GREY, ORANGE, Picture, clear, thinned
@@ -177,6 +178,4 @@ def next_letter_picture(checkpoint: Checkpoint, of: str) -> NextLetterPicture:
         raise MakemoreError(f"{len(letters):,} letters are too many for a table; up to {TABLE_LETTERS:,} are drawn")
     X = np.zeros((len(letters), model.sizes.context), dtype=np.int64)
     X[:, -1] = np.arange(len(letters))
-    logits = model.logits(X).astype(np.float64)
-    counts = np.exp(logits - logits.max(1, keepdims=True))
-    return NextLetterPicture(of, letters, counts / counts.sum(1, keepdims=True))
+    return NextLetterPicture(of, letters, softmax(model.logits(X)))

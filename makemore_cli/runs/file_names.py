@@ -1,0 +1,12 @@
+"""The names of the files of a run folder."""
+
+from __future__ import annotations
+
+from makemore_cli.config.schema import CONFIG as CONFIG
+
+METRICS = "metrics.jsonl"
+CHECKPOINT = "checkpoint.safetensors"  # the last one
+BEST = "best.safetensors"  # of least validation loss
+SUMMARY = "summary.json"
+FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY)
+PLOTS, REPORT, EVENTS = "plots", "report.html", "tensorboard"  # made on request
