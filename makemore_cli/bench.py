@@ -23,7 +23,7 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.sample import Options, texts

@@ -55,7 +55,7 @@ def gradcheck(
     as_json: JsonOption = False,
 ) -> None:
     """Hold every hand-written gradient against autograd's on one batch. Exit code 1 if one disagrees."""
-    from makemore_cli.config import schema as configuration
+    from makemore_cli.config import load as configuration
 
     if run is not None and (config is not None or settings):
         raise MakemoreError("--run: has its own configuration; leave out --config and --set")

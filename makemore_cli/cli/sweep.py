@@ -49,7 +49,7 @@ def sweep(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Search for a good configuration: many runs, judged by their validation losses. Go on by the same command."""
-    from makemore_cli.config import schema as configuration
+    from makemore_cli.config import load as configuration
 
     if space is None:
         raise MakemoreError("--space: give a YAML file that says what is searched, or a bundled one (best, fast)")

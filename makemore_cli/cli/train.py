@@ -62,7 +62,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> None:
     """Train on names, evaluate, sample, and leave a run folder."""
-    from makemore_cli.config import schema as configuration
+    from makemore_cli.config import load as configuration
     from makemore_cli.config.schema import CONFIG
     from makemore_cli.runs.run_folder import holds_run
 

@@ -1,15 +1,10 @@
-"""The configuration: one validated model, read from YAML, changed by `--set key=value`."""
+"""The configuration's schema: its sections, keys, defaults and bounds."""
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
-from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -17,18 +12,11 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     model_validator,
 )
 
-from makemore_cli.config.strict_yaml import parse_yaml
-from makemore_cli.errors import MakemoreError
-from makemore_cli.system.bundled_files import bundled
-from makemore_cli.system.files import read
-
 LECTURE_SEED = 2147483647
 CONFIG = "config.yaml"  # in a run folder
-LARGEST_CONFIG_BYTES = 1 << 20  # bytes of a configuration
 # Bounds of numbers that have none by nature. Both lie well within float32, and so do the products and quotients that
 # training makes of such a number, as of a learning rate and a decay, or of `clip` and a tiny norm.
 TINY, HUGE = 1e-30, 1e30
@@ -230,166 +218,3 @@ class Config(Section):
                 "model.batchnorm.statistics must be calibrated"
             )
         return self
-
-
-def name(file: Path) -> str:
-    """What a configuration is called: as its file, or as the run whose folder it stands in."""
-    return file.absolute().parent.name if file.name == CONFIG else file.stem
-
-
-def find(config: str | None, folder: str = "configs", what: str = "configuration") -> Path:
-    """The configuration file that a user names: a path, or a bundled one by its bare name ("lecture")."""
-    name = "quickstart" if config is None else config
-    path = Path(name)
-    try:
-        if config and path.exists() and not path.is_dir():
-            return path
-    except OSError as error:
-        raise MakemoreError(f"{name}: the {what} can't be read: {error.strerror}") from None
-    shipped = bundled(f"{folder}/{name}.yaml")
-    if re.fullmatch(r"[\w-]+", name) and shipped.is_file():
-        return shipped
-    known = ", ".join(sorted(file.stem for file in shipped.parent.glob("*.yaml")))
-    raise MakemoreError(f"{name}: no such {what}; give a YAML file, or a bundled one by its name ({known})")
-
-
-def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
-    """Read a YAML file and apply `--set` settings and then overrides ("train.steps" written train__steps).
-
-    Overrides that are None are left out. Raises MakemoreError, which names the file or setting and the key.
-    """
-    raw = read_mapping(path, "a configuration has sections (data, model, optim, train)")
-    validate(raw, str(path))  # a mistake in the file is the file's, whatever is set besides
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.strip():
-            raise MakemoreError(f"--set {_cut(setting)}: write key=value, for example --set optim.lr=0.05")
-        source = f"--set {_cut(setting)}"
-        _assign(raw, key.strip(), parse_yaml(value, source), source)
-        validate(raw, source)
-    return override(validate(raw, str(path)), **overrides)
-
-
-def read_mapping(path: Path, expected: str) -> dict[Any, Any]:
-    """What a YAML file holds, which is to be keys and values. Raises MakemoreError, which says what was expected."""
-    try:
-        text = read(path, LARGEST_CONFIG_BYTES)
-    except OSError as error:
-        raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
-    raw = parse_yaml(text, str(path))
-    if raw is None:
-        raw = {}
-    if not isinstance(raw, dict):
-        raise MakemoreError(f"{path}: {expected}, but this is {kind(raw)}")
-    return raw
-
-
-def change(config: Config, settings: Mapping[str, Any], source: str) -> Config:
-    """The configuration with other values at some dotted keys. Raises MakemoreError, which names the source."""
-    raw = config.model_dump()
-    for key, value in settings.items():
-        _assign(raw, key, value, source)
-    return validate(raw, source)
-
-
-def override(config: Config, **overrides: Any) -> Config:
-    """The configuration with some options changed ("train.steps" written train__steps); those that are None are left.
-
-    Raises MakemoreError, which names the option.
-    """
-    for name, value in overrides.items():
-        if value is not None:
-            section, key = name.split("__")
-            config = change(config, {f"{section}.{key}": value}, f"--{'data' if key == 'path' else key} {value}")
-    return config
-
-
-def _assign(raw: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Put a value at a dotted key, making sections on the way."""
-    *sections, last = key.split(".")
-    place = raw
-    for section in sections:
-        if place.get(section) is None:
-            place[section] = {}
-        place = place[section]
-        if not isinstance(place, dict):
-            raise MakemoreError(f"{source}: {section} is no section, but a value")
-    place[last] = value
-
-
-def validate(raw: Any, source: str) -> Config:
-    """A Config from plain values. Raises MakemoreError with the first mistake, its key and its source."""
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        mistakes = error.errors()
-        more = f" (and {len(mistakes) - 1} more)" if len(mistakes) > 1 else ""
-        raise MakemoreError(f"{source}: {_describe(mistakes[0])}{more}") from None
-
-
-def _describe(mistake: Any) -> str:
-    """One of pydantic's mistakes as a sentence: the key, what is wrong with it, and what it may be."""
-    path = [str(part) for part in mistake["loc"]]
-    # Between such a section and its keys, pydantic puts the name of its kind.
-    kinds = KINDS.get(path[1], {}) if path[:1] == ["optim"] and path[1:] else {}
-    section = kinds[path.pop(2)] if kinds and path[2:] else None
-    key = ".".join(path)
-    if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        if not isinstance(mistake["input"], dict):
-            return f"{key}: should be a section, but is {kind(mistake['input'])}"
-        return f"{key}.name: should be one of {', '.join(kinds)}, but is {kind(mistake['input'].get('name'))}"
-    if mistake["type"] == "extra_forbidden":
-        known = list(section.model_fields) if section else _keys(path[:-1])
-        close = difflib.get_close_matches(path[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-        return f"{_cut(key)}: unknown key; {hint}"
-    if mistake["type"] == "value_error" and isinstance(mistake["input"], dict):
-        return f"{key}: {mistake['ctx']['error']}" if key else str(mistake["ctx"]["error"])
-    given = mistake["input"]
-    message = re.sub(r"^(Input|Value error,) ?", "", mistake["msg"])
-    message = re.sub(r"0\.0{5,}\d+|\b10{12,}\b", lambda number: f"{float(number[0]):g}", message)
-    if mistake["type"] == "string_pattern_mismatch":
-        message = "should be auto, cpu, cuda or cuda:N"
-    if mistake["type"] == "model_type":
-        message = "should be a section"
-    return f"{key}: {message}, but is {_cut(repr(given)) if isinstance(given, list) else kind(given)}"
-
-
-def _keys(path: list[str]) -> list[str]:
-    """Keys of the section at a path."""
-    section: Any = Config
-    for part in path:
-        section = section.model_fields[part].annotation
-        # `Section | None` stands for the section.
-        section = next((a for a in getattr(section, "__args__", ()) if a is not type(None)), section)
-    return list(section.model_fields)
-
-
-def kind(value: Any) -> str:
-    """A value as a message shows it, cut where it is long."""
-    if value is None:
-        return "empty"
-    if isinstance(value, dict):
-        return "a section"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return _cut(repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 100 else f"{text[:100]}…"
-
-
-def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every setting of a section by its dotted key."""
-    settings: dict[str, Any] = {}
-    for key, value in section.items():
-        settings |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return settings
-
-
-def dump(config: Config) -> str:
-    """The configuration as YAML, every key written out; `load` reads it back to an equal one."""
-    return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)

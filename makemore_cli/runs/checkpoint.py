@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config, MeanAverage
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names.dataset import LARGEST_VOCABULARY_LETTERS, Vocabulary, fault

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from makemore_cli.config.schema import LARGEST_CONFIG_BYTES
+from makemore_cli.config.load import LARGEST_CONFIG_BYTES
 from makemore_cli.errors import MakemoreError
 from makemore_cli.runs.file_names import SUMMARY
 from makemore_cli.system.files import read

@@ -13,7 +13,8 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from makemore_cli.config.schema import Config, flatten
+from makemore_cli.config.load import flatten
+from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names import dataset as data
 from makemore_cli.names.dataset import Dataset, Vocabulary

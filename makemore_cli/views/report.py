@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.inference import evaluate

@@ -18,7 +18,7 @@ from numba import njit
 
 from makemore_cli.backprop import fused, kernel
 from makemore_cli.backprop.update_factors import Factors
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.check import compare_sources

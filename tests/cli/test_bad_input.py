@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makemore_cli.cli.main import main
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config, DataConfig
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names import dataset

@@ -17,7 +17,7 @@ import numpy as np
 import pyte
 import pytest
 
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.errors import LONGEST_MESSAGE_CHARACTERS, LONGEST_WORD_CHARACTERS, MakemoreError
 from makemore_cli.names.shuffle import shuffled
 from makemore_cli.printable import printable

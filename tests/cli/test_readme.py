@@ -15,7 +15,7 @@ import yaml
 
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.cli.main import main
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.gradcheck.compare import TOLERANCE
 from makemore_cli.gradcheck.numeric import ENTRIES

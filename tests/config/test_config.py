@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config, StepsSchedule
 from makemore_cli.errors import MakemoreError
 from makemore_cli.training.optimisers import learning_rates

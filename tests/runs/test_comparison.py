@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.errors import StoppedError
 from makemore_cli.runs.comparison import find_runs, run_info, show_runs
 from makemore_cli.training.loop import Loop

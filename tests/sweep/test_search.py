@@ -17,7 +17,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
+from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
 from makemore_cli.sweep import search as sweeps
 from makemore_cli.sweep import study as studies
@@ -161,7 +162,7 @@ def command(folder: Path, *more: object) -> list[str]:
 
 
 def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
-    plan = Plan(configuration.Config(), "", {}, folder, None, "sweep", 1, 1)
+    plan = Plan(Config(), "", {}, folder, None, "sweep", 1, 1)
     return open_study(plan).trials
 
 
@@ -327,7 +328,7 @@ def test_mistakes_in_a_space_are_told(text: str, message: str, tmp_path: Path) -
     file = tmp_path / "space.yaml"
     file.write_text(text)
     with pytest.raises(MakemoreError) as error:
-        load_space(file, configuration.Config())
+        load_space(file, Config())
     assert str(error.value).startswith(f"{file}: {message}")
 
 
@@ -336,7 +337,7 @@ def test_keys_of_a_section_that_is_not_there_yet(tmp_path: Path) -> None:
     file.write_text(
         "optim.average.decay: [0.9, 0.99]\noptim.momentum: {low: 0.0, high: 0.9}\noptim.nesterov: [true, false]"
     )
-    assert list(load_space(file, configuration.Config())) == ["optim.average.decay", "optim.momentum", "optim.nesterov"]
+    assert list(load_space(file, Config())) == ["optim.average.decay", "optim.momentum", "optim.nesterov"]
 
 
 def test_bundled_spaces_fit_their_configurations() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from makemore_cli.cli.main import main
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.runs.checkpoint import load_checkpoint

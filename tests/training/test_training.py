@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from makemore_cli.backprop import fused
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import CheckFailedError, MakemoreError
 from makemore_cli.inference import evaluate

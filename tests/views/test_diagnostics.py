@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.names.dataset import load
 from makemore_cli.network.model import Model

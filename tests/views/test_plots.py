@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch.nn import functional as F
 
-from makemore_cli.config import schema as configuration
+from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import sources
 from makemore_cli.names.dataset import load
