@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from makemore_cli.config.schema import CONFIG, KINDS, Config
+from makemore_cli.config.schema import CONFIG, KINDS, Config, Section
 from makemore_cli.config.strict_yaml import parse_yaml
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system.bundled_files import bundled
@@ -118,17 +118,15 @@ def validate(raw: Any, source: str) -> Config:
 
 def _describe(mistake: Any) -> str:
     """One of pydantic's mistakes as a sentence: the key, what is wrong with it, and what it may be."""
-    path = [str(part) for part in mistake["loc"]]
-    # Between such a section and its keys, pydantic puts the name of its kind.
-    kinds = KINDS.get(path[1], {}) if path[:1] == ["optim"] and path[1:] else {}
-    section = kinds[path.pop(2)] if kinds and path[2:] else None
+    path, section = _place(mistake["loc"])
     key = ".".join(path)
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
         if not isinstance(mistake["input"], dict):
             return f"{key}: should be a section, but is {kind(mistake['input'])}"
-        return f"{key}.name: should be one of {', '.join(kinds)}, but is {kind(mistake['input'].get('name'))}"
+        kinds = ", ".join(KINDS[path[-1]])
+        return f"{key}.name: should be one of {kinds}, but is {kind(mistake['input'].get('name'))}"
     if mistake["type"] == "extra_forbidden":
-        known = list(section.model_fields) if section else _keys(path[:-1])
+        known = list(section.model_fields)
         close = difflib.get_close_matches(path[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
         return f"{_cut(key)}: unknown key; {hint}"
@@ -144,14 +142,24 @@ def _describe(mistake: Any) -> str:
     return f"{key}: {message}, but is {_cut(repr(given)) if isinstance(given, list) else kind(given)}"
 
 
-def _keys(path: list[str]) -> list[str]:
-    """Keys of the section at a path."""
-    section: Any = Config
-    for part in path:
-        section = section.model_fields[part].annotation
-        # `Section | None` stands for the section.
-        section = next((a for a in getattr(section, "__args__", ()) if a is not type(None)), section)
-    return list(section.model_fields)
+def _place(location: Iterable[Any]) -> tuple[list[str], type[Section]]:
+    """The keys to a mistake, and the section that holds the last of them.
+
+    Between a section that comes in kinds and its keys, pydantic puts the name of the kind.
+    """
+    path: list[str] = []
+    section: type[Section] = Config
+    inner: Any = Config
+    for part in map(str, location):
+        if path and inner is None and part in KINDS.get(path[-1], {}):
+            inner = KINDS[path[-1]][part]
+            continue
+        section = inner if inner is not None else section
+        path.append(part)
+        field = section.model_fields.get(part)
+        inner = field.annotation if field is not None else None
+        inner = inner if isinstance(inner, type) and issubclass(inner, Section) else None
+    return path, section
 
 
 def kind(value: Any) -> str:

@@ -103,19 +103,12 @@ class MeanAverage(Section):
     share: float = Field(0.25, gt=0, le=1, description="of the steps, the last ones")
 
 
-# Sections that come in kinds, by key: the first is meant where none is named.
-KINDS: dict[str, dict[str, type[Section]]] = {
-    "schedule": {"steps": StepsSchedule, "cosine": CosineSchedule, "linear": LinearSchedule},
-    "average": {"exponential": ExponentialAverage, "mean": MeanAverage},
-}
-
-
-def _kind_of(key: str) -> Discriminator:
-    """Which of its kinds a section is."""
+def _kind_of(kinds: str) -> Discriminator:
+    """Which of its kinds a section is: the first one if none is named."""
 
     def name(value: Any) -> str | None:
         if isinstance(value, dict):
-            given = value.get("name", next(iter(KINDS[key])))
+            given = value.get("name", next(iter(KINDS[kinds])))
             return given if isinstance(given, str) else None
         return getattr(value, "name", None)
 
@@ -133,49 +126,100 @@ Average = Annotated[
 ]
 
 
-class OptimConfig(Section):
-    """How gradients become updates."""
+class _Optimiser(Section):
+    """How gradients become updates: what every optimiser has."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: str
     lr: float = Field(0.1, ge=0, le=HUGE, description="learning rate at the start, or at the end of the warm-up")
     warmup: int = Field(0, ge=0, le=LATEST_STEP, description="steps in which the learning rate rises from near zero")
     schedule: Schedule | None = StepsSchedule()
-    momentum: float = Field(0.0, ge=0, lt=1, description="share of the last velocity that is kept (sgd)")
-    nesterov: bool = Field(False, description="look ahead along the velocity (sgd)")
-    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the gradient's average (adamw)")
-    beta2: float = Field(0.999, ge=0, lt=1, description="decay of the squared gradient's average (adamw)")
-    epsilon: float = Field(1e-8, ge=TINY, le=1, description="added to its root (adamw)")
     weight_decay: float = Field(0.0, ge=0, le=1e6, description="with sgd added to the gradient, with adamw apart")
     clip: float | None = Field(None, ge=TINY, le=HUGE, description="largest norm of the whole gradient")
     average: Average | None = Field(None, description="of the parameters: what is evaluated, saved and sampled from")
 
     @property
+    def memory(self) -> tuple[str, ...]:
+        """What the optimiser itself keeps from step to step, each as long as all parameters together."""
+        raise NotImplementedError
+
+    @property
     def kept(self) -> tuple[str, ...]:
-        """What the optimiser keeps from step to step, each as long as all parameters together."""
-        names = ("m", "v") if self.name == "adamw" else ("velocity",) if self.momentum else ()
-        return names if self.average is None else (*names, "average")
+        """The same, and the parameters' average if one is kept."""
+        return self.memory if self.average is None else (*self.memory, "average")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_others_defaults(cls, values: Any) -> Any:
+        """Leave out what belongs to another optimiser and has no effect, as a `config.yaml` of before may hold it.
+
+        Anything else of another one is refused.
+        """
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        for other in KINDS["optim"].values():
+            for key in set(other.model_fields) - set(cls.model_fields):
+                if key in values and values.pop(key) != other.model_fields[key].default:
+                    of, this = (kind.model_fields["name"].default for kind in (other, cls))
+                    raise ValueError(f"{key} is {of}'s, and this is {this}")
+        return values
 
     @model_validator(mode="after")
-    def _of_this_kind(self) -> OptimConfig:
-        """Refuse what the optimiser would not look at."""
-        for other, keys in {"adamw": ("beta1", "beta2", "epsilon"), "sgd": ("momentum", "nesterov")}.items():
-            for key in keys:
-                if self.name != other and getattr(self, key) != OptimConfig.model_fields[key].default:
-                    raise ValueError(f"{key} is {other}'s, and this is {self.name}")
-        if self.nesterov and not self.momentum:
-            raise ValueError("nesterov looks ahead along the velocity, so it needs a momentum")
-        return self
-
-    @model_validator(mode="after")
-    def _bounded(self) -> OptimConfig:
+    def _bounded(self) -> _Optimiser:
         """Refuse a learning rate that grows out of this world."""
         if isinstance(self.schedule, StepsSchedule):
             powers = len(self.schedule.milestones) * math.log10(self.schedule.gamma)
             if max(0.0, math.log10(self.lr) if self.lr else 0.0) + powers > math.log10(HUGE):
                 raise ValueError("the learning rate would grow beyond 1e30; give a smaller gamma or fewer milestones")
-        if self.name == "adamw" and self.lr / (1 - self.beta1) > HUGE:  # its first step's size
+        return self
+
+
+class SgdConfig(_Optimiser):
+    """Stochastic gradient descent, with momentum if wanted: `torch.optim.SGD`."""
+
+    name: Literal["sgd"] = "sgd"
+    momentum: float = Field(0.0, ge=0, lt=1, description="share of the last velocity that is kept")
+    nesterov: bool = Field(False, description="look ahead along the velocity")
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        """See `_Optimiser.memory`."""
+        return ("velocity",) if self.momentum else ()
+
+    @model_validator(mode="after")
+    def _looks_ahead_along_something(self) -> SgdConfig:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov looks ahead along the velocity, so it needs a momentum")
+        return self
+
+
+class AdamWConfig(_Optimiser):
+    """Adam with decoupled weight decay: `torch.optim.AdamW`."""
+
+    name: Literal["adamw"] = "adamw"
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the gradient's average")
+    beta2: float = Field(0.999, ge=0, lt=1, description="decay of the squared gradient's average")
+    epsilon: float = Field(1e-8, ge=TINY, le=1, description="added to its root")
+
+    @property
+    def memory(self) -> tuple[str, ...]:
+        """See `_Optimiser.memory`."""
+        return "m", "v"
+
+    @model_validator(mode="after")
+    def _first_step_bounded(self) -> AdamWConfig:
+        if self.lr / (1 - self.beta1) > HUGE:
             raise ValueError("the learning rate over 1 − beta1 would be beyond 1e30; give a smaller one of them")
         return self
+
+
+OptimConfig = Annotated[Annotated[SgdConfig, Tag("sgd")] | Annotated[AdamWConfig, Tag("adamw")], _kind_of("optim")]
+# Sections that come in kinds, by key: the first is meant if none is named.
+KINDS: dict[str, dict[str, type[Section]]] = {
+    "optim": {"sgd": SgdConfig, "adamw": AdamWConfig},
+    "schedule": {"steps": StepsSchedule, "cosine": CosineSchedule, "linear": LinearSchedule},
+    "average": {"exponential": ExponentialAverage, "mean": MeanAverage},
+}
 
 
 class TrainConfig(Section):
@@ -206,7 +250,7 @@ class Config(Section):
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
-    optim: OptimConfig = OptimConfig()
+    optim: OptimConfig = SgdConfig()
     train: TrainConfig = TrainConfig()
 
     @model_validator(mode="after")

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import assert_never
 
 from makemore_cli.backprop.fused import training_pass
-from makemore_cli.config.schema import OptimConfig
+from makemore_cli.config.schema import AdamWConfig, SgdConfig
 from makemore_cli.network import reference
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
@@ -60,7 +61,7 @@ class Engine(ABC):
     ) -> None:
         """Without an optimiser, it is plain stochastic gradient descent."""
         self.parameters, self.running, self.eps, self.smoothing = parameters, running, eps, smoothing
-        self.optimiser = optimiser or Optimiser(OptimConfig(), 1, parameters.flat)
+        self.optimiser = optimiser or Optimiser(SgdConfig(), 1, parameters.flat)
 
     @abstractmethod
     def run(
@@ -135,21 +136,26 @@ class KernelEngine(Engine):
         )
 
     def _rule(self) -> Rule:
-        from makemore_cli.backprop.kernel import Rule
+        from makemore_cli.backprop.kernel import SGD
 
-        c, adamw = self.optimiser.config, self.optimiser.config.name == "adamw"
-        return Rule(
-            adamw,
-            c.nesterov,
-            c.momentum,
-            c.beta1,
-            1 - c.beta1,
-            c.beta2,
-            1 - c.beta2,
-            c.epsilon,
-            0.0 if adamw else c.weight_decay,
-            c.clip or 0.0,
-        )
+        c = self.optimiser.config
+        match c:
+            case SgdConfig():
+                return SGD._replace(
+                    nesterov=c.nesterov, momentum=c.momentum, weight_decay=c.weight_decay, clip=c.clip or 0.0
+                )
+            case AdamWConfig():
+                return SGD._replace(
+                    adamw=True,
+                    beta1=c.beta1,
+                    rest1=1 - c.beta1,
+                    beta2=c.beta2,
+                    rest2=1 - c.beta2,
+                    epsilon=c.epsilon,
+                    clip=c.clip or 0.0,
+                )
+            case _:
+                assert_never(c)
 
     def restore(self, state: Sequence[Tensor]) -> None:
         """See `Engine.restore`."""

@@ -25,8 +25,8 @@ from makemore_cli.runs.run_folder import Run
 from makemore_cli.system.signals import Held
 from makemore_cli.training.engines import Engine
 from makemore_cli.training.failures import find_failure
-from makemore_cli.training.optimisers import learning_rates
 from makemore_cli.training.progress_display import Display, Status
+from makemore_cli.training.schedules import learning_rates
 from makemore_cli.training.setup import Start
 from makemore_cli.training.step_statistics import diagnose, saturated
 

@@ -1,4 +1,4 @@
-"""Optimisers, averages of the parameters, and learning-rate schedules.
+"""Optimisers, and averages of the parameters.
 
 All of them work on the one flat tensor, whatever the layers, and nothing that they do depends on how many steps are
 trained at a time: what changes from step to step follows from the step's number.
@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import assert_never
 
 from makemore_cli.backprop.update_factors import Factors
-from makemore_cli.config.schema import ExponentialAverage, MeanAverage, OptimConfig, StepsSchedule
+from makemore_cli.config.schema import AdamWConfig, ExponentialAverage, MeanAverage, OptimConfig, SgdConfig
 
 CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
 YOUNG_AVERAGE = 9  # an exponential average remembers, at first, about a ninth of the steps so far
@@ -67,21 +68,31 @@ class Optimiser:
 
     def factors(self, learning_rates: Sequence[float], first: int) -> list[Factors]:
         """The numbers of steps from `first` on, a run's first step being 0."""
-        c, factors = self.config, []
-        for step, lr in enumerate(learning_rates, start=first):
-            t = step + 1
-            size, second = lr / (1 - c.beta1**t), (1 - c.beta2**t) ** 0.5
-            factors.append(Factors(lr, 1 - lr * c.weight_decay, size, second, self._new(step)))
-        return factors
+        return [self._factors(lr, step) for step, lr in enumerate(learning_rates, start=first)]
+
+    def _factors(self, lr: float, step: int) -> Factors:
+        c, new = self.config, self._new(step)
+        match c:
+            case SgdConfig():
+                return Factors(lr, new=new)
+            case AdamWConfig():
+                size, second = lr / (1 - c.beta1 ** (step + 1)), (1 - c.beta2 ** (step + 1)) ** 0.5
+                return Factors(lr, 1 - lr * c.weight_decay, size, second, new)
+            case _:
+                assert_never(c)
 
     def _new(self, step: int) -> float:
         """The share of the parameters after a step in their average. At its beginning it is they themselves."""
         average = self.config.average
-        if isinstance(average, ExponentialAverage):
-            return max(1 - average.decay, YOUNG_AVERAGE / (YOUNG_AVERAGE + step))
-        if isinstance(average, MeanAverage):
-            return 1 / max(1, step - self.began + 1)
-        return 0.0
+        match average:
+            case None:
+                return 0.0
+            case ExponentialAverage():
+                return max(1 - average.decay, YOUNG_AVERAGE / (YOUNG_AVERAGE + step))
+            case MeanAverage():
+                return 1 / max(1, step - self.began + 1)
+            case _:
+                assert_never(average)
 
     def update(
         self, flat: Float[Tensor, " parameters"], gradient: Float[Tensor, " parameters"], factors: Factors
@@ -90,41 +101,22 @@ class Optimiser:
         c, kept = self.config, self.kept
         if c.clip is not None:
             gradient.mul_((c.clip / (gradient.norm() + CLIP_EPSILON)).clamp_(max=1.0))
-        if c.name == "adamw":
-            m, v = kept["m"], kept["v"]
-            flat.mul_(factors.shrink)
-            m.lerp_(gradient, 1 - c.beta1)
-            v.mul_(c.beta2).addcmul_(gradient, gradient, value=1 - c.beta2)
-            deviation = (v.sqrt() / factors.second).add_(c.epsilon)
-            flat.addcdiv_(m, deviation, value=-factors.size)
-        else:
-            if c.weight_decay:
-                gradient.add_(flat, alpha=c.weight_decay)
-            if c.momentum:
-                velocity = kept["velocity"].mul_(c.momentum).add_(gradient)
-                gradient = gradient.add_(velocity, alpha=c.momentum) if c.nesterov else velocity
-            flat.sub_(gradient, alpha=factors.lr)
+        match c:
+            case SgdConfig():
+                if c.weight_decay:
+                    gradient.add_(flat, alpha=c.weight_decay)
+                if c.momentum:
+                    velocity = kept["velocity"].mul_(c.momentum).add_(gradient)
+                    gradient = gradient.add_(velocity, alpha=c.momentum) if c.nesterov else velocity
+                flat.sub_(gradient, alpha=factors.lr)
+            case AdamWConfig():
+                m, v = kept["m"], kept["v"]
+                flat.mul_(factors.shrink)
+                m.lerp_(gradient, 1 - c.beta1)
+                v.mul_(c.beta2).addcmul_(gradient, gradient, value=1 - c.beta2)
+                deviation = (v.sqrt() / factors.second).add_(c.epsilon)
+                flat.addcdiv_(m, deviation, value=-factors.size)
+            case _:
+                assert_never(c)
         if c.average is not None:
             kept["average"].lerp_(flat, factors.new)
-
-
-def learning_rates(optim: OptimConfig, first: int, count: int, steps: int) -> list[float]:
-    """Learning rates of `count` steps from `first` on, a run's first step being 0, and `steps` what it has in all.
-
-    While it warms up, the rate rises in equal parts, of which the first step has one. Then a cosine or linear schedule
-    goes from the whole rate to its final share, which a step after the last would have; one of steps has the rate
-    multiplied by gamma at each milestone.
-    """
-    step = np.arange(first, first + count)
-    rates, schedule = np.full(count, optim.lr), optim.schedule
-    if isinstance(schedule, StepsSchedule):
-        passed = np.searchsorted(schedule.milestones, step, side="right").tolist()
-        powers = {power: optim.lr * schedule.gamma**power for power in set(passed)}
-        rates = np.array([powers[power] for power in passed])
-    elif schedule is not None:
-        progress = np.clip((step - optim.warmup) / max(1, steps - optim.warmup), 0, 1)
-        falling = (1 + np.cos(np.pi * progress)) / 2 if schedule.name == "cosine" else 1 - progress
-        rates = optim.lr * (schedule.final + (1 - schedule.final) * falling)
-    if first < optim.warmup:
-        rates *= np.minimum(1, (step + 1) / optim.warmup)
-    return [float(rate) for rate in rates]

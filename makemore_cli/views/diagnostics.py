@@ -31,7 +31,8 @@ from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint, training_n
 from makemore_cli.system import output
 from makemore_cli.system.console import plain_table
 from makemore_cli.training.engines import TensorEngine
-from makemore_cli.training.optimisers import Optimiser, learning_rates
+from makemore_cli.training.optimisers import Optimiser
+from makemore_cli.training.schedules import learning_rates
 from makemore_cli.training.step_statistics import SATURATED, diagnose
 
 LOOK_EXAMPLES = 1000  # to look at a network with

@@ -9,7 +9,7 @@ import pytest
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config, StepsSchedule
 from makemore_cli.errors import MakemoreError
-from makemore_cli.training.optimisers import learning_rates
+from makemore_cli.training.schedules import learning_rates
 
 SHIPPED = ["lecture", "quickstart", "tiny"]
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from torch.optim import lr_scheduler
 from torch.optim.swa_utils import AveragedModel
 
@@ -21,6 +22,7 @@ from makemore_cli.config.schema import (
     LinearSchedule,
     MeanAverage,
     OptimConfig,
+    SgdConfig,
     StepsSchedule,
 )
 from makemore_cli.errors import MakemoreError
@@ -30,8 +32,9 @@ from makemore_cli.network.parameters import Parameters, initialise
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.runs.metrics import load_metrics
 from makemore_cli.training.engines import ENGINES, RunningStatistics
-from makemore_cli.training.optimisers import Optimiser, learning_rates
+from makemore_cli.training.optimisers import Optimiser
 from makemore_cli.training.progress_display import Display
+from makemore_cli.training.schedules import learning_rates
 from makemore_cli.training.setup import start
 from makemore_cli.training.trainer import train
 
@@ -61,6 +64,7 @@ def by_pytorch(optim: OptimConfig, steps: int) -> list[float]:
     return rates
 
 
+OPTIM: TypeAdapter[OptimConfig] = TypeAdapter(OptimConfig)
 SHARES = st.floats(0, 1)
 SCHEDULES = st.one_of(
     st.none(),
@@ -76,7 +80,7 @@ OPTIMS = st.fixed_dictionaries({"lr": st.floats(1e-4, 10), "warmup": st.integers
 @pytest.mark.filterwarnings("ignore:.*epoch parameter in `scheduler.step.*:UserWarning")
 @given(OPTIMS, st.integers(1, 60))
 def test_rates_are_pytorchs(settings: dict, more: int) -> None:
-    optim = OptimConfig.model_validate(settings)
+    optim = OPTIM.validate_python(settings)
     steps = optim.warmup + more
     np.testing.assert_allclose(learning_rates(optim, 0, steps, steps), by_pytorch(optim, steps), rtol=1e-9, atol=1e-12)
 
@@ -84,7 +88,7 @@ def test_rates_are_pytorchs(settings: dict, more: int) -> None:
 @given(OPTIMS, st.integers(1, 100), st.lists(st.integers(1, 30), min_size=1, max_size=6))
 def test_rates_do_not_depend_on_chunks(settings: dict, steps: int, chunks: list[int]) -> None:
     """Bit for bit; beyond the last step too, where a run's goal was lowered."""
-    optim = OptimConfig.model_validate(settings)
+    optim = OPTIM.validate_python(settings)
     first, rates = 0, []
     for count in chunks:
         rates += learning_rates(optim, first, count, steps)
@@ -94,7 +98,7 @@ def test_rates_do_not_depend_on_chunks(settings: dict, steps: int, chunks: list[
 
 
 def test_the_whole_rate_is_reached_and_left() -> None:
-    optim = OptimConfig(lr=2.0, warmup=4, schedule=CosineSchedule(final=0.1))
+    optim = SgdConfig(lr=2.0, warmup=4, schedule=CosineSchedule(final=0.1))
     rates = learning_rates(optim, 0, 8, 8)
     assert rates[:5] == [0.5, 1.0, 1.5, 2.0, 2.0]
     assert rates[6] == pytest.approx(1.1)  # half way
@@ -195,7 +199,7 @@ COMMON = st.fixed_dictionaries(
 @given(st.one_of(SGDS, ADAMWS), COMMON, st.integers(1, 20), st.integers(0, 10_000))
 def test_optimisers_are_pytorchs(kind: dict, common: dict, steps: int, seed: int) -> None:
     """The same gradients give the same parameters and averages, to the last bits of either precision."""
-    optim = OptimConfig.model_validate(kind | common)
+    optim = OPTIM.validate_python(kind | common)
     generator = torch.Generator().manual_seed(seed)
     for dtype, tolerance in ((torch.float32, 2e-6), (torch.float64, 1e-14)):
         start, *gradients = torch.randn((steps + 1, 30), generator=generator, dtype=dtype)
@@ -227,7 +231,7 @@ def test_every_engine_has_every_optimiser(settings: str, batch_size: int) -> Non
     A batch of 7 has the kernel's first layer as a product, one of 40 has it looked up. Without b1, whose gradient is
     rounding alone: what AdamW makes of that is as large as any other update.
     """
-    optim = OptimConfig.model_validate(yaml.safe_load(settings))
+    optim = OPTIM.validate_python(yaml.safe_load(settings))
     before, generator = initialise(Sizes(5, 3, 3, 17, first_bias=False), 3)
     X = torch.randint(0, 5, (50, batch_size, 3), generator=generator)
     Y = torch.randint(0, 5, (50, batch_size), generator=generator)
@@ -253,7 +257,7 @@ def test_a_clipped_step_is_as_long_as_it_may_be() -> None:
     for name in ENGINES:
         for clip, whole in ((0.01, False), (100.0, True)):
             end, free = p.to(), p.to()
-            ENGINES[name](end, optimiser=Optimiser(OptimConfig(clip=clip), 1, end.flat)).run(X, Y, [1.0])
+            ENGINES[name](end, optimiser=Optimiser(SgdConfig(clip=clip), 1, end.flat)).run(X, Y, [1.0])
             ENGINES[name](free).run(X, Y, [1.0])
             assert (end.flat - p.flat).norm().item() == pytest.approx(clip, rel=1e-3) or whole
             assert torch.equal(end.flat, free.flat) == whole
@@ -291,7 +295,7 @@ def test_a_mean_counts_its_steps_alike_whatever_becomes_of_the_goal(legs: list[t
 
     Each leg goes on to a goal of its own, and is stopped at it or before.
     """
-    optim, step, length = OptimConfig(lr=0.0, average=MeanAverage(share=share)), 0, sum(more for more, _ in legs)
+    optim, step, length = SgdConfig(lr=0.0, average=MeanAverage(share=share)), 0, sum(more for more, _ in legs)
     flat, model, state = torch.zeros(length), torch.zeros(length), None
     for more, trained in legs:
         optimiser = Optimiser(optim, step + more, flat)
@@ -325,7 +329,7 @@ def test_a_mean_counts_its_steps_alike_whatever_becomes_of_the_goal(legs: list[t
 )
 def test_which_steps_a_mean_of_the_last_half_counts(trained: int, goal: int, counted: int) -> None:
     """Of a run that was to go 100 steps, was left after some, and then had another goal. Counted by hand."""
-    config = OptimConfig.model_validate({"average": {"name": "mean", "share": 0.5}})
+    config = OPTIM.validate_python({"average": {"name": "mean", "share": 0.5}})
     flat = torch.eye(goal + 1)[goal].clone()
     optimiser = Optimiser(config, 100, flat)
     for step in range(goal):
@@ -344,7 +348,7 @@ def test_which_steps_a_mean_of_the_last_half_counts(trained: int, goal: int, cou
 @pytest.mark.parametrize("engine", ENGINES)
 def test_going_back_to_a_state_brings_all_of_it_back(engine: str, settings: str) -> None:
     """Bit for bit: parameters, running statistics, and what the optimiser keeps. Training does not change the copy."""
-    optim = OptimConfig.model_validate(yaml.safe_load(settings))
+    optim = OPTIM.validate_python(yaml.safe_load(settings))
     p, generator = initialise(Sizes(5, 3, 3, 17), 3)
     X = torch.randint(0, 5, (20, 7, 3), generator=generator)
     Y = torch.randint(0, 5, (20, 7), generator=generator)

@@ -19,8 +19,8 @@ from makemore_cli.network.reference import forward
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
 from makemore_cli.runs.metrics import load_metrics
 from makemore_cli.training.engines import ENGINES
-from makemore_cli.training.optimisers import learning_rates
 from makemore_cli.training.progress_display import Display
+from makemore_cli.training.schedules import learning_rates
 from makemore_cli.training.setup import start
 from makemore_cli.training.trainer import train
 from makemore_cli.views import diagnostics
