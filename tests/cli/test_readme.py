@@ -16,6 +16,7 @@ import yaml
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.cli.main import main
 from makemore_cli.config import load as configuration
+from makemore_cli.config.schema import KINDS as OPTIM_KINDS
 from makemore_cli.config.schema import Config
 from makemore_cli.gradcheck.compare import TOLERANCE
 from makemore_cli.gradcheck.numeric import ENTRIES
@@ -119,6 +120,8 @@ def test_the_table_of_keys_is_the_schema() -> None:
         section = keys[0].rpartition(".")[0]
         named |= {key if "." in key else f"{section}.{key}" for key in keys}
     everything = yaml.safe_load(configuration.dump(Config()))
+    for kind in OPTIM_KINDS["optim"].values():
+        everything["optim"] |= kind().model_dump()
 
     def leaves(value: object, path: str) -> set[str]:
         if not isinstance(value, dict) or path == "optim.schedule":
@@ -128,12 +131,12 @@ def test_the_table_of_keys_is_the_schema() -> None:
     assert named == leaves(everything, "")
 
 
-def test_the_tree_names_every_module() -> None:
-    modules = {path.name for path in (ROOT / "makemore_cli").rglob("*.py")} - {"__init__.py", "__main__.py"}
-    tree = README[README.index("    makemore_cli/") :]
-    unnamed = {module for module in modules if module not in tree}
-    inside = {path.name for path in (ROOT / "makemore_cli" / "gradcheck").glob("*.py")}
-    assert unnamed - inside <= {"errors.py", "files.py", "resources.py", "signals.py"}
+def test_the_map_names_every_folder() -> None:
+    lines = README[README.index("    makemore_cli/\n") : README.index("    configs/ ")].splitlines()[1:]
+    named = [line.split()[0] for line in lines]
+    folders = {f"{path.parent.name}/" for path in (ROOT / "makemore_cli").glob("*/__init__.py")}
+    assert set(named) == folders | {"bench.py"}
+    assert len(named) == len(set(named))
 
 
 def test_the_data_readme_and_the_rebuilt_names() -> None:

@@ -81,7 +81,7 @@ def test_settings_go_over_the_file_and_options_over_settings(tmp_path: Path) -> 
         ("optim: {lr: .inf}", "optim.lr: should be a finite number, but is inf"),
         ("optim: {lr: fast}", "optim.lr: should be a valid number, but is 'fast'"),
         ("optim: {lr:}", "optim.lr: should be a valid number, but is empty"),
-        ("optim: {name: adam}", "optim.name: should be 'sgd' or 'adamw', but is 'adam'"),
+        ("optim: {name: adam}", "optim.name: should be one of sgd, adamw, but is 'adam'"),
         (
             "optim: {schedule: {milestones: [5, 2]}}",
             "optim.schedule.milestones: must ascend, each step once, but is [5, 2]",

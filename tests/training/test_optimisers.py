@@ -389,13 +389,13 @@ def test_what_a_diverging_optimiser_says(engine: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("optim.epsilon=0", "optim.epsilon: should be greater than or equal to 1e-30, but is 0"),
+        ("optim={name: adamw, epsilon: 0}", "optim.epsilon: should be greater than or equal to 1e-30, but is 0"),
         ("optim.momentum=1", "optim.momentum: should be less than 1, but is 1"),
         ("optim.nesterov=true", "optim: nesterov looks ahead along the velocity, so it needs a momentum"),
         ("optim.beta2=0.99", "optim: beta2 is adamw's, and this is sgd"),
         ("optim={name: adamw, momentum: 0.9}", "optim: momentum is sgd's, and this is adamw"),
         ("optim.clip=0", "optim.clip: should be greater than or equal to 1e-30, but is 0"),
-        ("optim.name=adam", "optim.name: should be 'sgd' or 'adamw', but is 'adam'"),
+        ("optim.name=adam", "optim.name: should be one of sgd, adamw, but is 'adam'"),
         ("optim.average={name: men}", "optim.average.name: should be one of exponential, mean, but is 'men'"),
         ("optim.average={share: 0.5}", "optim.average.share: unknown key; known here: name, decay"),
         ("optim.average={name: mean, share: 0}", "optim.average.share: should be greater than 0, but is 0"),
