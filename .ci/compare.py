@@ -53,9 +53,12 @@ def tensors(folder: Path) -> dict[str, bytes]:
     return found
 
 
-def without_paths(text: str, folder: Path) -> str:
-    """JSON without the path of a run."""
-    return json.dumps(json.loads(text)).replace(str(folder), "RUN")
+def without_paths(text: str, *folders: Path) -> str:
+    """JSON without the paths of a run and of a checkout."""
+    text = json.dumps(json.loads(text))
+    for folder in folders:
+        text = text.replace(str(folder), "…")
+    return text
 
 
 def main() -> int:
@@ -95,7 +98,7 @@ def main() -> int:
                 for which, checkout in checkouts.items():
                     run = folders[which]
                     text = makemore(checkout, *(run if part == "RUN" else part for part in command))
-                    told.append(without_paths(text, run) if "--json" in command else text)
+                    told.append(without_paths(text, run, checkout) if "--json" in command else text)
                 compared(f"{config}: {title}", *told)
         for engine in ENGINES:
             folders = {which: Path(place, which, f"resumed-{engine}") for which in checkouts}

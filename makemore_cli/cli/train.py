@@ -43,7 +43,7 @@ def train(
             "--crosscheck",
             metavar="N",
             min=0,
-            help="Every N steps, hold the hand-written gradients against autograd's; stop where they disagree.",
+            help="Every N steps, compare the gradients that train with an independent source; stop if they disagree.",
         ),
     ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,

@@ -13,7 +13,6 @@ from torch import Tensor
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
 from makemore_cli.errors import CheckFailedError
-from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import Comparison, compare, is_plain
 from makemore_cli.gradcheck.diagnose import diagnose, diagnose_user
 from makemore_cli.gradcheck.findings import Finding, Report, Section
@@ -173,21 +172,17 @@ def gradcheck(
         except (RuntimeError, ValueError) as error:
             faults.append(f"the {name} can't be run: {' '.join(str(error).split())}")
     if len(sections) == 4:
-        faults += _wrong_losses(check.in_float64)
+        faults += _wrong_losses(check.in_float64, SOURCES["fused"])
     return make_report(check, sections, lines=lines, faults=faults)
 
 
-def _wrong_losses(check: Problem, of: str = "fused") -> list[str]:
-    """The chain and the training pass must begin with the same loss as the network in PyTorch's own functions."""
+def _wrong_losses(check: Problem, of: Source) -> list[str]:
+    """The chain and a training pass must begin with the same loss as the network in PyTorch's own functions."""
+    if of.losses is None:
+        return []
     problem = (check.X, check.Y, check.eps, check.smoothing)
     truth = float(reference.forward(check.p.views, *problem)[0])
-    if of == "kernel":
-        losses = {
-            f"the training pass, compiled, {path},": sources.kernel_pass(check.p, *problem, lookup)[0]
-            for path, lookup in sources.KERNEL_PATHS.items()
-        }
-    else:
-        losses = {"the training pass": float(fused.training_pass(check.p, *problem).loss)}
+    losses = of.losses(check.p, *problem)
     if not check.underflows:
         losses["the chain"] = float(check.values["loss"])
     return [
@@ -221,7 +216,7 @@ def compare_sources(
     """Hold any source against any other, in the gradients that both have; of a training pass, the loss too."""
     check = Problem(p, X, Y, eps, smoothing)
     accuracy = max(of.accuracy, against.accuracy)
-    lines = check_lines(p, X, Y, eps, smoothing) if of.name == "atomic" else []
+    lines = check_lines(p, X, Y, eps, smoothing) if of.by_lines else []
 
     def compared(ours: Source, theirs: Source) -> Section:
         return section_twice(
@@ -232,24 +227,21 @@ def compare_sources(
             accuracy=accuracy,
             partial=(of.partial, against.partial),
             some=True,
-            by_chain=of.name == "atomic",
+            by_chain=of.by_lines,
             wrong_lines={c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None,
-            nearer=of.name if against.name == "float64" and p.flat.dtype != torch.float64 else None,
+            nearer=of.name if against.double and p.flat.dtype != torch.float64 else None,
         )
 
-    sections = [compared(*pair) for pair in product(sources.paths(of), sources.paths(against))]
-    passes = [name for name in ("fused", "kernel") if name in (of.name, against.name)]
-    faults = dict.fromkeys(fault for name in passes for fault in _wrong_losses(check.in_float64, name))
+    sections = [compared(*pair) for pair in product(of.each_path(), against.each_path())]
+    faults = dict.fromkeys(fault for source in (of, against) for fault in _wrong_losses(check.in_float64, source))
     return make_report(check, sections, accuracy, lines=lines, faults=list(faults))
 
 
 @torch.enable_grad()
-def crosscheck(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, step: int, of: str = "fused", smoothing: float = 0.0
-) -> None:
-    """Hold a training pass against autograd on one batch. Raises CheckFailedError, which names the tensor."""
-    check = Problem(p, X, Y, eps, smoothing)
-    section = section_twice(check, of, "", lambda c: (c.gradients(SOURCES[of]), c.gradients(SOURCES["functions"])))
+def crosscheck(p: Parameters, X: Tensor, Y: Tensor, eps: float, step: int, of: Source, smoothing: float = 0.0) -> None:
+    """Hold the gradients that train against their witness on one batch. Raises CheckFailedError, with the tensor."""
+    check, witness = Problem(p, X, Y, eps, smoothing), SOURCES[of.witness]
+    section = section_twice(check, of.name, "", lambda c: (c.gradients(of), c.gradients(witness)), some=True)
     wrong = [str(finding) for finding in section.findings if not finding.ok] + _wrong_losses(check.in_float64, of)
     if wrong:
-        raise CheckFailedError(f"step {step}: the hand-written gradient disagrees with autograd's: {wrong[0]}")
+        raise CheckFailedError(f"step {step}: {of.about} disagrees with {witness.about}: {wrong[0]}")

@@ -105,5 +105,5 @@ def _gradients(
     loss = tensors.pop("loss")
     if not values["logprobs"].isfinite().all():  # as in `sources.finite_autograd`
         loss = F.cross_entropy(values["logits"], Y, label_smoothing=smoothing)
-        tensors = {k: v for k, v in tensors.items() if k in p.views or k in sources.BELOW_LOGITS}
+        tensors = {k: v for k, v in tensors.items() if k in sources.up_to_the_logits(p)}
     return dict(zip(tensors, torch.autograd.grad(loss, tuple(tensors.values())), strict=True))

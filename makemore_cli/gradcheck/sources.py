@@ -6,8 +6,8 @@ chain's 26 gradients as it has. Adding one is a line in SOURCES.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -23,20 +23,6 @@ from makemore_cli.network import reference
 from makemore_cli.network.parameters import Parameters
 
 Gradients = dict[str, Tensor]
-BELOW_LOGITS = (
-    "emb",
-    "embcat",
-    "hprebn",
-    "bnmeani",
-    "bndiff",
-    "bndiff2",
-    "bnvar",
-    "bnvar_inv",
-    "bnraw",
-    "hpreact",
-    "h",
-    "logits",
-)
 
 
 def atomic(
@@ -88,6 +74,19 @@ def kernel_pass(
 KERNEL_PATHS = {"first layer looked up": True, "first layer as a product": False}
 
 
+def kernel_losses(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float) -> dict[str, float]:
+    """The losses that the compiled pass computes, on either path."""
+    return {
+        f"the training pass, compiled, {path},": kernel_pass(p, X, Y, eps, smoothing, lookup)[0]
+        for path, lookup in KERNEL_PATHS.items()
+    }
+
+
+def fused_losses(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float) -> dict[str, float]:
+    """The loss that the training pass computes."""
+    return {"the training pass": float(fused.training_pass(p, X, Y, eps, smoothing).loss)}
+
+
 def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
     """Autograd through the chain's forward lines: all 26 gradients."""
     values = steps.forward(_leaves(p), X, Y, eps=eps, smoothing=smoothing)
@@ -104,10 +103,15 @@ def finite_autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: 
     if all(gradient.isfinite().all() for gradient in gradients.values()):
         return gradients
     values = steps.forward(_leaves(p), X, Y, eps=eps, smoothing=smoothing)
-    names = [name for name in gradients if name in p.views or name in BELOW_LOGITS]
+    names = [name for name in gradients if name in up_to_the_logits(p)]
     loss = F.cross_entropy(values["logits"], Y, label_smoothing=smoothing)
     below = torch.autograd.grad(loss, [values[name] for name in names])
     return gradients | dict(zip(names, below, strict=True))
+
+
+def up_to_the_logits(p: Parameters) -> set[str]:
+    """The parameters, and the tensors of the chain as far as the logits."""
+    return {*p.views, *(step.name for step in steps.up_to("logits", p.sizes.first_bias))}
 
 
 def float64(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
@@ -132,37 +136,49 @@ def _leaves(p: Parameters) -> Parameters:
     return leaves
 
 
+GradientFunction = Callable[[Parameters, Tensor, Tensor, float, float], Gradients]
+Losses = Callable[[Parameters, Tensor, Tensor, float, float], dict[str, float]]
+
+
 @dataclass(frozen=True)
 class Source:
     """A way to come by gradients."""
 
     name: str
     about: str
-    gradients: Callable[[Parameters, Tensor, Tensor, float, float], Gradients]
+    gradients: GradientFunction
     accuracy: float = 0.0  # largest error of its own over the gradient's scale, where that is more than rounding
     partial: bool = False  # only some entries of each gradient, drawn at random; the others are NaN
+    by_lines: bool = False  # of the table, each of which can be checked alone
+    double: bool = False  # in float64 whatever the parameters' precision, so that it is the truth for float32
+    witness: str = "functions"  # what it is held against while a run trains with it
+    losses: Losses | None = None  # what it computes besides, by name
+    paths: Mapping[str, GradientFunction] = field(default_factory=dict)  # ways that it can go, each to be checked
+
+    def each_path(self) -> list[Source]:
+        """The source itself, or one for each way that it can go."""
+        return [
+            replace(self, name=f"{self.name}, {path},", gradients=gradients, paths={})
+            for path, gradients in self.paths.items()
+        ] or [self]
 
 
 SOURCES = {
     source.name: source
     for source in (
-        Source("atomic", "the chain by hand, line by line", atomic),
-        Source("fused", "the training pass by hand", training_pass),
-        Source("kernel", "the training pass by hand, compiled", kernel),
+        Source("atomic", "the chain by hand, line by line", atomic, by_lines=True),
+        Source("fused", "the training pass by hand", training_pass, losses=fused_losses),
+        Source(
+            "kernel",
+            "the training pass by hand, compiled",
+            kernel,
+            losses=kernel_losses,
+            paths={path: partial(kernel, lookup=lookup) for path, lookup in KERNEL_PATHS.items()},
+        ),
         Source("autograd", "autograd through the chain", finite_autograd),
-        Source("functions", "autograd through PyTorch's own functions", functions),
-        Source("float64", "autograd in float64", float64),
+        Source("functions", "autograd through PyTorch's own functions", functions, witness="atomic"),
+        Source("float64", "autograd in float64", float64, double=True),
         Source("finite", "central differences in float64", numeric.finite, accuracy=1e-7, partial=True),
         Source("complex", "complex-step differentiation", numeric.complex_step, partial=True),
     )
 }
-
-
-def paths(source: Source) -> list[Source]:
-    """The source itself; for the kernel, a source for each of its paths, whatever the batch's length."""
-    if source.name != "kernel":
-        return [source]
-    return [
-        replace(source, name=f"kernel, {path},", gradients=partial(kernel, lookup=lookup))
-        for path, lookup in KERNEL_PATHS.items()
-    ]

@@ -49,7 +49,7 @@ class RunningStatistics:
 class Engine(ABC):
     """Owns the parameters while it trains; they are up to date between two chunks."""
 
-    source = "fused"  # of gradients, for gradcheck
+    source: str  # of gradients, by its name in gradcheck
 
     def __init__(
         self,
@@ -189,6 +189,8 @@ class KernelEngine(Engine):
 class TensorEngine(Engine):
     """The hand-written pass, in eager PyTorch, on any device."""
 
+    source = "fused"
+
     @torch.inference_mode()
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
         """See `Engine.run`."""
@@ -205,6 +207,8 @@ class TensorEngine(Engine):
 
 class AutogradEngine(Engine):
     """The same network and the same batches with `loss.backward()`, as most people would write it: to compare."""
+
+    source = "functions"
 
     @cached_property
     def leaves(self) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from makemore_cli.errors import MakemoreError, StoppedError
 from makemore_cli.gradcheck.check import crosscheck
+from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.sample import default_seed, sample
 from makemore_cli.names.dataset import SPLITS
@@ -154,7 +155,7 @@ class Loop:
         if self.crosscheck_every and (chunk.first - 1) % self.crosscheck_every == 0:
             self.crosschecks += 1
             engine, x, y = self.engine, chunk.X[0], chunk.Y[0]
-            crosscheck(engine.parameters, x, y, engine.eps, chunk.first, engine.source, engine.smoothing)
+            crosscheck(engine.parameters, x, y, engine.eps, chunk.first, SOURCES[engine.source], engine.smoothing)
 
     def _train(self, chunk: _Chunk) -> _Trained:
         every, engine = self.config.train.diagnose_every, self.engine

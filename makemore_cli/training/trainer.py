@@ -9,6 +9,7 @@ import torch
 
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
+from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.inference.sample import default_seed, sample
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.network.threads import threads
@@ -103,7 +104,8 @@ def _train(begun: Start, saved: Checkpoint | None, run: Run, display: Display, c
         except WriteError as error:
             raise WriteError(f"{error}; {loop.advice()}") from None
     if crosscheck_every:
-        display.say(f"{loop.crosschecks:,} crosschecks, all agree")
+        of = SOURCES[engine.source]
+        display.say(f"{loop.crosschecks:,} crosschecks, all agree: {of.about}, against {SOURCES[of.witness].about}")
     return summary
 
 

@@ -104,7 +104,7 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
 
 
 def _template() -> Any:
-    loader = PackageLoader("makemore_cli", ".")
+    loader = PackageLoader("makemore_cli.views", ".")
     options: Any = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
     return Environment(loader=loader, **options).get_template("report.html.jinja")
 

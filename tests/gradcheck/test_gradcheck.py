@@ -122,7 +122,7 @@ def test_a_small_mistake_of_the_training_pass_is_caught_in_float64(eps: float, m
     assert [section.name for section in report.sections if not section.ok] == ["training pass"]
     assert "in float64" in report.failures()[0]
     with pytest.raises(CheckFailedError, match=r"^step 5: .* in float64 "):
-        check.crosscheck(*problem(), EPS, 5)
+        check.crosscheck(*problem(), EPS, 5, SOURCES["fused"])
 
 
 def test_saturated_and_degenerate_batches_are_no_alarm() -> None:
@@ -134,7 +134,7 @@ def test_saturated_and_degenerate_batches_are_no_alarm() -> None:
         for contexts in (X, same):
             report = check.gradcheck(hot, contexts, Y, EPS)
             assert report.ok, (scale, report.failures())
-            check.crosscheck(hot, contexts, Y, EPS, 1)
+            check.crosscheck(hot, contexts, Y, EPS, 1, SOURCES["fused"])
     hot.W2.mul_(1000.0)
     assert any("underflow" in remark for remark in check.gradcheck(hot, X, Y, EPS).remarks)
 
@@ -417,7 +417,7 @@ def test_the_training_pass_may_not_underflow_with_the_chain(monkeypatch: pytest.
     monkeypatch.setattr(fused, "training_pass", wrong)
     assert not check.gradcheck(p, X, Y, EPS).ok
     with pytest.raises(CheckFailedError, match="W2"):
-        check.crosscheck(p, X, Y, EPS, 1)
+        check.crosscheck(p, X, Y, EPS, 1, SOURCES["fused"])
 
 
 def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:

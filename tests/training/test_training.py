@@ -15,6 +15,7 @@ from makemore_cli.backprop import fused
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import CheckFailedError, MakemoreError
+from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.inference import evaluate
 from makemore_cli.network import model
 from makemore_cli.network.model import Sizes
@@ -26,7 +27,7 @@ from makemore_cli.training.engines import ENGINES, RunningStatistics
 from makemore_cli.training.progress_display import Display
 from makemore_cli.training.setup import start
 from makemore_cli.training.trainer import train
-from tests.conftest import DEVICES, logits_in_float64, problem
+from tests.conftest import DEVICES, Cli, logits_in_float64, problem
 
 
 def tiny(*settings: str) -> Config:
@@ -319,7 +320,9 @@ def test_crosscheck_stops_at_a_wrong_gradient(tmp_path: Path, monkeypatch: pytes
         return dhprebn, dbngain, dbnbias * (1 if calls < 30 else -1)
 
     monkeypatch.setattr(fused, "batchnorm_backward", wrong)
-    with pytest.raises(CheckFailedError, match=r"^step 31: the hand-written gradient disagrees .* bnbias \(1, 32\)"):
+    with pytest.raises(
+        CheckFailedError, match=r"^step 31: the training pass by hand.* disagrees with .* bnbias \(1, 32\)"
+    ):
         run(tiny("train.steps=100", "train.engine=tensor"), tmp_path / "run", crosscheck_every=10)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
@@ -356,3 +359,22 @@ def test_float64_trains_too(tmp_path: Path) -> None:
     double = run(tiny("train.steps=100", "train.dtype=float64"), tmp_path / "double")
     assert double.loss["val"] == pytest.approx(single.loss["val"], abs=1e-5)
     assert load_checkpoint(tmp_path / "double").model.parameters["W1"].dtype == np.float64
+
+
+def test_what_trains_is_what_is_crosschecked(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autograd's own gradients are held against the chain by hand."""
+    options = ["train", "-c", "tiny", "--steps", 3, "--crosscheck", 1, "-q"]
+    told = {}
+    for engine in ENGINES:
+        result = cli(*options[:-1], "--engine", engine, "--out", tmp_path / engine)
+        assert result.code == 0, result.err
+        (told[engine],) = [line for line in result.err.splitlines() if "crosschecks" in line]
+    assert told["autograd"].endswith(
+        "autograd through PyTorch's own functions, against the chain by hand, line by line"
+    )
+    assert told["tensor"].endswith("the training pass by hand, against autograd through PyTorch's own functions")
+    broken = replace(SOURCES["functions"], gradients=lambda *problem: {"b2": torch.zeros(27)})
+    monkeypatch.setitem(SOURCES, "functions", broken)
+    failed = cli(*options, "--engine", "autograd", "--out", tmp_path / "wrong")
+    assert failed.code == 1
+    assert "autograd through PyTorch's own functions disagrees with the chain by hand" in failed.err
