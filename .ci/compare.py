@@ -26,7 +26,8 @@ NAMES = ["emma", "khaleesi", "zoe", "x"]
 def makemore(checkout: Path, *arguments: object) -> str:
     """What the command line of a checkout prints."""
     command = [sys.executable, "-m", "makemore_cli", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1"}
+    # With several threads, dC of a large batch is added in no fixed order.
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as nowhere:
         result = subprocess.run(command, cwd=nowhere, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
