@@ -21,7 +21,6 @@ from makemore_cli.gradcheck.lines import check_lines
 from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import SOURCES, Gradients, Source
 from makemore_cli.network import reference
-from makemore_cli.network.parameters import Parameters
 
 
 def section(
@@ -126,39 +125,25 @@ def make_report(problem: Problem, sections: list[Section], accuracy: float = 0.0
     return report
 
 
-def gradcheck(
-    p: Parameters,
-    X: Tensor,
-    Y: Tensor,
-    eps: float,
-    smoothing: float = 0.0,
-    *,
-    table: Sequence[steps.Step] | None = None,
-    measure_rounding: bool = False,
-) -> Report:
-    """Check every hand-written gradient on one batch against autograd: the chain, its lines, the fused passes.
-
-    With `measure_rounding` every scale is what rounding can do on this batch, not only where a gradient's size is too
-    small a scale: slower, and no verdict changes.
-    """
-    table = table or steps.steps(p.b1 is not None, smoothing > 0)
-    check = Problem(p, X, Y, eps, smoothing, measure_rounding=measure_rounding)
-    lines = check_lines(p, X, Y, eps, smoothing, table=table)
+def gradcheck(problem: Problem, *, table: Sequence[steps.Step] | None = None) -> Report:
+    """Check every hand-written gradient on one batch against autograd: the chain, its lines, the fused passes."""
+    table = table or problem.table
+    lines = check_lines(problem, table=table)
     wrong_lines = {line.comparison.tensor: line.diagnosis for line in lines if not line.comparison.close}
     faults = []
     try:
-        chain = steps.backward(check.values, table=table)
+        chain = steps.backward(problem.values, table=table)
     except RuntimeError as error:
         if not wrong_lines:
             raise
         chain = {}  # a wrong line's shape stops those that come after it
         faults.append(f"after that the chain can't go on: {' '.join(str(error).split())}")
     chain_section = section(
-        check,
+        problem,
         "atomic chain",
         "exercise 1, line by line",
         chain,
-        check.autograd if chain else {},
+        problem.autograd if chain else {},
         wrong_lines=wrong_lines,
     )
     sections = [chain_section]
@@ -168,23 +153,23 @@ def gradcheck(
         ("training pass", "exercise 4, what trains; compiled: --of kernel", _training_pass),
     ):
         try:
-            sections.append(section_twice(check, name, about, gradients))
+            sections.append(section_twice(problem, name, about, gradients))
         except (RuntimeError, ValueError) as error:
             faults.append(f"the {name} can't be run: {' '.join(str(error).split())}")
     if len(sections) == 4:
-        faults += _wrong_losses(check.in_float64, SOURCES["fused"])
-    return make_report(check, sections, lines=lines, faults=faults)
+        faults += _wrong_losses(problem.in_float64, SOURCES["fused"])
+    return make_report(problem, sections, lines=lines, faults=faults)
 
 
-def _wrong_losses(check: Problem, of: Source) -> list[str]:
+def _wrong_losses(problem: Problem, of: Source) -> list[str]:
     """The chain and a training pass must begin with the same loss as the network in PyTorch's own functions."""
     if of.losses is None:
         return []
-    problem = (check.X, check.Y, check.eps, check.smoothing)
-    truth = float(reference.forward(check.p.views, *problem)[0])
-    losses = of.losses(check.p, *problem)
-    if not check.underflows:
-        losses["the chain"] = float(check.values["loss"])
+    given = (problem.X, problem.Y, problem.eps, problem.smoothing)
+    truth = float(reference.forward(problem.p.views, *given)[0])
+    losses = of.losses(problem)
+    if not problem.underflows:
+        losses["the chain"] = float(problem.values["loss"])
     return [
         f"{name} computes a loss of {loss:.8g}, PyTorch's functions one of {truth:.8g}"
         for name, loss in losses.items()
@@ -192,56 +177,53 @@ def _wrong_losses(check: Problem, of: Source) -> list[str]:
     ]
 
 
-def _cross_entropy(check: Problem) -> tuple[Gradients, Gradients]:
-    _, dlogits = fused.cross_entropy(check.values["logits"], check.Y, check.smoothing)
-    return {"logits": dlogits}, {"logits": check.truth["logits"]}
+def _cross_entropy(problem: Problem) -> tuple[Gradients, Gradients]:
+    _, dlogits = fused.cross_entropy(problem.values["logits"], problem.Y, problem.smoothing)
+    return {"logits": dlogits}, {"logits": problem.truth["logits"]}
 
 
-def _batchnorm(check: Problem) -> tuple[Gradients, Gradients]:
-    values = check.values
+def _batchnorm(problem: Problem) -> tuple[Gradients, Gradients]:
+    values = problem.values
     dhprebn, dbngain, dbnbias = fused.batchnorm_backward(
-        check.truth["hpreact"], values["bnraw"], values["bnvar_inv"], values["bngain"]
+        problem.truth["hpreact"], values["bnraw"], values["bnvar_inv"], values["bngain"]
     )
     ours = {"hprebn": dhprebn, "bngain": dbngain, "bnbias": dbnbias}
-    return ours, {name: check.truth[name] for name in ours}
+    return ours, {name: problem.truth[name] for name in ours}
 
 
-def _training_pass(check: Problem) -> tuple[Gradients, Gradients]:
-    return check.gradients(SOURCES["fused"]), check.gradients(SOURCES["functions"])
+def _training_pass(problem: Problem) -> tuple[Gradients, Gradients]:
+    return SOURCES["fused"].gradients(problem), SOURCES["functions"].gradients(problem)
 
 
-def compare_sources(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, of: Source, against: Source, smoothing: float = 0.0
-) -> Report:
+def compare_sources(problem: Problem, of: Source, against: Source) -> Report:
     """Hold any source against any other, in the gradients that both have; of a training pass, the loss too."""
-    check = Problem(p, X, Y, eps, smoothing)
     accuracy = max(of.accuracy, against.accuracy)
-    lines = check_lines(p, X, Y, eps, smoothing) if of.by_lines else []
+    lines = check_lines(problem) if of.by_lines else []
 
     def compared(ours: Source, theirs: Source) -> Section:
         return section_twice(
-            check,
+            problem,
             f"{ours.name} against {theirs.name}",
             f"{ours.about}, {theirs.about}",
-            lambda c: (c.gradients(ours), c.gradients(theirs)),
+            lambda c: (ours.gradients(c), theirs.gradients(c)),
             accuracy=accuracy,
             partial=(of.partial, against.partial),
             some=True,
             by_chain=of.by_lines,
             wrong_lines={c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None,
-            nearer=of.name if against.double and p.flat.dtype != torch.float64 else None,
+            nearer=of.name if against.double and problem.p.flat.dtype != torch.float64 else None,
         )
 
     sections = [compared(*pair) for pair in product(of.each_path(), against.each_path())]
-    faults = dict.fromkeys(fault for source in (of, against) for fault in _wrong_losses(check.in_float64, source))
-    return make_report(check, sections, accuracy, lines=lines, faults=list(faults))
+    faults = dict.fromkeys(fault for source in (of, against) for fault in _wrong_losses(problem.in_float64, source))
+    return make_report(problem, sections, accuracy, lines=lines, faults=list(faults))
 
 
 @torch.enable_grad()
-def crosscheck(p: Parameters, X: Tensor, Y: Tensor, eps: float, step: int, of: Source, smoothing: float = 0.0) -> None:
+def crosscheck(problem: Problem, step: int, of: Source) -> None:
     """Hold the gradients that train against their witness on one batch. Raises CheckFailedError, with the tensor."""
-    check, witness = Problem(p, X, Y, eps, smoothing), SOURCES[of.witness]
-    section = section_twice(check, of.name, "", lambda c: (c.gradients(of), c.gradients(witness)), some=True)
-    wrong = [str(finding) for finding in section.findings if not finding.ok] + _wrong_losses(check.in_float64, of)
+    witness = SOURCES[of.witness]
+    section = section_twice(problem, of.name, "", lambda c: (of.gradients(c), witness.gradients(c)), some=True)
+    wrong = [str(finding) for finding in section.findings if not finding.ok] + _wrong_losses(problem.in_float64, of)
     if wrong:
         raise CheckFailedError(f"step {step}: {of.about} disagrees with {witness.about}: {wrong[0]}")

@@ -29,7 +29,6 @@ from makemore_cli.gradcheck.following import Following, follow
 from makemore_cli.gradcheck.problem import Problem, inconsistent
 from makemore_cli.gradcheck.sources import Gradients, Source
 from makemore_cli.gradcheck.user import UserGradients, UserPass
-from makemore_cli.network.parameters import Parameters
 
 SINGLE, DOUBLE = TOLERANCE[torch.float32], TOLERANCE[torch.float64]
 LEFT = {
@@ -38,11 +37,8 @@ LEFT = {
 }  # of an error, what an explanation may leave: with float32's numbers, or with float64's
 
 
-def check_user(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, user: UserPass, against: Source, smoothing: float = 0.0
-) -> Report:
+def check_user(problem: Problem, user: UserPass, against: Source) -> Report:
     """Check a user's own backward pass. Raises MakemoreError if it doesn't run."""
-    problem = Problem(p, X, Y, eps, smoothing)
     sections, faults, remarks = [], [], []
     runs = _Runs(problem, user)
     for number, here in enumerate(runs.here):
@@ -61,9 +57,9 @@ def check_user(
         remarks.append(f"not given, so not checked: {', '.join(f'd{name}' for name in missing)}")
     sections[-1].missing.extend(missing)
     report = Report(
-        str(p.flat.dtype).removeprefix("torch."),
-        str(p.flat.device),
-        len(X),
+        str(problem.p.flat.dtype).removeprefix("torch."),
+        str(problem.p.flat.device),
+        len(problem.X),
         max(problem.tolerance, against.accuracy),
         sections,
         faults=list(dict.fromkeys(faults)),
@@ -135,7 +131,7 @@ class _PassCheck:
     def section(self) -> Section:
         """The verdict on each of its gradients."""
         problem, runs = self.problem, self.runs
-        witness = problem.gradients(self.against)
+        witness = self.against.gradients(problem)
         is_double = problem.p.flat.dtype == torch.float64
         here = double = self._verdicts(problem, runs.here, witness, is_double and self.single)
         elsewhere = None

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare
 from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.gradcheck.following import vjp
-from makemore_cli.network.parameters import Parameters
+from makemore_cli.gradcheck.problem import Problem
 
 SEED = 0
 
@@ -32,21 +31,13 @@ class LineCheck:
     diagnosis: str | None  # of a wrong one
 
 
-def check_lines(
-    p: Parameters,
-    X: Tensor,
-    Y: Tensor,
-    eps: float,
-    smoothing: float = 0.0,
-    *,
-    table: Sequence[steps.Step] | None = None,
-) -> list[LineCheck]:
+def check_lines(problem: Problem, *, table: Sequence[steps.Step] | None = None) -> list[LineCheck]:
     """Check every backward line of the table with a random gradient from above, from the loss up.
 
     A step without a line for one of its differentiable inputs fails, and so does a line for what is no input.
     """
-    table = table or steps.steps(p.b1 is not None, smoothing > 0)
-    values = steps.forward(p.to(dtype=torch.float64), X, Y, eps=eps, smoothing=smoothing, table=table)
+    table = table or problem.table
+    values = problem.values_by(table)
     generator = torch.Generator().manual_seed(SEED)
     return [check for step in reversed(table) for check in _check_step(step, values, generator)]
 

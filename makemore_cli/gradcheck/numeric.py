@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,16 +17,16 @@ from torch import Tensor
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.network.parameters import Parameters
 
+if TYPE_CHECKING:
+    from makemore_cli.gradcheck.problem import Problem
+
 ENTRIES = 24
 COMPLEX_STEP = 1e-20  # squared it is nothing at all, and no difference is taken, so it can be this small
 
 
-def finite(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0, *, entries: int | None = ENTRIES
-) -> dict[str, Tensor]:
+def finite(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tensor]:
     """Central differences in float64: (f(x + h) − f(x − h)) / 2h, off by about h² and by rounding / h."""
-    values = steps.forward(p.to(dtype=torch.float64), X, Y, eps=eps, smoothing=smoothing)
-    table = steps.steps(p.b1 is not None, smoothing > 0)
+    values, table = problem.in_float64.values, problem.table
 
     def derivative(name: str, at: int) -> float:
         value = values[name]
@@ -37,9 +38,7 @@ def finite(
     return _each(values, derivative, entries)
 
 
-def complex_step(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0, *, entries: int | None = ENTRIES
-) -> dict[str, Tensor]:
+def complex_step(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tensor]:
     """Complex-step differentiation: Im f(x + ih) / h, exact to rounding (Squire & Trapp, 1998; Martins et al., 2003).
 
     The chain's lines are analytic but for the row maximum, which is read at the place where the real part is largest.
@@ -48,10 +47,10 @@ def complex_step(
         replace(s, forward=lambda logits: logits.gather(1, logits.real.argmax(1, keepdim=True)))
         if s.name == "logit_maxes"
         else s
-        for s in steps.steps(p.b1 is not None, smoothing > 0)
+        for s in problem.table
     )
-    q = Parameters(p.sizes, p.flat.to(torch.complex128))
-    values = steps.forward(q, X, Y, eps=eps, smoothing=smoothing, table=table)
+    p = Parameters(problem.p.sizes, problem.p.flat.to(torch.complex128))
+    values = steps.forward(p, problem.X, problem.Y, eps=problem.eps, smoothing=problem.smoothing, table=table)
 
     def derivative(name: str, at: int) -> float:
         value = _nudged(values[name], at, COMPLEX_STEP * 1j)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -12,7 +13,7 @@ from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, sizes
 from makemore_cli.gradcheck.following import Following
 from makemore_cli.gradcheck.rounding import scales
-from makemore_cli.gradcheck.sources import Gradients, Source
+from makemore_cli.gradcheck.sources import Gradients
 from makemore_cli.network.parameters import Parameters
 
 
@@ -25,7 +26,7 @@ class Problem:
         X: Tensor,
         Y: Tensor,
         eps: float,
-        smoothing: float = 0.0,
+        smoothing: float,
         *,
         measure_rounding: bool = False,
     ) -> None:
@@ -34,8 +35,16 @@ class Problem:
         self.table = steps.steps(p.b1 is not None, smoothing > 0)
         self.order = steps.gradient_names(self.table)
         self.tolerance = TOLERANCE[p.flat.dtype]
-        self.autograd = sources.autograd(p, X, Y, eps, smoothing)
-        self.truth = sources.finite_autograd(p, X, Y, eps, smoothing)
+
+    @cached_property
+    def autograd(self) -> Gradients:
+        """Autograd's gradients of the chain."""
+        return sources.autograd(self)
+
+    @cached_property
+    def truth(self) -> Gradients:
+        """The same, and finite if the chain's probabilities underflow."""
+        return sources.finite_autograd(self)
 
     @cached_property
     def size(self) -> dict[str, float]:
@@ -45,7 +54,7 @@ class Problem:
     @cached_property
     def scale(self) -> dict[str, float]:
         """The same, or what rounding does to a gradient where that is more."""
-        return scales(self.p, self.X, self.Y, self.eps, self.smoothing, self.truth)
+        return scales(self, self.truth)
 
     @cached_property
     def underflows(self) -> bool:
@@ -57,10 +66,15 @@ class Problem:
         """The forward pass."""
         return steps.forward(self.p, self.X, self.Y, eps=self.eps, smoothing=self.smoothing)
 
+    def values_by(self, table: Sequence[steps.Step]) -> steps.Values:
+        """The forward pass by another table, in float64."""
+        p = self.p.to(dtype=torch.float64)
+        return steps.forward(p, self.X, self.Y, eps=self.eps, smoothing=self.smoothing, table=table)
+
     @cached_property
     def in_float64(self) -> Problem:
         """The same problem in float64."""
-        return self._at(self.p.to(dtype=torch.float64))
+        return self if self.p.flat.dtype == torch.float64 else self.at(self.p.to(dtype=torch.float64))
 
     @cached_property
     def elsewhere(self) -> Problem:
@@ -68,14 +82,11 @@ class Problem:
 
         Code that is right at all parameters is right there, and a mistake that these parameters hide shows there.
         """
-        return self._at(tame(self.p))
+        return self.at(tame(self.p))
 
-    def _at(self, p: Parameters) -> Problem:
+    def at(self, p: Parameters) -> Problem:
+        """The same batch at other parameters."""
         return Problem(p, self.X, self.Y, self.eps, self.smoothing, measure_rounding=self.measure_rounding)
-
-    def gradients(self, source: Source) -> Gradients:
-        """A source's gradients of this problem."""
-        return source.gradients(self.p, self.X, self.Y, self.eps, self.smoothing)
 
     def compare(
         self, tensor: str, ours: object, theirs: Tensor, tolerance: float, known: Tensor | None = None

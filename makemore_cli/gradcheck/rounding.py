@@ -16,6 +16,7 @@ of the training pass shows its own error too: its float32 gradients against its 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import sizes
 from makemore_cli.network.parameters import Parameters
 
+if TYPE_CHECKING:
+    from makemore_cli.gradcheck.problem import Problem
+
 DELTA = 1e-8  # small against the values' curvature, large against float64's own rounding
 DRAWS = 8
 WITNESSES = 4
@@ -35,51 +39,48 @@ USUAL = 2.0  # on ordinary batches, sensitivity over size is 6 to 12
 USUAL_ERROR = 8.0
 
 
-def scales(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float, reference: Mapping[str, Tensor]
-) -> dict[str, float]:
+def scales(problem: Problem, reference: Mapping[str, Tensor]) -> dict[str, float]:
     """What each gradient's rounding is to be measured by: the largest of its size and what rounding does to it."""
-    moved = sensitivity(p, X, Y, eps, smoothing)
+    moved = sensitivity(problem)
     if "b1" in moved:  # b1 sums n entries of dhprebn, whose errors are alike where contexts are
-        moved["b1"] = max(moved["b1"], len(X) * moved["hprebn"])
+        moved["b1"] = max(moved["b1"], len(problem.X) * moved["hprebn"])
     scale = {name: max(size, moved.get(name, 0.0) / USUAL) for name, size in sizes(reference).items()}
-    errors = witness_errors(p, X, Y, eps, smoothing)
+    errors = witness_errors(problem)
     return scale | {name: max(scale[name], error / USUAL_ERROR) for name, error in errors.items()}
 
 
-def sensitivity(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> dict[str, float]:
+def sensitivity(problem: Problem) -> dict[str, float]:
     """Largest change of each of the chain's gradients over DRAWS random roundings, divided by DELTA."""
-    generator = torch.Generator(p.flat.device).manual_seed(0)
-    exact = _gradients(p, X, Y, eps, smoothing, None)
+    generator = torch.Generator(problem.p.flat.device).manual_seed(0)
+    exact = _gradients(problem, None)
     moved = dict.fromkeys(exact, 0.0)
     for _ in range(DRAWS):
-        for name, gradient in _gradients(p, X, Y, eps, smoothing, generator).items():
+        for name, gradient in _gradients(problem, generator).items():
             moved[name] = max(moved[name], float((gradient - exact[name]).abs().max()) / DELTA)
     return moved
 
 
-def witness_errors(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> dict[str, float]:
+def witness_errors(problem: Problem) -> dict[str, float]:
     """Largest error of autograd's float32 gradients through PyTorch's functions, in units of float32's rounding.
 
     Of the parameters, over WITNESSES parameters next to these, so that it is not small by chance.
     """
-    unit = torch.finfo(torch.float32).eps / 2
+    p, unit = problem.p, torch.finfo(torch.float32).eps / 2
     generator = torch.Generator(p.flat.device).manual_seed(0)
     errors = dict.fromkeys(p.views, 0.0)
     for _ in range(WITNESSES):
         jitter = torch.rand(p.flat.shape, generator=generator, device=p.flat.device) * 2 - 1
         near = Parameters(p.sizes, p.flat.float() * (1 + 4 * unit * jitter))
-        single = sources.functions(near, X, Y, eps, smoothing)
-        double = sources.functions(near.to(dtype=torch.float64), X, Y, eps, smoothing)
+        single = sources.functions(problem.at(near))
+        double = sources.functions(problem.at(near.to(dtype=torch.float64)))
         for name in errors:
             errors[name] = max(errors[name], float((single[name] - double[name]).abs().max()) / unit)
     return errors
 
 
-def _gradients(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float, generator: torch.Generator | None
-) -> dict[str, Tensor]:
+def _gradients(problem: Problem, generator: torch.Generator | None) -> dict[str, Tensor]:
     """Autograd's gradients of the chain in float64, rounded at random by `generator`, if there is one."""
+    p, X, Y, eps, smoothing = problem.p, problem.X, problem.Y, problem.eps, problem.smoothing
     alike = torch.unique(X, dim=0, return_inverse=True)[1]  # equal contexts give equal rows, which round alike
 
     def rounded(value: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -98,7 +99,7 @@ def _gradients(
     values: steps.Values = {**tensors, "X": X, "Y": Y, "n": len(X), "eps": eps, "smoothing": smoothing}
     # A backward pass reads rounded values too. For a saturated tanh this decides: 1 − h² is what rounding has left.
     with torch.autograd.graph.saved_tensors_hooks(saved, lambda value: value):
-        for step in steps.steps(p.b1 is not None, smoothing > 0):
+        for step in problem.table:
             value = steps.run(step.forward, values)
             values[step.name] = tensors[step.name] = rounded(value, alike if value.shape[:1] == X.shape[:1] else None)
             tensors[step.name].register_hook(rounded)  # type: ignore[no-untyped-call]  # its gradient, on its way down

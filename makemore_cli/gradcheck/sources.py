@@ -1,14 +1,15 @@
 """Sources of gradients, by name.
 
-A source is a function `(parameters, X, Y, eps, smoothing) → gradients by the tensor's name`. It gives as many of the
+A source is a function `problem → gradients by the tensor's name`. It gives as many of the
 chain's 26 gradients as it has. Adding one is a line in SOURCES.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -22,46 +23,43 @@ from makemore_cli.gradcheck import numeric
 from makemore_cli.network import reference
 from makemore_cli.network.parameters import Parameters
 
+if TYPE_CHECKING:
+    from makemore_cli.gradcheck.problem import Problem
+
 Gradients = dict[str, Tensor]
 
 
-def atomic(
-    p: Parameters,
-    X: Tensor,
-    Y: Tensor,
-    eps: float,
-    smoothing: float = 0.0,
-    *,
-    table: Sequence[steps.Step] | None = None,
-) -> Gradients:
+def atomic(problem: Problem) -> Gradients:
     """The hand-written chain, line by line: all 26 gradients."""
-    return steps.backward(steps.forward(p, X, Y, eps=eps, smoothing=smoothing, table=table), table=table)
+    return steps.backward(problem.values)
 
 
-def training_pass(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
+def training_pass(problem: Problem) -> Gradients:
     """The hand-written pass that training uses: the parameters' gradients."""
-    return fused.training_pass(p, X, Y, eps, smoothing).gradients.views
+    return _fused(problem).gradients.views
 
 
-def kernel(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0, *, lookup: bool | None = None
-) -> Gradients:
+def _fused(problem: Problem) -> fused.Pass:
+    return fused.training_pass(problem.p, problem.X, problem.Y, problem.eps, problem.smoothing)
+
+
+def kernel(problem: Problem, lookup: bool | None = None) -> Gradients:
     """The same pass as it is compiled for the CPU, in either precision: the parameters' gradients."""
-    return kernel_pass(p, X, Y, eps, smoothing, lookup)[1]
+    return kernel_pass(problem, lookup)[1]
 
 
-def kernel_pass(
-    p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0, lookup: bool | None = None
-) -> tuple[float, Gradients]:
+def kernel_pass(problem: Problem, lookup: bool | None = None) -> tuple[float, Gradients]:
     """The compiled pass: loss and gradients; `lookup` is `Kernel`'s.
 
     Raises MakemoreError for a problem that is not on the CPU.
     """
     from makemore_cli.backprop.kernel import Kernel
 
+    p, X, Y = problem.p, problem.X, problem.Y
     if p.flat.device.type != "cpu":
         raise MakemoreError("the source kernel: runs on the CPU only; leave out --device")
-    compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, eps, smoothing=smoothing, lookup=lookup)
+    dtype = p.flat.numpy().dtype
+    compiled = Kernel(p.sizes, len(X), dtype, problem.eps, smoothing=problem.smoothing, lookup=lookup)
     compiled.prepare(lambda: None)
     compiled.load(p.arrays())
     loss = compiled.train(X[None].numpy(), Y[None].numpy(), [Factors(0.0)])
@@ -74,37 +72,37 @@ def kernel_pass(
 KERNEL_PATHS = {"first layer looked up": True, "first layer as a product": False}
 
 
-def kernel_losses(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float) -> dict[str, float]:
+def kernel_losses(problem: Problem) -> dict[str, float]:
     """The losses that the compiled pass computes, on either path."""
     return {
-        f"the training pass, compiled, {path},": kernel_pass(p, X, Y, eps, smoothing, lookup)[0]
+        f"the training pass, compiled, {path},": kernel_pass(problem, lookup)[0]
         for path, lookup in KERNEL_PATHS.items()
     }
 
 
-def fused_losses(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float) -> dict[str, float]:
+def fused_losses(problem: Problem) -> dict[str, float]:
     """The loss that the training pass computes."""
-    return {"the training pass": float(fused.training_pass(p, X, Y, eps, smoothing).loss)}
+    return {"the training pass": float(_fused(problem).loss)}
 
 
-def autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
+def autograd(problem: Problem) -> Gradients:
     """Autograd through the chain's forward lines: all 26 gradients."""
-    values = steps.forward(_leaves(p), X, Y, eps=eps, smoothing=smoothing)
+    values = _with_leaves(problem)
     tensors = {k: v for k, v in values.items() if isinstance(v, Tensor) and v.requires_grad and k != "loss"}
     return dict(zip(tensors, torch.autograd.grad(values["loss"], tuple(tensors.values())), strict=True))
 
 
-def finite_autograd(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
+def finite_autograd(problem: Problem) -> Gradients:
     """Autograd through the chain; where its probabilities underflow, from the logits down by way of log_softmax.
 
     The logarithm of a probability that is zero in floating point has no gradient, though the loss has.
     """
-    gradients = autograd(p, X, Y, eps, smoothing)
+    gradients = autograd(problem)
     if all(gradient.isfinite().all() for gradient in gradients.values()):
         return gradients
-    values = steps.forward(_leaves(p), X, Y, eps=eps, smoothing=smoothing)
-    names = [name for name in gradients if name in up_to_the_logits(p)]
-    loss = F.cross_entropy(values["logits"], Y, label_smoothing=smoothing)
+    values = _with_leaves(problem)
+    names = [name for name in gradients if name in up_to_the_logits(problem.p)]
+    loss = F.cross_entropy(values["logits"], problem.Y, label_smoothing=problem.smoothing)
     below = torch.autograd.grad(loss, [values[name] for name in names])
     return gradients | dict(zip(names, below, strict=True))
 
@@ -114,30 +112,37 @@ def up_to_the_logits(p: Parameters) -> set[str]:
     return {*p.views, *(step.name for step in steps.up_to("logits", p.sizes.first_bias))}
 
 
-def float64(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
+def float64(problem: Problem) -> Gradients:
     """Autograd through the chain in float64, which is as good as the truth for float32: all 26 gradients."""
-    return finite_autograd(p.to(dtype=torch.float64), X, Y, eps, smoothing)
+    return finite_autograd(problem.in_float64)
 
 
-def functions(p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0) -> Gradients:
+def functions(problem: Problem) -> Gradients:
     """Autograd through the network in PyTorch's own functions: the parameters' gradients."""
-    leaves = _leaves(p).views
-    loss, _, _ = reference.forward(leaves, X, Y, eps, smoothing)
+    leaves = _leaves(problem.p)
+    loss, _, _ = reference.forward(leaves, problem.X, problem.Y, problem.eps, problem.smoothing)
     return dict(zip(leaves, torch.autograd.grad(loss, tuple(leaves.values())), strict=True))
 
 
-def _leaves(p: Parameters) -> Parameters:
-    """The same memory, named by tensors that autograd follows.
+def _with_leaves(problem: Problem) -> steps.Values:
+    """The forward pass from parameters that autograd follows."""
+    given = {"X": problem.X, "Y": problem.Y, "n": len(problem.X), "eps": problem.eps, "smoothing": problem.smoothing}
+    values: steps.Values = {**_leaves(problem.p), **given}
+    for step in problem.table:
+        values[step.name] = steps.run(step.forward, values)
+    return values
+
+
+def _leaves(p: Parameters) -> dict[str, Tensor]:
+    """The parameters as tensors that autograd follows, in the same memory.
 
     The same memory matters: at another alignment a matrix product may add in another order.
     """
-    leaves = Parameters(p.sizes, p.flat)
-    leaves.views = {name: view.detach().requires_grad_() for name, view in leaves.views.items()}
-    return leaves
+    return {name: view.detach().requires_grad_() for name, view in p.views.items()}
 
 
-GradientFunction = Callable[[Parameters, Tensor, Tensor, float, float], Gradients]
-Losses = Callable[[Parameters, Tensor, Tensor, float, float], dict[str, float]]
+GradientFunction = Callable[["Problem"], Gradients]
+Losses = Callable[["Problem"], dict[str, float]]
 
 
 @dataclass(frozen=True)

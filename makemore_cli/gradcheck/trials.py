@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from makemore_cli.gradcheck.check import gradcheck
+from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.network.model import BATCHNORM_EPSILON, Sizes
 from makemore_cli.network.parameters import initialise
 from makemore_cli.network.threads import threads
@@ -51,7 +52,9 @@ def run_trials(count: int, seed: int = 0, progress: Callable[[int], None] = lamb
         X = torch.randint(0, V, (n, T), generator=generator)
         Y = torch.randint(0, V, (n,), generator=generator)
         with threads(parameters, n):
-            report = gradcheck(parameters.to(dtype=dtype), X, Y, BATCHNORM_EPSILON, smoothing, measure_rounding=True)
+            report = gradcheck(
+                Problem(parameters.to(dtype=dtype), X, Y, BATCHNORM_EPSILON, smoothing, measure_rounding=True)
+            )
         if not report.ok:
             problem = f"n={n} T={T} E={E} H={H} V={V} b1={first_bias} smoothing={smoothing} {report.dtype} seed={own}"
             trials.refused.append(f"{problem}: {report.failures()[0]}")

@@ -9,6 +9,7 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.check import compare_sources, gradcheck
 from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report
+from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.names.dataset import changed
@@ -42,15 +43,14 @@ def check_first_batch(
     remarks = []
     if checkpoint is not None and begun.dataset.sha256 != checkpoint.data_sha256:
         remarks.append(changed(begun.dataset))
-    problem = (parameters, X[0], Y[0], config.model.batchnorm.epsilon)
-    smoothing = config.train.label_smoothing
+    problem = Problem(parameters, X[0], Y[0], config.model.batchnorm.epsilon, config.train.label_smoothing)
     with threads(parameters, config.train.batch_size):
         if own is not None:
-            report = check_user(*problem, own, witness, smoothing)
+            report = check_user(problem, own, witness)
         elif ours is not None or against is not None:
-            report = compare_sources(*problem, ours or SOURCES["atomic"], witness, smoothing)
+            report = compare_sources(problem, ours or SOURCES["atomic"], witness)
         else:
-            report = gradcheck(*problem, smoothing)
+            report = gradcheck(problem)
     report.remarks.extend(remarks)
     return report
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from makemore_cli.errors import MakemoreError, StoppedError
 from makemore_cli.gradcheck.check import crosscheck
+from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.sample import default_seed, sample
@@ -155,7 +156,8 @@ class Loop:
         if self.crosscheck_every and (chunk.first - 1) % self.crosscheck_every == 0:
             self.crosschecks += 1
             engine, x, y = self.engine, chunk.X[0], chunk.Y[0]
-            crosscheck(engine.parameters, x, y, engine.eps, chunk.first, SOURCES[engine.source], engine.smoothing)
+            problem = Problem(engine.parameters, x, y, engine.eps, engine.smoothing)
+            crosscheck(problem, chunk.first, SOURCES[engine.source])
 
     def _train(self, chunk: _Chunk) -> _Trained:
         every, engine = self.config.train.diagnose_every, self.engine

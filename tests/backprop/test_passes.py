@@ -13,6 +13,7 @@ from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.check import gradcheck
+from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.network import reference
 from tests.conftest import DEVICES, problem
 
@@ -29,7 +30,7 @@ LECTURE = """\
 @pytest.mark.parametrize("H", [1, 64, 65, 200])
 @pytest.mark.parametrize("n", [2, 7, 32, 256])
 def test_gradcheck_passes(n: int, H: int, T: int, dtype: torch.dtype) -> None:
-    report = gradcheck(*problem(n=n, H=H, T=T, dtype=dtype, seed=n), EPS)
+    report = gradcheck(Problem(*problem(n=n, H=H, T=T, dtype=dtype, seed=n), EPS, 0.0))
     assert report.ok, report.failures()
     assert [f.comparison.tensor for f in report.sections[0].findings] == LECTURE.split()
     assert all(f.comparison.exact for f in report.sections[0].findings)
@@ -48,7 +49,7 @@ def test_gradcheck_passes(n: int, H: int, T: int, dtype: torch.dtype) -> None:
 )
 @settings(max_examples=12)
 def test_gradcheck_passes_for_any_sizes(n, T, E, H, V, first_bias, dtype, smoothing, seed) -> None:
-    report = gradcheck(*problem(n, T, E, H, V, first_bias=first_bias, dtype=dtype, seed=seed), EPS, smoothing)
+    report = gradcheck(Problem(*problem(n, T, E, H, V, first_bias=first_bias, dtype=dtype, seed=seed), EPS, smoothing))
     assert report.ok, report.failures()
 
 
@@ -85,7 +86,7 @@ def test_central_differences_agree() -> None:
 def test_a_second_backward_gives_the_same_and_changes_nothing(source) -> None:
     p, X, Y = problem()
     before = [t.clone() for t in (p.flat, X, Y)]
-    first, second = source(p, X, Y, EPS), source(p, X, Y, EPS)
+    first, second = (source(Problem(p, X, Y, EPS, 0.0)) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(now, then) for now, then in zip((p.flat, X, Y), before, strict=True))
 
@@ -215,7 +216,7 @@ MUTATIONS = (
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(("step", "target", "how"), MUTATIONS, ids=" ".join)
 def test_a_broken_line_is_caught_and_named(step: str, target: str, how: str, dtype: torch.dtype) -> None:
-    report = gradcheck(*problem(n=7, H=16, dtype=dtype), EPS, table=_broken(step, target, how))
+    report = gradcheck(Problem(*problem(n=7, H=16, dtype=dtype), EPS, 0.0), table=_broken(step, target, how))
     assert not report.ok
     assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [(step, target[1:])]
     assert f"the line for {target} in the step {step} is wrong" in report.failures()[0]
@@ -229,13 +230,13 @@ def test_a_missing_line_and_a_line_too_many_are_caught() -> None:
         del lines["dlogits"]
         return lines
 
-    report = gradcheck(*problem(n=7, H=16), EPS, table=with_lines("logit_maxes", without))
+    report = gradcheck(Problem(*problem(n=7, H=16), EPS, 0.0), table=with_lines("logit_maxes", without))
     assert [(line.step, line.comparison.fault) for line in report.wrong_lines] == [
         ("logit_maxes", "there is no gradient")
     ]
 
     extra = {"dhpreact": lambda hpreact, dh: hpreact * dh}
-    report = gradcheck(*problem(n=7, H=16), EPS, table=with_lines("h", lambda lines: lines | extra))
+    report = gradcheck(Problem(*problem(n=7, H=16), EPS, 0.0), table=with_lines("h", lambda lines: lines | extra))
     assert [line.step for line in report.wrong_lines] == ["h"]
 
 
@@ -246,7 +247,7 @@ def test_wrong_shapes_are_never_close() -> None:
         return {**lines, "dbnbias": lambda dhpreact: dhpreact.sum(0)}
 
     table = tuple(replace(s, backward=flat(s.backward)) if s.name == "hpreact" else s for s in steps.STEPS)
-    report = gradcheck(*problem(n=7, H=16), EPS, table=table)
+    report = gradcheck(Problem(*problem(n=7, H=16), EPS, 0.0), table=table)
     assert not report.ok
     assert "the gradient's shape is (16,), not (1, 16)" in report.failures()[0]
 
@@ -266,7 +267,7 @@ def test_wrong_shapes_are_never_close() -> None:
 def test_a_broken_fused_expression_is_caught(monkeypatch: pytest.MonkeyPatch, function: str, wrong) -> None:
     """In batchnorm's it is n for n − 1."""
     monkeypatch.setattr(fused, function, wrong(getattr(fused, function)))
-    report = gradcheck(*problem(), EPS)
+    report = gradcheck(Problem(*problem(), EPS, 0.0))
     assert [s.name for s in report.sections if not s.ok] == [
         "fused " + function.replace("_backward", "").replace("_", "-"),
         "training pass",

@@ -19,6 +19,7 @@ from makemore_cli.gradcheck import check, numeric, sources
 from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.compare import TOLERANCE, compare, sizes
 from makemore_cli.gradcheck.diagnose import diagnose
+from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.gradcheck.trials import run_trials
 from makemore_cli.gradcheck.user import UserPass
@@ -36,9 +37,9 @@ SINGLE, DOUBLE = torch.float32, torch.float64
 
 def test_complex_step_agrees_to_the_last_digits() -> None:
     """Every entry of every tensor whose true gradient isn't zero, within 1e-14 of scale."""
-    p, X, Y = problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE)
-    ours, witness = sources.atomic(p, X, Y, EPS), numeric.complex_step(p, X, Y, EPS, entries=None)
-    size = sizes(sources.autograd(p, X, Y, EPS))
+    posed = Problem(*problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE), EPS, 0.0)
+    ours, witness = sources.atomic(posed), numeric.complex_step(posed, entries=None)
+    size = sizes(sources.autograd(posed))
     assert set(ours) == set(witness)
     for name in ours:
         if name not in ZERO:
@@ -46,9 +47,9 @@ def test_complex_step_agrees_to_the_last_digits() -> None:
 
 
 def test_central_differences_agree() -> None:
-    p, X, Y = problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE)
-    ours, witness = sources.atomic(p, X, Y, EPS), numeric.finite(p, X, Y, EPS, entries=None)
-    size = sizes(sources.autograd(p, X, Y, EPS))
+    posed = Problem(*problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE), EPS, 0.0)
+    ours, witness = sources.atomic(posed), numeric.finite(posed, entries=None)
+    size = sizes(sources.autograd(posed))
     for name in ours:
         assert float((ours[name] - witness[name]).abs().max()) <= SOURCES["finite"].accuracy * size[name], name
 
@@ -60,7 +61,9 @@ def test_central_differences_agree() -> None:
 def test_any_source_agrees_with_any_other(of: str, against: str, dtype: torch.dtype) -> None:
     """Without label smoothing and with some."""
     smoothing = 0.1 if of == "fused" or against == "functions" else 0.0
-    report = check.compare_sources(*problem(n=5, H=6, dtype=dtype), EPS, SOURCES[of], SOURCES[against], smoothing)
+    report = check.compare_sources(
+        Problem(*problem(n=5, H=6, dtype=dtype), EPS, smoothing), SOURCES[of], SOURCES[against]
+    )
     assert report.ok, report.failures()
     whole = not {of, against} & {"fused", "kernel", "functions"}
     assert len(report.sections[0].findings) == (26 if whole else 7)
@@ -77,14 +80,14 @@ def test_a_numeric_witness_sees_a_wrong_entry() -> None:
         return gradients
 
     for witness in ("finite", "complex"):
-        report = check.compare_sources(p, X, Y, EPS, sources.Source("wrong", "", wrong), SOURCES[witness])
+        report = check.compare_sources(Problem(p, X, Y, EPS, 0.0), sources.Source("wrong", "", wrong), SOURCES[witness])
         assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == ["b2"]
 
 
 def test_float64_says_which_of_the_two_is_nearer() -> None:
-    report = check.compare_sources(*problem(), EPS, SOURCES["fused"], SOURCES["float64"])
+    report = check.compare_sources(Problem(*problem(), EPS, 0.0), SOURCES["fused"], SOURCES["float64"])
     assert {f.nearer for f in report.sections[0].findings} <= {"fused", "autograd", "both"}
-    exact = check.compare_sources(*problem(), EPS, SOURCES["atomic"], SOURCES["float64"])
+    exact = check.compare_sources(Problem(*problem(), EPS, 0.0), SOURCES["atomic"], SOURCES["float64"])
     assert {f.nearer for f in exact.sections[0].findings} == {"both"}  # bit for bit autograd's, so equally near
 
 
@@ -107,7 +110,7 @@ def test_right_code_is_never_refused(count: int) -> None:
 @pytest.mark.parametrize("n", [2, 7, 32, 256])
 def test_the_training_pass_is_within_a_third_of_the_tolerance(n: int, H: int, dtype: torch.dtype) -> None:
     """In a batch of two, float32's gradients, autograd's too, are off by 6e-3 of their size: rounding is the scale."""
-    report = check.gradcheck(*problem(n=n, H=H, dtype=dtype), EPS, measure_rounding=n == 2)
+    report = check.gradcheck(Problem(*problem(n=n, H=H, dtype=dtype), EPS, 0.0, measure_rounding=n == 2))
     for finding in report.sections[3].findings:
         assert finding.comparison.relative < (9.6e-7 if dtype == SINGLE else 3e-13)
 
@@ -118,11 +121,11 @@ def test_a_small_mistake_of_the_training_pass_is_caught_in_float64(eps: float, m
     """A forgotten epsilon moves float32's gradients by no more than rounding does."""
     right = fused.training_pass
     monkeypatch.setattr(fused, "training_pass", lambda p, X, Y, *_: right(p, X, Y, eps))
-    report = check.gradcheck(*problem(), EPS)
+    report = check.gradcheck(Problem(*problem(), EPS, 0.0))
     assert [section.name for section in report.sections if not section.ok] == ["training pass"]
     assert "in float64" in report.failures()[0]
     with pytest.raises(CheckFailedError, match=r"^step 5: .* in float64 "):
-        check.crosscheck(*problem(), EPS, 5, SOURCES["fused"])
+        check.crosscheck(Problem(*problem(), EPS, 0.0), 5, SOURCES["fused"])
 
 
 def test_saturated_and_degenerate_batches_are_no_alarm() -> None:
@@ -132,11 +135,11 @@ def test_saturated_and_degenerate_batches_are_no_alarm() -> None:
         hot, same = p.to(), torch.zeros_like(X)
         hot.W2.mul_(scale)
         for contexts in (X, same):
-            report = check.gradcheck(hot, contexts, Y, EPS)
+            report = check.gradcheck(Problem(hot, contexts, Y, EPS, 0.0))
             assert report.ok, (scale, report.failures())
-            check.crosscheck(hot, contexts, Y, EPS, 1, SOURCES["fused"])
+            check.crosscheck(Problem(hot, contexts, Y, EPS, 0.0), 1, SOURCES["fused"])
     hot.W2.mul_(1000.0)
-    assert any("underflow" in remark for remark in check.gradcheck(hot, X, Y, EPS).remarks)
+    assert any("underflow" in remark for remark in check.gradcheck(Problem(hot, X, Y, EPS, 0.0)).remarks)
 
 
 def test_what_is_never_close() -> None:
@@ -207,7 +210,7 @@ def user(tmp_path: Path, text: str) -> UserPass:
 
 
 def test_a_right_pass_agrees_and_what_it_leaves_out_is_told(tmp_path: Path) -> None:
-    report = check_user(*problem(), EPS, user(tmp_path, RIGHT), SOURCES["autograd"])
+    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, RIGHT), SOURCES["autograd"])
     assert report.ok, report.failures()
     assert [f.comparison.tensor for f in report.sections[0].findings] == ["logits", "h", "W2", "b2"]
     assert report.remarks[0].startswith("not given, so not checked: dlogprobs, dprobs, ")
@@ -216,7 +219,7 @@ def test_a_right_pass_agrees_and_what_it_leaves_out_is_told(tmp_path: Path) -> N
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
 def test_the_lectures_notebook_agrees(tmp_path: Path, dtype: torch.dtype) -> None:
     """All 26 gradients by the notebook's lines, with `return locals()`; most of them exact, as in the lecture."""
-    report = check_user(*problem(dtype=dtype), EPS, user(tmp_path, CHAIN), SOURCES["autograd"])
+    report = check_user(Problem(*problem(dtype=dtype), EPS, 0.0), user(tmp_path, CHAIN), SOURCES["autograd"])
     assert report.ok, report.failures()
     findings = report.sections[0].findings
     assert len(findings) == 26
@@ -256,7 +259,9 @@ WRONG_LINES = [  # a line of the notebook, what a user writes instead, the tenso
 def test_a_users_wrong_line_is_named(tmp_path: Path, line: str, instead: str, tensor: str, told: str | None) -> None:
     """One line is wrong; the tensor is named, and all that come after it inherit."""
     assert CHAIN.count(line) == 1
-    report = check_user(*problem(n=12), EPS, user(tmp_path, CHAIN.replace(line, instead)), SOURCES["autograd"])
+    report = check_user(
+        Problem(*problem(n=12), EPS, 0.0), user(tmp_path, CHAIN.replace(line, instead)), SOURCES["autograd"]
+    )
     assert not report.ok
     assert [f.comparison.tensor for f in report.sections[0].findings if f.alone is False] == [tensor]
     assert len(report.failures()) == 1
@@ -267,7 +272,7 @@ def test_a_users_wrong_line_is_named(tmp_path: Path, line: str, instead: str, te
 
 def test_a_pass_that_changes_what_it_was_given(tmp_path: Path) -> None:
     text = "def backward(probs, Y, n):\n    probs[range(n), Y] -= 1\n    return {'dlogits': probs / n}\n"
-    report = check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert not report.ok
     assert report.failures() == ["mine.py changes probs, which it was given: work on a copy"]
 
@@ -290,7 +295,7 @@ def test_a_pass_that_changes_what_it_was_given(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_pass_that_does_not_run_shows_the_users_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(MakemoreError) as error:
-        check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+        check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert str(error.value).startswith(f"{tmp_path / 'mine.py'}")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
@@ -314,7 +319,7 @@ def test_a_pass_that_does_not_run_shows_the_users_line(tmp_path: Path, text: str
 def test_odd_gradients_are_no_agreement(tmp_path: Path, against: str, gradient: str, told: str) -> None:
     text = RIGHT.replace("dW2 = h.T @ dlogits", f"right = h.T @ dlogits\n    dW2 = {gradient}")
     p, X, Y = problem(n=5, H=2, V=6)
-    report = check_user(p, X, Y, EPS, user(tmp_path, text), SOURCES[against])
+    report = check_user(Problem(p, X, Y, EPS, 0.0), user(tmp_path, text), SOURCES[against])
     assert not report.ok
     assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == ["W2"]
     assert told in report.failures()[0]
@@ -334,14 +339,14 @@ def test_odd_gradients_are_no_agreement(tmp_path: Path, against: str, gradient: 
     ids=["defaults", "dataclass", "BOM", "lambda", "float32 alone", "requires_grad"],
 )  # fmt: skip
 def test_ordinary_files_are_read(tmp_path: Path, text: str) -> None:
-    report = check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert report.ok, report.failures()
     assert len(report.sections[0].findings) == 4
 
 
 def test_a_short_pass_is_told_its_own_mistakes_from_inherited_ones(tmp_path: Path) -> None:
     text = RIGHT.replace("dlogits = (F", "dlogits = -(F").replace("dW2 = h.T", "dW2 = 3 * h.T")
-    report = check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     findings = {f.comparison.tensor: f for f in report.sections[0].findings}
     assert (findings["h"].inherited, findings["b2"].inherited, findings["W2"].alone) == (True, True, False)
     assert findings["logits"].diagnosis == "the sign is wrong"
@@ -351,13 +356,13 @@ def test_a_short_pass_is_told_its_own_mistakes_from_inherited_ones(tmp_path: Pat
 def test_a_line_too_many_and_a_gradient_that_should_be_zero(tmp_path: Path) -> None:
     extra = {"dW2": lambda W2, dh: torch.ones_like(W2)}
     table = tuple(replace(s, backward={**s.backward, **extra}) if s.name == "h" else s for s in steps.STEPS)
-    report = check.gradcheck(*problem(), EPS, table=table)
+    report = check.gradcheck(Problem(*problem(), EPS, 0.0), table=table)
     assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [("h", "W2")]
     json.dumps(report.to_json(), allow_nan=False)
     p, X, Y = problem()
     p.W2.zero_()
     text = RIGHT.replace("dh = dlogits @ W2.T", "dh = dlogits @ W2.T + 1")
-    wrong = check_user(p, X, Y, EPS, user(tmp_path, text), SOURCES["autograd"])
+    wrong = check_user(Problem(p, X, Y, EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert [f.comparison.tensor for f in wrong.sections[0].findings if not f.ok] == ["h"]
     json.dumps(wrong.to_json(), allow_nan=False)
 
@@ -366,9 +371,9 @@ def test_a_right_pass_where_probabilities_underflow(tmp_path: Path) -> None:
     p, X, Y = problem()
     p.W2.mul_(1e5)
     for report in (
-        check_user(p, X, Y, EPS, user(tmp_path, RIGHT), SOURCES["autograd"]),
-        check.compare_sources(p, X, Y, EPS, SOURCES["fused"], SOURCES["autograd"]),
-        check.compare_sources(p, X, Y, EPS, SOURCES["atomic"], SOURCES["functions"]),
+        check_user(Problem(p, X, Y, EPS, 0.0), user(tmp_path, RIGHT), SOURCES["autograd"]),
+        check.compare_sources(Problem(p, X, Y, EPS, 0.0), SOURCES["fused"], SOURCES["autograd"]),
+        check.compare_sources(Problem(p, X, Y, EPS, 0.0), SOURCES["atomic"], SOURCES["functions"]),
     ):
         assert report.ok, report.failures()
         assert any("underflow" in remark for remark in report.remarks)
@@ -382,7 +387,7 @@ def test_another_network_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         for s in steps.STEPS
     )
     monkeypatch.setattr(steps, "STEPS", table)
-    report = check.gradcheck(*problem(), EPS)
+    report = check.gradcheck(Problem(*problem(), EPS, 0.0))
     assert not report.ok
     assert any(failure.startswith("the chain computes a loss of") for failure in report.failures())
 
@@ -398,7 +403,7 @@ def test_another_network_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_faults_of_the_training_pass(wrong, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right = fused.training_pass
     monkeypatch.setattr(fused, "training_pass", lambda *problem: wrong(right(*problem)))
-    report = check.gradcheck(*problem(), EPS)
+    report = check.gradcheck(Problem(*problem(), EPS, 0.0))
     assert not report.ok
     assert any(failure.startswith(told) for failure in report.failures())
 
@@ -406,7 +411,7 @@ def test_other_faults_of_the_training_pass(wrong, told: str, monkeypatch: pytest
 def test_the_training_pass_may_not_underflow_with_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     p, X, Y = problem()
     p.W2.mul_(1e5)
-    assert check.gradcheck(p, X, Y, EPS).ok
+    assert check.gradcheck(Problem(p, X, Y, EPS, 0.0)).ok
     right = fused.training_pass
 
     def wrong(*problem):
@@ -415,14 +420,14 @@ def test_the_training_pass_may_not_underflow_with_the_chain(monkeypatch: pytest.
         return result
 
     monkeypatch.setattr(fused, "training_pass", wrong)
-    assert not check.gradcheck(p, X, Y, EPS).ok
+    assert not check.gradcheck(Problem(p, X, Y, EPS, 0.0)).ok
     with pytest.raises(CheckFailedError, match="W2"):
-        check.crosscheck(p, X, Y, EPS, 1, SOURCES["fused"])
+        check.crosscheck(Problem(p, X, Y, EPS, 0.0), 1, SOURCES["fused"])
 
 
 def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:
     text = "def backward(logits):\n    dfoo = logits\n    return locals()\n"
-    report = check_user(*problem(), EPS, user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert not report.ok
     assert "returned no gradient of the chain's tensors" in report.failures()[0]
     assert "no tensor of the chain, so left aside: dfoo" in report.remarks
@@ -479,7 +484,7 @@ def test_mistakes_of_the_command_line(arguments: str, message: str, cli: Cli) ->
 def test_every_stage_of_a_derivation_gives_autograds_gradient(name: str) -> None:
     p, X, Y = problem(n=9, H=11, dtype=DOUBLE)
     smoothing = 0.1 if name == "label_smoothing" else 0.0
-    truth = sources.autograd(p, X, Y, EPS, smoothing)
+    truth = sources.autograd(Problem(p, X, Y, EPS, smoothing))
     values = steps.forward(p, X, Y, eps=EPS, smoothing=smoothing) | {"dhpreact": truth["hpreact"]}
     for stage in DERIVATIONS[name]:
         values[stage.name] = steps.run(stage.line, values)

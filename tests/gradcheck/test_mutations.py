@@ -10,6 +10,7 @@ import torch
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop.atomic import Line
 from makemore_cli.gradcheck.check import gradcheck
+from makemore_cli.gradcheck.problem import Problem
 from tests.conftest import problem
 
 EPS = 1e-5
@@ -153,7 +154,7 @@ BOTH = [(m, dtype) for i, m in enumerate(MUTATIONS) for dtype in (torch.float32,
     ids=lambda given: f"{given.target}-in-{given.step}" if isinstance(given, Mutation) else str(given),
 )
 def test_a_wrong_line_is_caught_named_and_diagnosed(m: Mutation, dtype: torch.dtype) -> None:
-    report = gradcheck(*problem(n=11, T=3, E=4, H=16, V=27, dtype=dtype), EPS, table=mutated(m))
+    report = gradcheck(Problem(*problem(n=11, T=3, E=4, H=16, V=27, dtype=dtype), EPS, 0.0), table=mutated(m))
     assert not report.ok
     first = report.wrong_lines[0]
     assert (first.step, f"d{first.comparison.tensor}") == (m.step, m.target)
@@ -191,7 +192,7 @@ def test_there_are_enough_of_them() -> None:
 )
 def test_wrong_lines_of_the_smoothed_loss_are_caught(wrong: Line) -> None:
     table = tuple(replace(s, backward={"dlogprobs": wrong}) if s.name == "loss" else s for s in steps.steps(True, True))
-    report = gradcheck(*problem(n=11, T=3, E=4, H=16, V=27), EPS, 0.1, table=table)
+    report = gradcheck(Problem(*problem(n=11, T=3, E=4, H=16, V=27), EPS, 0.1), table=table)
     assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [("loss", "logprobs")]
 
 
@@ -209,5 +210,5 @@ def test_the_lines_without_b1_are_checked_too(target: str) -> None:
         else s
         for s in steps.steps(first_bias=False)
     )
-    report = gradcheck(*problem(n=7, first_bias=False), EPS, table=table)
+    report = gradcheck(Problem(*problem(n=7, first_bias=False), EPS, 0.0), table=table)
     assert [(c.step, f"d{c.comparison.tensor}", c.diagnosis) for c in report.wrong_lines] == [("hprebn", target, SIGN)]
