@@ -20,7 +20,7 @@ from makemore_cli.network.parameters import Parameters
 class Pass(NamedTuple):
     """What one forward and backward pass over a batch gives."""
 
-    loss: Float[Tensor, ""]  # nats a letter
+    loss: Float[Tensor, ""]  # nats per character
     gradients: Parameters
     bnmean: Float[Tensor, "1 hidden"]  # the batch's own statistics
     bnvar: Float[Tensor, "1 hidden"]  # unbiased

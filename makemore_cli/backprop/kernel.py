@@ -35,7 +35,7 @@ BLOCK = 4  # rows that a product takes at a time
 FEW = 32  # rows that are summed before they are added to the others
 FACTORS = 5  # numbers that a step has of its own
 WORTH_A_TABLE = 2  # examples of a batch for each letter, from which on the first layer is looked up
-CLIP_EPSILON = 1e-6  # see `optim.CLIP_EPSILON`
+CLIP_EPSILON = 1e-6  # see `optimisers.CLIP_EPSILON`
 
 Array = NDArray[np.floating]
 Tokens = NDArray[np.int64]
@@ -765,7 +765,7 @@ class Kernel:
         *,
         threads: int = 1,
     ) -> NDArray[np.float64]:
-        """A step for each leading index of X (steps, n, T) and Y (steps, n). Returns the losses, in nats a letter.
+        """A step for each leading index of X (steps, n, T) and Y (steps, n). Returns the losses, in nats per character.
 
         `factors` are the steps' own numbers (see `Factors`). `running` holds averages (H,) of the batches' mean
         and variance, which are updated, and the batch's share in them. More than one thread share the rows of the

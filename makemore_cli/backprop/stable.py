@@ -20,7 +20,7 @@ from makemore_cli.network.parameters import Parameters
 class Chain(NamedTuple):
     """One batch's tensors, by name."""
 
-    loss: Float[Tensor, ""]  # nats a letter
+    loss: Float[Tensor, ""]  # nats per character
     values: steps.Values  # as far as the logits
     gradients: dict[str, Tensor]  # by the tensor's name, from the logits on
 

@@ -35,4 +35,5 @@ DataOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, for programs.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint.")]

@@ -25,7 +25,7 @@ def runs(
     ] = "name",
     as_json: JsonOption = False,
 ) -> None:
-    """List the runs in a folder, with what they came to."""
+    """List the runs in a folder, with their results."""
     if context.invoked_subcommand is not None:
         return
     from makemore_cli.runs.comparison import find_runs, show_runs, sort_runs

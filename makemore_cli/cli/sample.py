@@ -46,7 +46,8 @@ def sample(
     show_probabilities: Annotated[
         bool,
         typer.Option(
-            "--show-probabilities", help="Each name with its loss in nats a letter, and every letter's probability."
+            "--show-probabilities",
+            help="Each name with its loss in nats per character, and every letter's probability.",
         ),
     ] = False,
     as_json: JsonOption = False,
@@ -97,7 +98,7 @@ def score(
     sort: Annotated[bool, typer.Option("--sort", help="The most name-like first, of all names.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print how name-like a model finds names: the loss in nats a letter, and each letter's probability."""
+    """Print how name-like a model finds names: the loss in nats per character, and each letter's probability."""
     from makemore_cli.inference.score import names_of, show
     from makemore_cli.inference.score import score as score_names
     from makemore_cli.runs.checkpoint import load_checkpoint

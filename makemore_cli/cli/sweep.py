@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from makemore_cli.cli.app import app
-from makemore_cli.cli.options import ConfigOption, DataOption, JsonOption, SetOption
+from makemore_cli.cli.options import ConfigOption, DataOption, JsonOption, QuietOption, SetOption
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
 
@@ -46,7 +46,7 @@ def sweep(
     ] = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Search for a good configuration: many runs, judged by their validation losses. Go on by the same command."""
     from makemore_cli.config import load as configuration

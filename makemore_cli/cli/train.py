@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from makemore_cli.cli.app import app
-from makemore_cli.cli.options import ConfigOption, DataOption, DeviceOption, JsonOption, SetOption
+from makemore_cli.cli.options import ConfigOption, DataOption, DeviceOption, JsonOption, QuietOption, SetOption
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
 
@@ -59,7 +59,7 @@ def train(
         bool, typer.Option("--tensorboard", help="Write TensorBoard's event files too, into the run folder.")
     ] = False,
     as_json: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train on names, evaluate, sample, and leave a run folder."""
     from makemore_cli.config import load as configuration
@@ -67,15 +67,17 @@ def train(
     from makemore_cli.runs.run_folder import holds_run
 
     if run is not None and not resume:
-        raise MakemoreError(f"{run}: to go on with it, add --resume; to begin there, give it by --out")
+        raise MakemoreError(f"{run}: to continue it, add --resume; to start a run there, use --out")
     if run is not None and out is not None:
-        raise MakemoreError("--out: a run goes on in its own folder; leave it away")
+        raise MakemoreError("--out: a resumed run stays in its own folder; leave out --out")
     if run is not None and config is not None:
-        raise MakemoreError("--config: a run goes on with its own configuration; leave it away")
+        raise MakemoreError("--config: a resumed run keeps its own configuration; leave out --config")
     if resume and overwrite:
-        raise MakemoreError("--overwrite: replaces a run, and --resume goes on with it; give one of them")
+        raise MakemoreError("--overwrite: replaces a run, but --resume continues it; give only one of them")
     if run is not None and not holds_run(run):
-        raise MakemoreError(f"{run}: holds no run to go on with; give a run folder that `makemore train` left")
+        raise MakemoreError(
+            f"{run}: there is no run to resume here; give the folder of a run that `makemore train` made"
+        )
     file = configuration.find(config) if run is None else run / CONFIG
     folder = run or out or Path("runs") / configuration.name(file)
     resume = resume and (run is not None or holds_run(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -138,9 +139,9 @@ class _Optimiser(Section):
     average: Average | None = Field(None, description="of the parameters: what is evaluated, saved and sampled from")
 
     @property
+    @abstractmethod
     def memory(self) -> tuple[str, ...]:
         """What the optimiser itself keeps from step to step, each as long as all parameters together."""
-        raise NotImplementedError
 
     @property
     def kept(self) -> tuple[str, ...]:

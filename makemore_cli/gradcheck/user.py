@@ -124,9 +124,7 @@ class UserPass:
                 try:
                     self._execute(needed if self.path.suffix == ".ipynb" else self._cells, module.__dict__)
                 except MakemoreError:  # by what the function may not need: data to be read, say
-                    if len(self._cells) == len(needed) and sum(len(cell.statements) for cell in needed) == sum(
-                        len(cell.statements) for cell in self._cells
-                    ):
+                    if needed == self._cells:
                         raise
                     self._execute(needed, module.__dict__)
             backward = module.__dict__.get("backward")

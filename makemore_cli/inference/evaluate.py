@@ -32,7 +32,7 @@ def calibrate(sizes: Sizes, p: Mapping[str, Array], split: Split, eps: float = B
 
 @np.errstate(over="ignore", invalid="ignore")  # told at the end
 def loss(model: Model, split: Split) -> float:
-    """Mean cross-entropy over every example of a split, in nats a letter.
+    """Mean cross-entropy over every example of a split, in nats per character.
 
     Raises MakemoreError for a model whose numbers have overflowed.
     """

@@ -16,7 +16,7 @@ from makemore_cli.network.parameters import Parameters
 
 LONGEST_NAME_LETTERS = 10_000  # letters
 
-# Losses on the lecture's names, in nats a letter: training split, validation split.
+# Losses on the lecture's names, in nats per character: training split, validation split.
 PUBLISHED = (
     ("the lecture's notebook, as published", 2.0705, 2.1099),
     ("another run, quoted there", 2.0719, 2.1162),

@@ -33,7 +33,7 @@ class Score:
 
     @property
     def loss(self) -> float:
-        """Mean negative log likelihood in nats a letter, the sign counted: what training minimises."""
+        """Mean negative log likelihood in nats per character, the sign counted: what training minimises."""
         return -sum(math.log(p) if p > 0 else -math.inf for p in self.probabilities) / len(self.probabilities)
 
     @property

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metrics:
-    """A run's log. Losses are in nats a letter."""
+    """A run's log. Losses are in nats per character."""
 
     loss: Floats  # (steps,): of each step's batch, the first step's first
     lr: Floats  # (steps,)

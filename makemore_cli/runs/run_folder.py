@@ -70,7 +70,7 @@ class Run:
         try:
             if not holds_run(folder):
                 raise MakemoreError(
-                    f"{folder}: holds no run to go on with; give a run folder that `makemore train` left"
+                    f"{folder}: there is no run to resume here; give the folder of a run that `makemore train` made"
                 )
             run._lock()
             if run.has(SUMMARY) and not run.has(CHECKPOINT):

@@ -27,7 +27,7 @@ class Summary(BaseModel):
     resumed_at: int  # the step after which the run was last taken up, or 0
     seconds: float = Field(ge=0, lt=1e12)  # spent in training steps since then
     steps_per_second: float
-    loss: dict[str, float]  # train, val, test; nats a letter
+    loss: dict[str, float]  # train, val, test; nats per character
     samples: list[str]
     date: datetime | None = None  # when it ended
     environment: dict[str, str] = {}

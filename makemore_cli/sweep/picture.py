@@ -54,7 +54,7 @@ class SweepPicture(Picture):
                 continue
             self._panel(panel, self.keys[place], top)
             if place % columns == 0:
-                panel.set_ylabel("validation loss, nats a letter")
+                panel.set_ylabel("validation loss, nats per character")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=8, frameon=False)
 

@@ -56,7 +56,7 @@ class Outcome:
     number: int
     settings: Mapping[str, Any]  # by the configuration's keys
     state: str  # complete, given up, or failed
-    val: float | None  # nats a letter: at its end, or when it was given up
+    val: float | None  # nats per character: at its end, or when it was given up
     train: float | None
     seconds: float | None  # in training steps
     parameters: int | None

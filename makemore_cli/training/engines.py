@@ -71,7 +71,7 @@ class Engine(ABC):
         learning_rates: Sequence[float],
         first: int = 0,
     ) -> Float[Tensor, " steps"]:
-        """Train one step for each leading index. Returns the losses before each update, in nats a letter.
+        """Train one step for each leading index. Returns the losses before each update, in nats per character.
 
         `first` is the number of the first step, a run's first step being 0.
         """

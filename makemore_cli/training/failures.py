@@ -20,7 +20,7 @@ class Failure:
     """The first training step after which not every number was finite."""
 
     index: int  # of the step within its chunk
-    loss: float  # before the step's update, in nats a letter
+    loss: float  # before the step's update, in nats per character
     text: str  # the first tensor of the chain that holds such numbers, forward or backward, and what is wrong with it
 
 

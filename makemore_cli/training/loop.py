@@ -121,7 +121,7 @@ class Loop:
                     raise StoppedError(f"stopped after step {steps}, and saved; {self.advice()}", stop)
 
     def finish(self) -> tuple[Model, dict[str, float]]:
-        """Evaluate all splits. Returns the network, and its losses in nats a letter."""
+        """Evaluate all splits. Returns the network, and its losses in nats per character."""
         model = self.model()
         loss = {name: evaluate.loss(model, self.dataset.splits[name]) for name in SPLITS}
         self.run.append_metrics({"step": self.step, "eval": loss})

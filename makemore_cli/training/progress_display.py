@@ -39,7 +39,7 @@ class Status:
 
     step: int  # steps done
     steps: int
-    losses: NDArray[np.float64]  # of the last steps, those since the status before; nats a letter
+    losses: NDArray[np.float64]  # of the last steps, those since the status before; nats per character
     loss: float  # smoothed
     lr: float  # the learning rate of the last step
     rate: float  # steps per second, of late
@@ -69,7 +69,7 @@ class Display:
         """Show where the run stands."""
 
     def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
-        """Show the losses by split, in nats a letter, after a step."""
+        """Show the losses by split, in nats per character, after a step."""
 
     def ended(self, step: int, loss: Mapping[str, float]) -> None:
         """Show the losses by split after the last step."""

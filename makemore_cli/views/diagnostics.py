@@ -37,7 +37,8 @@ from makemore_cli.training.step_statistics import SATURATED, diagnose
 
 LOOK_EXAMPLES = 1000  # to look at a network with
 LARGEST_TENSOR_NUMBERS = 1 << 26  # of the widest tensor, at most
-MEMORISED_NATS = 0.3  # nats a letter: a network that loses more on names that are new to it has learned others by heart
+# Nats per character. A network whose loss is larger by more on new names than on its own has overfitted.
+MEMORISED_NATS = 0.3
 LAYERS = ("embcat", "hprebn", "hpreact", "h", "logits")  # whose values and gradients are looked at
 
 
@@ -201,8 +202,8 @@ def _verdicts(seen: Look, numbers: Mapping[str, Any]) -> list[Verdict]:
         Verdict(
             "loss",
             loss < math.log(V),
-            f"the loss on {n:,} training examples is {loss:.4f} nats a letter; guessing all {V:,} letters alike would "
-            f"give {math.log(V):.4f}",
+            f"the loss on {n:,} training examples is {loss:.4f} nats per character; guessing all {V:,} letters alike "
+            f"would give {math.log(V):.4f}",
         ),
         _generalisation(numbers["losses"], V),
         Verdict("dead", dead == 0, f"{dead:,} of {H:,} neurons {_are(dead)} dead on all of {n:,} examples"),

@@ -37,7 +37,7 @@ class ShadedName:
     """A sampled name."""
 
     letters: list[tuple[str, str, str]]  # each letter, its colour, its probability
-    loss: float  # nats a letter
+    loss: float  # nats per character
     kind: str
 
 

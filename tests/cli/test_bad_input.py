@@ -372,9 +372,21 @@ WRONG = [
         "train --config tiny --out @/unfinished",
         "@/unfinished: holds an unfinished run already; go on",
     ),
-    ("nothing to go on with", "train --resume @/none", "@/none: holds no run to go on with; give a run folder"),
-    ("no run to go on with", "train --resume @/folder", "@/folder: holds no run to go on with; give a run folder"),
-    ("going on with a file", "train --resume @/one.txt", "@/one.txt: holds no run to go on with; give a run folder"),
+    (
+        "nothing to go on with",
+        "train --resume @/none",
+        "@/none: there is no run to resume here",
+    ),
+    (
+        "no run to go on with",
+        "train --resume @/folder",
+        "@/folder: there is no run to resume here",
+    ),
+    (
+        "going on with a file",
+        "train --resume @/one.txt",
+        "@/one.txt: there is no run to resume here",
+    ),
     ("going on into the past", "train --resume @/run --steps 5", "@/run: stands at step 2,000 already; give as many"),
     (
         "going on with another rate",
@@ -398,24 +410,24 @@ WRONG = [
     (
         "going on anew",
         "train --config tiny --resume --overwrite --out @/run",
-        "--overwrite: replaces a run, and --resume",
+        "--overwrite: replaces a run, but --resume continues it",
     ),
     (
         "going on elsewhere",
         "train --resume @/run --out @/other",
-        "--out: a run goes on in its own folder; leave it away",
+        "--out: a resumed run stays in its own folder; leave out --out",
     ),
     (
         "going on by another configuration",
         "train --resume @/run --config tiny",
-        "--config: a run goes on with its own configuration; leave it away",
+        "--config: a resumed run keeps its own configuration; leave out --config",
     ),
     (
         "a folder without --resume",
         "train @/run",
-        "@/run: to go on with it, add --resume; to begin there, give it by --out",
+        "@/run: to continue it, add --resume; to start a run there, use --out",
     ),
-    ("going on with =", "train --resume=@/none", "@/none: holds no run to go on with; give a run folder"),
+    ("going on with =", "train --resume=@/none", "@/none: there is no run to resume here"),
     (
         "metrics that lead elsewhere",
         "train --resume @/linked --steps 2100",

@@ -25,7 +25,7 @@ NEGLIGIBLE = 1e-6  # a ratio of gradient to data: below it there is nothing but 
 
 @dataclass(frozen=True)
 class Curve:
-    """One run's losses, in nats a letter."""
+    """One run's losses, in nats per character."""
 
     name: str
     steps: Floats
@@ -102,7 +102,7 @@ class LossPicture(Picture):
         axes.set_xlim(left=0)
         _plain_ticks(axes)
         axes.set_xlabel("training step")
-        axes.set_ylabel("loss, nats a letter (log scale)")
+        axes.set_ylabel("loss, nats per character (log scale)")
         axes.grid(axis="y", color="#eeeeee")
         if one:
             for step, before, after in self.curves[0].rates:
