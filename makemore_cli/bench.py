@@ -34,7 +34,7 @@ from makemore_cli.network.threads import threads
 from makemore_cli.system.console import plain_table
 from makemore_cli.system.environment import processor
 from makemore_cli.training.engines import KernelEngine, TensorEngine
-from makemore_cli.training.setup import start
+from makemore_cli.training.setup import set_up
 
 BATCH_SIZES, HIDDEN_SIZES = (32, 256), (64, 200, 1024)
 ROUNDS = 7
@@ -267,12 +267,12 @@ def _others(rounds: int) -> dict[str, float]:
 
 def _trained(settings: list[str]) -> tuple[Model, data.Dataset]:
     config: Config = configuration.load(configuration.find("lecture"), settings)
-    begun = start(config)
-    with threads(begun.parameters, config.train.batch_size):
-        X, Y = begun.batches(config.train.steps)
-        TensorEngine(begun.parameters).run(X, Y, [0.1] * config.train.steps)  # which needs not be compiled for it
-    p = begun.parameters
-    return evaluate.calibrate(p.sizes, p.arrays(), begun.dataset.train), begun.dataset
+    setup = set_up(config)
+    with threads(setup.parameters, config.train.batch_size):
+        X, Y = setup.batches(config.train.steps)
+        TensorEngine(setup.parameters).run(X, Y, [0.1] * config.train.steps)  # which needs not be compiled for it
+    p = setup.parameters
+    return evaluate.calibrate(p.sizes, p.arrays(), setup.dataset.train), setup.dataset
 
 
 def show(result: Bench, console: Console) -> None:

@@ -1,16 +1,17 @@
-"""What the command line tells in one line instead of a traceback."""
+"""Errors that are told in one line instead of a traceback."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from makemore_cli.printable import printable
 
-LONGEST_WORD_CHARACTERS, LONGEST_MESSAGE_CHARACTERS = 300, 900  # signs of a word, and of a message
+LONGEST_WORD_CHARACTERS, LONGEST_MESSAGE_CHARACTERS = 300, 900
 
 
 def brief(message: str) -> str:
-    """A message that can be read: on one line, without the middle of long words (keys, paths, values), or its own."""
+    """A message on one line, without the middle if it is too long, and without the middle of its long words."""
 
     def shorter(text: str, most: int) -> str:
         return text if len(text) <= most else f"{text[: 2 * most // 3]}…{text[-most // 4 :]}"
@@ -22,28 +23,40 @@ def brief(message: str) -> str:
 
 
 class MakemoreError(Exception):
-    """A user's mistake: the message says what is wrong, where, and what to do, in one line. Exit code 2."""
+    """A user's mistake. The message says in one line what is wrong, where, and what to do.
 
-    exit_code = 2
+    `parameters` are the names of the parameters and configuration keys with which to mend it. The command line adds
+    its options for them. `resume` is the run folder whose training can be resumed now, if there is one.
+    """
 
-    def __init__(self, message: str) -> None:
-        """The message may hold what is the user's, of whatever length."""
+    def __init__(self, message: str, *, parameters: tuple[str, ...] = (), resume: Path | None = None) -> None:
+        """The message may hold a user's own text of any length."""
         super().__init__(brief(message))
+        self.parameters, self.resume = parameters, resume
+
+
+class ParameterError(MakemoreError):
+    """A value that a parameter can't have. `fact` says so, as in "must be at least 0, got -1"."""
+
+    def __init__(self, parameter: str, fact: str) -> None:
+        super().__init__(f"{parameter} {fact}", parameters=(parameter,))
+        self.fact = brief(fact)
 
 
 class CheckFailedError(MakemoreError):
-    """A check that was asked for did not hold (gradients that disagree). Exit code 1."""
-
-    exit_code = 1
+    """A check that was asked for has failed: gradients disagree."""
 
 
 class WriteError(MakemoreError):
-    """Something can't be written: a full disk, a folder that is gone. Exit code 2."""
+    """Something can't be written: the disk is full, or a folder is gone."""
 
 
 class StoppedError(MakemoreError):
-    """A signal has ended the training, and all was saved. Exit code 128 + the signal's number, as in shells."""
+    """The work was stopped before its end, by a signal or by an observer, and all of it was saved.
 
-    def __init__(self, message: str, signal: int) -> None:
-        super().__init__(message)
-        self.exit_code = 128 + signal
+    `signal` is the signal's number, or None.
+    """
+
+    def __init__(self, message: str, signal: int | None = None, *, resume: Path | None = None) -> None:
+        super().__init__(message, resume=resume)
+        self.signal = signal

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from makemore_cli import __version__
+from makemore_cli.cli.command import App
 
-app = typer.Typer(
+app = App(
     name="makemore",
     help="Train the makemore character MLP with gradients written by hand, sample from it, and check the gradients.",
     epilog="Example: makemore train && makemore sample runs/quickstart",
-    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},

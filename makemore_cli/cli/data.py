@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from makemore_cli.cli.app import app
+from makemore_cli.cli.command import App
 from makemore_cli.system import output
 
-data_app = typer.Typer(help="Data sets.", epilog="Example: makemore data get", rich_markup_mode="rich")
+data_app = App(help="Data sets.", epilog="Example: makemore data get")
 app.add_typer(data_app, name="data")
 
 

@@ -37,10 +37,10 @@ def plot(
     """Draw pictures of a run, and print where they are."""
     from makemore_cli.views.plots.gallery import plot as draw
 
-    left_out: dict[str, list[str]] = {}
-    output.print_lines(str(path) for path in draw(runs, what, out, format, left_out))
-    for reason, names in left_out.items():
-        output.remark(f"left out: {', '.join(names)}: {reason}")
+    plots = draw(runs, what, out, format)
+    output.print_lines(str(path) for path in plots)
+    for remark in plots.remarks():
+        output.remark(remark)
 
 
 @app.command(epilog="Example: makemore report runs/quickstart --out quickstart.html")
@@ -53,10 +53,10 @@ def report(
     """Write all there is to see of a run on one page, a single HTML file, and print where it is."""
     from makemore_cli.views.report import write_report
 
-    path, left_out = write_report(run, out)
+    path, remarks = write_report(run, out)
     output.print_lines([str(path)])
-    for what in left_out:
-        output.remark(f"left out: {what}")
+    for remark in remarks:
+        output.remark(remark)
 
 
 @app.command(epilog="Example: makemore inspect runs/quickstart --json")
@@ -65,7 +65,10 @@ def inspect(run: RunArgument, as_json: JsonOption = False) -> None:
     from makemore_cli.views.diagnostics import inspect as inspect_network
     from makemore_cli.views.diagnostics import look_at_run, show
 
-    numbers = inspect_network(look_at_run(run))
+    seen = look_at_run(run)
+    for remark in seen.remarks:
+        output.remark(remark)
+    numbers = inspect_network(seen)
     if as_json:
         output.print_json(numbers)
     else:
@@ -75,21 +78,14 @@ def inspect(run: RunArgument, as_json: JsonOption = False) -> None:
 @app.command("eval", epilog="Example: makemore eval runs/quickstart --json")
 def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Print a model's losses on its own data, or on another file's names split the same way."""
-    from makemore_cli.inference import evaluate as evaluation
-    from makemore_cli.names.dataset import changed
-    from makemore_cli.names.dataset import load as load_data
+    from makemore_cli.inference.evaluate import evaluate_checkpoint
     from makemore_cli.runs.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(run)
-    config = checkpoint.config.data
-    if data is not None:
-        config = config.model_copy(update={"path": data})
-    dataset = load_data(config, checkpoint.config.model.context_length, checkpoint.vocabulary)
-    if data is None and dataset.sha256 != checkpoint.data_sha256:
-        output.remark(changed(dataset))
-    loss = {name: evaluation.loss(checkpoint.model, split) for name, split in dataset.splits.items()}
-    examples = {name: len(split) for name, split in dataset.splits.items()}
+    evaluation = evaluate_checkpoint(load_checkpoint(run), data)
+    for remark in evaluation.remarks:
+        output.remark(remark)
+    loss, examples = evaluation.loss, evaluation.examples
     if as_json:
-        output.print_json({"run": str(run), "data": str(dataset.path), "examples": examples, "loss": loss})
+        output.print_json({"run": str(run), "data": str(evaluation.data), "examples": examples, "loss": loss})
     else:
         output.print_lines(f"{name + ' loss':<12}{loss[name]:.4f} over {examples[name]:,} examples" for name in loss)

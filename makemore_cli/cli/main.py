@@ -12,7 +12,8 @@ from typing import Any
 import typer
 
 from makemore_cli.cli.app import app
-from makemore_cli.errors import MakemoreError, brief
+from makemore_cli.cli.command import CommandError
+from makemore_cli.errors import brief
 from makemore_cli.system import output
 from makemore_cli.system.signals import INTERRUPTED, Watch
 
@@ -43,7 +44,7 @@ def _run(arguments: Sequence[str]) -> int:
         given = [part for argument in arguments for part in re.split(r"(?<=^--resume)=", argument)]
         code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
         sys.stdout.flush()
-    except MakemoreError as error:
+    except CommandError as error:
         output.remark(f"makemore: {error}")
         return error.exit_code
     except KeyboardInterrupt:

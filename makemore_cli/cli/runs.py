@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from makemore_cli.cli.app import app
+from makemore_cli.cli.command import App
 from makemore_cli.cli.options import JsonOption
 from makemore_cli.system import output
 
-runs_app = typer.Typer(rich_markup_mode="rich", invoke_without_command=True)
+runs_app = App(invoke_without_command=True)
 app.add_typer(runs_app, name="runs")
 
 
@@ -30,7 +31,10 @@ def runs(
         return
     from makemore_cli.runs.comparison import find_runs, show_runs, sort_runs
 
-    found = sort_runs(find_runs(folder), sort)
+    found, unreadable = find_runs(folder)
+    for error in unreadable:
+        output.remark(f"left out: {error}")
+    found = sort_runs(found, sort)
     if as_json:
         output.print_json([info.to_json() for info in found])
     elif found:

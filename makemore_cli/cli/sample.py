@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,11 @@ from makemore_cli.cli.app import app
 from makemore_cli.cli.options import JsonOption, RunArgument
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from makemore_cli.inference.score import Score
 
 
 @app.command(epilog="Example: makemore sample runs/quickstart -n 1000 --prefix ma | sort | uniq -c | sort -n")
@@ -60,14 +66,13 @@ def sample(
     sampled = sample_run(checkpoint, n, seed, options, only_new=only_new, lecture=lecture)
     if show_probabilities:
         from makemore_cli.inference.score import score as score_names
-        from makemore_cli.inference.score import show
 
         scores = score_names(checkpoint.model, checkpoint.vocabulary, sampled.each())
         if as_json:
             told = [score.to_json() for score in scores]
             output.print_json({"names": [score["name"] for score in told], "scores": told, "kinds": sampled.kinds})
         else:
-            show(scores)
+            _show(scores)
     elif as_json:
         names = sampled.names()
         output.print_json({"names": names, "kinds": sampled.kinds})
@@ -99,7 +104,7 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Print how name-like a model finds names: the loss in nats per character, and each letter's probability."""
-    from makemore_cli.inference.score import names_of, show
+    from makemore_cli.inference.score import names_of
     from makemore_cli.inference.score import score as score_names
     from makemore_cli.runs.checkpoint import load_checkpoint
 
@@ -112,4 +117,22 @@ def score(
     if as_json:
         output.print_json([score.to_json() for score in scores])
     else:
-        show(scores)
+        _show(scores)
+
+
+def _show(scores: Iterable[Score]) -> None:
+    """Print scores as they come: shaded in a terminal with colours, else with numbers."""
+    from rich.console import Console
+
+    from makemore_cli.inference.score import legend, plain, shaded
+
+    def show(text: Text) -> None:
+        output.print_rich(lambda console: console.print(text, soft_wrap=True))
+
+    terminal = Console(highlight=False)
+    if not terminal.is_terminal or terminal.color_system is None or terminal.no_color:
+        output.print_lines(map(plain, scores))
+        return
+    for score in scores:
+        show(shaded(score))
+    show(legend())

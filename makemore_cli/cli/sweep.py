@@ -31,7 +31,7 @@ def sweep(
     ] = 20,
     jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Trials at a time.")] = 1,
     data: DataOption = None,
-    out: Annotated[
+    folder: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="The sweep's folder; without it, sweeps/ and the space's name."),
     ] = None,
@@ -55,7 +55,7 @@ def sweep(
         raise MakemoreError("--space: give a YAML file that says what is searched, or a bundled one (best, fast)")
     resolved = configuration.load(configuration.find(config), settings or (), data__path=data)
     file = configuration.find(space, "configs/spaces", "space")
-    folder = out or Path("sweeps") / file.stem
+    folder = folder or Path("sweeps") / file.stem
 
     from makemore_cli.sweep import search as sweeps
 

@@ -21,7 +21,7 @@ def train(
     ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
-    out: Annotated[
+    folder: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="The run folder; without it, runs/ and the configuration's name."),
     ] = None,
@@ -68,18 +68,16 @@ def train(
 
     if run is not None and not resume:
         raise MakemoreError(f"{run}: to continue it, add --resume; to start a run there, use --out")
-    if run is not None and out is not None:
+    if run is not None and folder is not None:
         raise MakemoreError("--out: a resumed run stays in its own folder; leave out --out")
     if run is not None and config is not None:
         raise MakemoreError("--config: a resumed run keeps its own configuration; leave out --config")
     if resume and overwrite:
         raise MakemoreError("--overwrite: replaces a run, but --resume continues it; give only one of them")
     if run is not None and not holds_run(run):
-        raise MakemoreError(
-            f"{run}: there is no run to resume here; give the folder of a run that `makemore train` made"
-        )
+        raise MakemoreError(f"{run}: there is no run to resume here; give a run folder")
     file = configuration.find(config) if run is None else run / CONFIG
-    folder = run or out or Path("runs") / configuration.name(file)
+    folder = run or folder or Path("runs") / configuration.name(file)
     resume = resume and (run is not None or holds_run(folder))
     resolved = configuration.load(
         file,
@@ -90,18 +88,19 @@ def train(
         train__seed=seed,
         train__steps=steps,
     )
-    if resume and steps is None and not any(setting.startswith("train.steps") for setting in settings or ()):
-        goal = configuration.load(folder / CONFIG).train.steps  # which may have been set by --steps
-        resolved = configuration.override(resolved, train__steps=max(goal, resolved.train.steps))
-    from makemore_cli.training.progress_display import display
+    from makemore_cli.training.observer import Observers
+    from makemore_cli.training.progress_display import suitable_display
+    from makemore_cli.training.resume import keep_steps
     from makemore_cli.training.trainer import train as run_training
 
-    shown = display(quiet)
+    if resume and steps is None and not any(setting.partition("=")[0] == "train.steps" for setting in settings or ()):
+        resolved = keep_steps(resolved, folder)
+    observer = suitable_display(quiet=quiet)
     if tensorboard:
-        from makemore_cli.training.tensorboard_events import Events
+        from makemore_cli.training.tensorboard_events import TensorBoardObserver
 
-        shown = Events(shown)
-    summary = run_training(resolved, folder, shown, crosscheck_every=crosscheck, overwrite=overwrite, resume=resume)
+        observer = Observers(observer, TensorBoardObserver(observer.message))
+    summary = run_training(resolved, folder, observer, crosscheck_every=crosscheck, overwrite=overwrite, resume=resume)
     if as_json:
         output.print_json(summary.model_dump(mode="json"))
         return

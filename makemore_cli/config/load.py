@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from makemore_cli.config.schema import CONFIG, KINDS, Config, Section
 from makemore_cli.config.strict_yaml import parse_yaml
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.system.bundled_files import bundled
 from makemore_cli.system.files import read
 
@@ -43,19 +43,22 @@ def find(config: str | None, folder: str = "configs", what: str = "configuration
 
 
 def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
-    """Read a YAML file and apply `--set` settings and then overrides ("train.steps" written train__steps).
+    """Read a YAML file, and apply settings ("optim.lr=0.05") and then overrides ("train.steps" written train__steps).
 
-    Overrides that are None are left out. Raises MakemoreError, which names the file or setting and the key.
+    Overrides that are None are left out. Raises MakemoreError, which names the file and the key, and ParameterError for
+    a setting or an override.
     """
     raw = read_mapping(path, "a configuration has sections (data, model, optim, train)")
     validate(raw, str(path))  # a mistake in the file is the file's, whatever is set besides
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
-            raise MakemoreError(f"--set {_cut(setting)}: write key=value, for example --set optim.lr=0.05")
-        source = f"--set {_cut(setting)}"
-        _assign(raw, key.strip(), parse_yaml(value, source), source)
-        validate(raw, source)
+            raise ParameterError("settings", f"must be key=value, as in optim.lr=0.05, got {_cut(setting)}")
+        try:
+            _assign(raw, key.strip(), parse_yaml(value, _cut(setting)), _cut(setting))
+            validate(raw, _cut(setting))
+        except MakemoreError as error:
+            raise ParameterError("settings", str(error)) from None
     return override(validate(raw, str(path)), **overrides)
 
 
@@ -82,14 +85,17 @@ def change(config: Config, settings: Mapping[str, Any], source: str) -> Config:
 
 
 def override(config: Config, **overrides: Any) -> Config:
-    """The configuration with some options changed ("train.steps" written train__steps); those that are None are left.
+    """The configuration with some values changed ("train.steps" written train__steps), except by those that are None.
 
-    Raises MakemoreError, which names the option.
+    Raises ParameterError, which names the key.
     """
     for name, value in overrides.items():
         if value is not None:
-            section, key = name.split("__")
-            config = change(config, {f"{section}.{key}": value}, f"--{'data' if key == 'path' else key} {value}")
+            key = name.replace("__", ".")
+            try:
+                config = change(config, {key: value}, str(value))
+            except MakemoreError as error:
+                raise ParameterError(key, str(error).replace(f": {key}: ", ": ", 1)) from None
     return config
 
 

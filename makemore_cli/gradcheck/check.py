@@ -150,7 +150,7 @@ def gradcheck(problem: Problem, *, table: Sequence[steps.Step] | None = None) ->
     for name, about, gradients in (
         ("fused cross-entropy", "exercise 2, in one expression", _cross_entropy),
         ("fused batchnorm", "exercise 3, in one expression", _batchnorm),
-        ("training pass", "exercise 4, what trains; compiled: --of kernel", _training_pass),
+        ("training pass", "exercise 4, what trains; the compiled pass is the source kernel", _training_pass),
     ):
         try:
             sections.append(section_twice(problem, name, about, gradients))

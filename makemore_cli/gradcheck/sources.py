@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
 from makemore_cli.backprop.update_factors import Factors
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import ParameterError
 from makemore_cli.gradcheck import numeric
 from makemore_cli.network import reference
 from makemore_cli.network.parameters import Parameters
@@ -51,13 +51,13 @@ def kernel(problem: Problem, lookup: bool | None = None) -> Gradients:
 def kernel_pass(problem: Problem, lookup: bool | None = None) -> tuple[float, Gradients]:
     """The compiled pass: loss and gradients; `lookup` is `Kernel`'s.
 
-    Raises MakemoreError for a problem that is not on the CPU.
+    Raises ParameterError for a problem that is not on the CPU.
     """
     from makemore_cli.backprop.kernel import Kernel
 
     p, X, Y = problem.p, problem.X, problem.Y
     if p.flat.device.type != "cpu":
-        raise MakemoreError("the source kernel: runs on the CPU only; leave out --device")
+        raise ParameterError("train.device", "must be cpu for the source kernel")
     dtype = p.flat.numpy().dtype
     compiled = Kernel(p.sizes, len(X), dtype, problem.eps, smoothing=problem.smoothing, lookup=lookup)
     compiled.prepare(lambda: None)

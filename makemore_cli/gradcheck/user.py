@@ -166,7 +166,7 @@ class UserPass:
         if not known & gradients:
             raise MakemoreError(
                 f"{self.path}: has neither a function `backward` nor assignments of gradients, such as dlogits = …; "
-                "see `makemore gradcheck --help`"
+                "write one of them"
             )
         return parts
 

@@ -6,13 +6,41 @@ Both are sums over examples, so both are exact weighted sums over a split's dist
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import Split
+from makemore_cli.names.dataset import Split, changed, load
 from makemore_cli.network.model import BATCHNORM_EPSILON, Array, Model, Sizes, chunks, preactivation
 from makemore_cli.network.softmax import log_softmax
+from makemore_cli.runs.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model's losses on a file of names."""
+
+    data: Path
+    loss: dict[str, float]  # by split, in nats per character
+    examples: dict[str, int]  # by split
+    remarks: list[str]  # a remark if the model's own data has changed
+
+
+def evaluate_checkpoint(checkpoint: Checkpoint, path: str | None = None) -> Evaluation:
+    """Evaluate a model on its own data, or on another file's names split the same way. Raises MakemoreError."""
+    config = checkpoint.config.data
+    if path is not None:
+        config = config.model_copy(update={"path": path})
+    dataset = load(config, checkpoint.config.model.context_length, checkpoint.vocabulary)
+    is_changed = path is None and dataset.sha256 != checkpoint.data_sha256
+    return Evaluation(
+        dataset.path,
+        {name: loss(checkpoint.model, split) for name, split in dataset.splits.items()},
+        {name: len(split) for name, split in dataset.splits.items()},
+        [changed(dataset)] if is_changed else [],
+    )
 
 
 @np.errstate(over="ignore", invalid="ignore")

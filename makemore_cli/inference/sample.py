@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from makemore_cli.config.schema import Config
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.names.dataset import Dataset, Tokens, Vocabulary, changed, distinct_rows, load
 from makemore_cli.network.model import Array, Folded, Integers, Model, Sizes
 from makemore_cli.network.softmax import softmax
@@ -37,7 +37,7 @@ COLDEST_TEMPERATURE = 1e-6  # temperature, below which only rounding would decid
 
 @dataclass(frozen=True)
 class Options:
-    """How to draw. Raises MakemoreError where a number makes no sense."""
+    """How to sample. Raises ParameterError for a value that makes no sense."""
 
     temperature: float = 1.0  # below 1 bolder towards the likely letters, above 1 more even; 0 takes the likeliest
     top_k: int | None = None  # only among the k likeliest letters
@@ -47,13 +47,15 @@ class Options:
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
         if not 0 <= self.temperature < float("inf"):
-            raise MakemoreError(f"--temperature {self.temperature}: give 0 (always the likeliest letter) or more")
+            raise ParameterError("temperature", f"must be at least 0 and finite, got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
-            raise MakemoreError(f"--top-k {self.top_k}: give at least 1")
+            raise ParameterError("top_k", f"must be at least 1, got {self.top_k}")
         if not 1 <= self.max_length <= LONGEST_NAME_LETTERS:
-            raise MakemoreError(f"--max-length {self.max_length}: give 1 to {LONGEST_NAME_LETTERS:,}")
+            raise ParameterError("max_length", f"must be from 1 to {LONGEST_NAME_LETTERS:,}, got {self.max_length}")
         if len(self.prefix) > self.max_length:
-            raise MakemoreError(f"--prefix {self.prefix}: is longer than --max-length {self.max_length}")
+            raise ParameterError(
+                "prefix", f"must not be longer than a name may be ({self.max_length} letters), got {self.prefix!r}"
+            )
 
 
 Text = tuple[int, str]  # so many names, each followed by a newline
@@ -116,7 +118,7 @@ def sample_run(
     if seed is None:
         seed = default_seed(checkpoint.config)
     elif not 0 <= seed < SEEDS:
-        raise MakemoreError(f"--seed {seed}: give a number from 0 to 2^63 − 1")
+        raise ParameterError("seed", f"must be from 0 to 2^63 − 1, got {seed}")
     dataset, reason = None, ""
     try:
         dataset = load(checkpoint.config.data, model.sizes.context)
@@ -124,13 +126,11 @@ def sample_run(
             raise MakemoreError(changed(dataset))
     except MakemoreError as error:
         if only_new:
-            raise MakemoreError(f"--new: can't tell which names are new: {error}") from None
+            raise ParameterError("only_new", f"can't tell which names are new: {error}") from None
         dataset, reason = None, str(error)
     if lecture:
         if only_new or options != Options():
-            raise MakemoreError(
-                "--lecture: draws as the lecture does; leave out --new, --temperature, --top-k, --prefix, --max-length"
-            )
+            raise ParameterError("lecture", "goes with no other option of sampling than a seed")
         from makemore_cli.inference.lecture_sampler import names as lecture_names
 
         drawn: Iterator[Text] = ((1, f"{name}\n") for name in islice(lecture_names(model, vocabulary, seed), n))

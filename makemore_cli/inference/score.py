@@ -9,7 +9,6 @@ from functools import partial
 from itertools import islice
 
 import numpy as np
-from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
@@ -18,7 +17,6 @@ from makemore_cli.names.dataset import END, LONGEST_NAME_LETTERS, Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.network.softmax import log_softmax
 from makemore_cli.printable import printable
-from makemore_cli.system import output
 
 BATCH_NAMES = 4096  # at a time
 LONGEST_LINE_BYTES = 8 * LONGEST_NAME_LETTERS  # bytes
@@ -99,22 +97,6 @@ def legend() -> Text:
     for meaning, colour in meanings():
         text.append(f" {meaning} ", Style(color="black", bgcolor=colour))
     return text
-
-
-def show(scores: Iterable[Score]) -> None:
-    """Print scores as they come: shaded where there are colours, else with numbers."""
-    console = Console(highlight=False)  # asked only
-    coloured = console.is_terminal and console.color_system is not None and not console.no_color
-    if not coloured:
-        output.print_lines(map(plain, scores))
-        return
-    for score in scores:
-        output.print_rich(partial(_print, text=shaded(score)))
-    output.print_rich(partial(_print, text=legend()))
-
-
-def _print(console: Console, text: Text) -> None:
-    console.print(text, soft_wrap=True)
 
 
 def names_of(readline: Callable[[int], bytes]) -> Iterator[str]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from makemore_cli.config.schema import DataConfig
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.system.bundled_files import bundled
 from makemore_cli.system.environment import compiles
 from makemore_cli.system.files import read
@@ -209,7 +209,7 @@ def resolve(path: str) -> Path:
 
         file = cached_names()
         if not file.is_file():
-            raise MakemoreError("data lecture: the lecture's names are not here yet; run `makemore data get` once")
+            raise ParameterError("data.path", "lecture has not been downloaded yet; run: makemore data get")
         return file
     try:
         return Path(path).expanduser().absolute()

@@ -76,7 +76,7 @@ def load_checkpoint(run: str | Path) -> Checkpoint:
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(run)
+    path, resume = Path(run), None
     try:
         if path.is_dir():
             path = path / CHECKPOINT
@@ -89,12 +89,12 @@ def load_checkpoint(run: str | Path) -> Checkpoint:
             return _read(tensors, path)
     except FileNotFoundError:
         if path == Path(run):
-            reason = "no such run; give a run folder that `makemore train` left, or a checkpoint"
+            reason = "no such run; give a run folder or a checkpoint"
         elif (path.parent / CONFIG).is_file():
-            reason = f"holds no {CHECKPOINT}, since the run was not finished; `makemore train --resume {run}` goes on"
+            reason, resume = f"has no {CHECKPOINT} yet, since its training was stopped early", path.parent
         else:
-            reason = f"holds no {CHECKPOINT}; give a run folder that `makemore train` left"
-        raise MakemoreError(f"{run}: {reason}") from None
+            reason = f"has no {CHECKPOINT}; give a run folder or a checkpoint"
+        raise MakemoreError(f"{run}: {reason}", resume=resume) from None
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror or error}") from None
     except (SafetensorError, ValueError) as error:

@@ -15,13 +15,12 @@ from rich.table import Table
 
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.names.dataset import NAMED, SPLITS
 from makemore_cli.runs.file_names import CHECKPOINT, CONFIG, METRICS, SUMMARY
 from makemore_cli.runs.metrics import load_ending
 from makemore_cli.runs.run_folder import holds_run
 from makemore_cli.runs.summary import load_summary
-from makemore_cli.system import output
 from makemore_cli.system.console import foreign, plain_table
 from makemore_cli.system.output import duration
 
@@ -77,14 +76,14 @@ class RunInfo:
         }
 
 
-def find_runs(folder: Path) -> list[RunInfo]:
-    """All runs in a folder and the folders in it, by name. Links to folders are not followed.
+def find_runs(folder: Path) -> tuple[list[RunInfo], list[MakemoreError]]:
+    """All runs in a folder and the folders in it, by name, and why others can't be read.
 
-    What can't be read is told in a remark. Raises MakemoreError where there is no such folder.
+    Links to folders are not followed. Raises MakemoreError if there is no such folder.
     """
     if not folder.is_dir():
-        raise MakemoreError(f"{folder}: is no folder; give the one that your runs are in by --dir")
-    found = []
+        raise MakemoreError(f"{folder}: is not a folder; give the one that holds your runs", parameters=("folder",))
+    found, unreadable = [], []
     for place, folders, _ in os.walk(folder):
         folders.sort()
         if holds_run(Path(place)):
@@ -92,14 +91,14 @@ def find_runs(folder: Path) -> list[RunInfo]:
             try:
                 found.append(run_info(Path(place)))
             except MakemoreError as error:
-                output.remark(f"left out: {error}")
-    return found
+                unreadable.append(error)
+    return found, unreadable
 
 
 def run_info(run: Path) -> RunInfo:
     """A run at a glance. Raises MakemoreError where there is none, or its files can't be read."""
     if not holds_run(run):
-        raise MakemoreError(f"{run}: holds no run; give a run folder that `makemore train` left")
+        raise MakemoreError(f"{run}: holds no run; give a run folder")
     config, summary = configuration.load(run / CONFIG), load_summary(run)
     file = next(file for name in (SUMMARY, METRICS, CHECKPOINT) if (file := run / name).is_file())
     date = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
@@ -128,7 +127,7 @@ def sort_runs(runs: list[RunInfo], by: str) -> list[RunInfo]:
     Raises MakemoreError for what can't be sorted by.
     """
     if by not in SORTS:
-        raise MakemoreError(f"--sort {by}: there is no such column; there are {', '.join(SORTS)}")
+        raise ParameterError("sort", f"must be one of {', '.join(SORTS)}, got {by}")
 
     def key(info: RunInfo) -> tuple[bool, Any]:
         value: Any = {

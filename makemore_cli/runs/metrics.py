@@ -82,7 +82,7 @@ def load_metrics(run: Path) -> Metrics:
                     line = number + next((n for n, record in enumerate(records) if not _is_readable(record)), 0)
                     raise _damaged(path, line) from None
     except FileNotFoundError:
-        raise MakemoreError(f"{run}: holds no {METRICS}; give a run folder that `makemore train` left") from None
+        raise MakemoreError(f"{run}: holds no {METRICS}; give a run folder") from None
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
     return Metrics(np.concatenate(loss), np.concatenate(lr), evaluations, diagnoses)
@@ -162,7 +162,7 @@ def _is_record(line: bytes) -> bool:
 
 
 def _damaged(path: Path, line: int) -> MakemoreError:
-    return MakemoreError(f"{path}, line {line}: is nothing that `makemore train` writes; the file is damaged")
+    return MakemoreError(f"{path}, line {line}: is not a record of training; the file is damaged")
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def load_ending(run: Path) -> Ending:
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise MakemoreError(f"{path}: its last lines are nothing that `makemore train` writes") from None
+        raise MakemoreError(f"{path}: its last lines are not records of training") from None
     return Ending(step, {split: value for split, value in loss.items() if math.isfinite(value)})
 
 

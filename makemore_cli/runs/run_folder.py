@@ -1,7 +1,7 @@
 """The run folder: `config.yaml`, `metrics.jsonl`, two checkpoints and `summary.json`.
 
-Every file but the metrics, to which lines are added, is written whole or not at all, and what a run needs to go on
-stands in `checkpoint.safetensors`. So a process may end at any moment, and another one goes on from there.
+Every file but the metrics, to which lines are added, is written whole or not at all, and what it takes to resume
+a run is in `checkpoint.safetensors`. So a process may end at any moment, and another one resumes the run.
 """
 
 from __future__ import annotations
@@ -27,29 +27,32 @@ OURS = {METRICS, CHECKPOINT, BEST, SUMMARY, *(partial(Path(name)).name for name 
 class Run:
     """A folder that one training run owns, and one process at a time."""
 
-    def __init__(self, folder: Path, *, reopened: bool = False) -> None:
-        self.folder, self._reopened = folder, reopened
+    def __init__(self, folder: Path, *, resumed: bool = False) -> None:
+        self.folder, self._resumed = folder, resumed
         self._metrics: IO[bytes] | None = None
 
     @classmethod
     def create(cls, folder: Path, *, overwrite: bool = False) -> Run:
         """Take a new folder, or with `overwrite` one that holds a run, which stays until `begin`.
 
-        Raises MakemoreError where anything else would be lost, or another process has the folder.
+        Raises MakemoreError if anything else would be lost, or another process has the folder.
         """
         run = cls(folder)
         try:
             if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
-                raise MakemoreError(f"{folder}: is no folder; give the run another one with --out")
+                raise MakemoreError(f"{folder}: is not a folder; choose another one", parameters=("folder",))
             run._lock()
             found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
             if found and not found & OURS:
-                raise MakemoreError(f"{folder}: holds other things than a run; give another folder with --out")
+                raise MakemoreError(
+                    f"{folder}: holds other files than a run's; choose another folder", parameters=("folder",)
+                )
             if found & set(FILES) and not overwrite and not run._is_blank(found):
                 kind = "a run" if SUMMARY in found else "an unfinished run"
-                go_on = "go on with it by --resume, " if CONFIG in found else ""
+                resume = "resume it, " if CONFIG in found else ""
                 raise MakemoreError(
-                    f"{folder}: holds {kind} already; {go_on}give another folder with --out, or --overwrite it"
+                    f"{folder}: holds {kind} already; {resume}overwrite it, or choose another folder",
+                    parameters=("resume", "overwrite", "folder") if resume else ("overwrite", "folder"),
                 )
             folder.mkdir(parents=True, exist_ok=True)
             run._lock(create=True)
@@ -61,20 +64,17 @@ class Run:
         return run
 
     @classmethod
-    def reopen(cls, folder: Path) -> Run:
-        """Take a folder that holds a run, to go on with it.
-
-        Raises MakemoreError where there is none, or another process has it.
-        """
-        run = cls(folder, reopened=True)
+    def resume(cls, folder: Path) -> Run:
+        """Take a folder that holds a run. Raises MakemoreError if there is none, or if another process has it."""
+        run = cls(folder, resumed=True)
         try:
             if not holds_run(folder):
-                raise MakemoreError(
-                    f"{folder}: there is no run to resume here; give the folder of a run that `makemore train` made"
-                )
+                raise MakemoreError(f"{folder}: there is no run to resume here; give a run folder")
             run._lock()
             if run.has(SUMMARY) and not run.has(CHECKPOINT):
-                raise MakemoreError(f"{folder}: has lost its {CHECKPOINT}; restore it, or train anew with --overwrite")
+                raise MakemoreError(
+                    f"{folder}: has lost its {CHECKPOINT}; restore it, or overwrite the run", parameters=("overwrite",)
+                )
         except BaseException as error:
             run.close()
             if isinstance(error, OSError):
@@ -104,7 +104,8 @@ class Run:
             if not lock(self._metrics):
                 self.close()
                 raise MakemoreError(
-                    f"{self.folder}: another `makemore train` is at work there; wait for it, or give another folder"
+                    f"{self.folder}: another process trains in this folder; wait for it, or choose another folder",
+                    parameters=("folder",),
                 )
 
     def _is_blank(self, found: set[str]) -> bool:
@@ -114,15 +115,15 @@ class Run:
     def begin(self, config: Config) -> None:
         """Start anew: remove what an earlier run has left, and write the resolved configuration."""
         try:
-            # All of them, lest old and new be taken for one run; first another run's configuration, lest it be gone on
-            # with. The run's own, which was killed before it had a checkpoint, stays until it is written again.
-            for name in (SUMMARY, CHECKPOINT, BEST) if self._reopened else (CONFIG, SUMMARY, CHECKPOINT, BEST):
+            # All of them, lest old and new be taken for one run; first another run's configuration, lest it be resumed.
+            # The run's own, which was killed before it had a checkpoint, stays until it is written again.
+            for name in (SUMMARY, CHECKPOINT, BEST) if self._resumed else (CONFIG, SUMMARY, CHECKPOINT, BEST):
                 (self.folder / name).unlink(missing_ok=True)
             self._clean()
             self._remove_drawn()
             self._log.truncate(0)
         except OSError as error:
-            raise WriteError(f"{self.folder}: can't begin a run: {error.strerror}") from None
+            raise WriteError(f"{self.folder}: can't start a run: {error.strerror}") from None
         self.save_config(config)
 
     def end_of_step(self, step: int) -> int:
@@ -134,19 +135,19 @@ class Run:
             raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
         if end is None:
             raise MakemoreError(
-                f"{path}: lacks step {step:,}, where the checkpoint stands; restore the file, or train another run"
+                f"{path}: lacks step {step:,}, where the checkpoint stands; restore the file, or start another run"
             )
         return end
 
-    def go_on(self, config: Config, step: int) -> None:
-        """Take up after a step: remove what was written since, and write the resolved configuration."""
+    def resume_after(self, step: int, config: Config) -> None:
+        """Remove what was written since a step, and write the resolved configuration."""
         end = self.end_of_step(step)
         try:
             self._clean()
             (self.folder / SUMMARY).unlink(missing_ok=True)  # it is of a run that was to end earlier
             self._log.truncate(end)
         except OSError as error:
-            raise WriteError(f"{self.folder}: can't go on: {error.strerror}") from None
+            raise WriteError(f"{self.folder}: can't resume: {error.strerror}") from None
         self.save_config(config)
 
     def _clean(self) -> None:
@@ -171,9 +172,9 @@ class Run:
         """Write the resolved configuration."""
         self._write(CONFIG, configuration.dump(config).encode())
 
-    def append_steps(self, first: int, losses: Sequence[float], learning_rates: Sequence[float]) -> None:
-        """Add a record for each step from `first` on. All numbers must be finite."""
-        rows = enumerate(zip(losses, learning_rates, strict=True), start=first)
+    def append_steps(self, start: int, losses: Sequence[float], learning_rates: Sequence[float]) -> None:
+        """Add a record for each of the steps that follow `start` steps. All numbers must be finite."""
+        rows = enumerate(zip(losses, learning_rates, strict=True), start=start + 1)
         # Six times as fast as json.dumps, which would take a second for 200,000 steps.
         ends = {lr: f', "lr": {lr!r}}}\n' for lr in set(learning_rates)}
         self._append("".join([f'{{"step": {step}, "loss": {loss!r}{ends[lr]}' for step, (loss, lr) in rows]))
@@ -227,7 +228,7 @@ class Run:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder holds a run to go on with: one that was at least begun."""
+    """Whether a folder holds a run that can be resumed: one that was at least begun."""
     try:
         return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (METRICS, CHECKPOINT))
     except (OSError, ValueError):

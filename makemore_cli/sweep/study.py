@@ -76,7 +76,7 @@ def require_optuna() -> None:
     try:
         import optuna
     except ImportError:
-        raise MakemoreError("sweep: Optuna is not installed; run: pip install optuna") from None
+        raise MakemoreError("a sweep needs Optuna, which is not installed; run: pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
@@ -99,17 +99,16 @@ def stored(plan: Plan) -> Iterator[None]:
 
     SQLAlchemy, a data base's driver, Redis and a damaged journal have each errors of their own. Raises StorageError.
     """
-    import optuna
-
     try:
         yield
-    except (optuna.TrialPruned, MakemoreError):
+    except MakemoreError:
         raise
     except Exception as error:
         where = plan.storage or plan.folder / JOURNAL
         told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        text = f"{where}: Optuna can't use this storage: {told}; give another --{'storage' if plan.storage else 'out'}"
-        raise StorageError(re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)) from None
+        text = f"{where}: Optuna can't use this storage: {told}; choose another one"
+        parameter = "folder" if plan.storage is None else "storage"
+        raise StorageError(re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text), parameters=(parameter,)) from None
 
 
 def mend_journal(path: Path) -> None:
@@ -122,7 +121,9 @@ def mend_journal(path: Path) -> None:
             if b'"op_code"' not in file.readline(4096):
                 if file.seek(0, os.SEEK_END) == 0:
                     return
-                raise MakemoreError(f"{path}: is there already, and is no journal of a sweep; give another --out")
+                raise MakemoreError(
+                    f"{path}: exists, but is not the journal of a sweep; choose another folder", parameters=("folder",)
+                )
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - LONGEST_JOURNAL_LINE_BYTES))
             last = file.read()
@@ -131,7 +132,9 @@ def mend_journal(path: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise MakemoreError(f"{path}: can't be read: {error.strerror}; give another --out") from None
+        raise MakemoreError(
+            f"{path}: can't be read: {error.strerror}; choose another folder", parameters=("folder",)
+        ) from None
 
 
 def _storage(plan: Plan) -> str | BaseStorage:
@@ -163,7 +166,8 @@ def begin(study: Study, plan: Plan) -> None:
         if before.get(what) != digest:
             raise MakemoreError(
                 f"{plan.folder}: the study {plan.name} was begun with another {what}, so its trials can't be compared "
-                f"with new ones; give another --out"
+                f"with new ones; choose another folder",
+                parameters=("folder",),
             )
 
 
@@ -223,6 +227,12 @@ def _outcome(trial: FrozenTrial, space: Space) -> Outcome:
         about.get(PARAMETERS),
         about.get(TOLD),
     )
+
+
+def trials_done(plan: Plan, study: Study) -> int:
+    """How many trials have ended. Raises StorageError."""
+    with stored(plan):
+        return len(outcomes(study, plan.space))
 
 
 def importances(study: Study) -> dict[str, float]:

@@ -31,7 +31,7 @@ def _use_wide_vectors() -> None:
         settings.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
 
 
-_use_wide_vectors()
+_use_wide_vectors()  # here, since Numba takes its settings for good when the first function is decorated
 compiled = partial(njit, error_model="numpy", nogil=True)
 
 

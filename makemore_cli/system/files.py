@@ -72,20 +72,23 @@ def write_atomically(path: Path, content: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def check_replaceable(path: Path) -> None:
-    """Make a folder for a picture, a report or the like, which takes the place of nothing but an earlier one.
+def check_replaceable(path: Path, parameter: str = "out") -> None:
+    """Make a folder for a picture, a report or the like, which replaces nothing but an earlier one.
 
-    Raises MakemoreError.
+    `parameter` is the name of the caller's parameter that says where. Raises MakemoreError.
     """
+    own = (parameter,)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise MakemoreError(f"{path.parent}: is no folder; give another --out") from None
+        raise MakemoreError(f"{path.parent}: is not a folder; choose another one", parameters=own) from None
     except OSError as error:
-        raise MakemoreError(f"{path.parent}: can't be made: {error.strerror}; give another --out") from None
+        raise MakemoreError(
+            f"{path.parent}: can't be made: {error.strerror}; choose another folder", parameters=own
+        ) from None
     try:
         if (path.exists() or path.is_symlink()) and not is_ours(path):
-            raise MakemoreError(f"{path}: is there already, and was not made by makemore; give another --out")
+            raise MakemoreError(f"{path}: exists, and was not made by makemore; choose another place", parameters=own)
     except OSError as error:
         raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
 

@@ -69,11 +69,11 @@ class Engine(ABC):
         X: Int[Tensor, "steps batch context"],
         Y: Int[Tensor, "steps batch"],
         learning_rates: Sequence[float],
-        first: int = 0,
+        start: int = 0,
     ) -> Float[Tensor, " steps"]:
         """Train one step for each leading index. Returns the losses before each update, in nats per character.
 
-        `first` is the number of the first step, a run's first step being 0.
+        `start` is the number of steps that were trained before.
         """
 
     @property
@@ -174,12 +174,12 @@ class KernelEngine(Engine):
         if started:
             say(f"compiled in {time.perf_counter() - started[0]:.1f} s")
 
-    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
         """See `Engine.run`."""
         kernel, running, p = self.kernel(X.shape[1]), self.running, self.parameters
         averages = None if running is None else (running.mean.numpy()[0], running.var.numpy()[0], running.momentum)
         kept = {name: Parameters(p.sizes, flat).arrays() for name, flat in self.optimiser.kept.items()}
-        factors = self.optimiser.factors(learning_rates, first)
+        factors = self.optimiser.factors(learning_rates, start)
         kernel.load(p.arrays(), kept)
         losses = kernel.train(X.numpy(), Y.numpy(), factors, averages, threads=self.threads(X.shape[1]))
         kernel.store(p.arrays(), kept)
@@ -192,11 +192,11 @@ class TensorEngine(Engine):
     source = "fused"
 
     @torch.inference_mode()
-    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
         """See `Engine.run`."""
         losses = []
         gradients = Parameters(self.parameters.sizes, torch.empty_like(self.parameters.flat))
-        for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, first), strict=True):
+        for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, start), strict=True):
             loss, _, bnmean, bnvar = training_pass(self.parameters, x, y, self.eps, self.smoothing, gradients)
             self.optimiser.update(self.parameters.flat, gradients.flat, factors)
             if self.running is not None:
@@ -215,10 +215,10 @@ class AutogradEngine(Engine):
         """What autograd follows: leaves that share the flat tensor's memory, so that an update of it is one of them."""
         return {name: view.detach().requires_grad_() for name, view in self.parameters.views.items()}
 
-    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], first: int = 0) -> Tensor:
+    def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
         """See `Engine.run`."""
         losses = []
-        for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, first), strict=True):
+        for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, start), strict=True):
             loss, bnmean, bnvar = reference.forward(self.leaves, x, y, self.eps, self.smoothing)
             for leaf in self.leaves.values():
                 leaf.grad = None

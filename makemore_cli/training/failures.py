@@ -1,47 +1,82 @@
-"""Where numbers cease to be finite in training: the step, and the first tensor of the chain."""
+"""Training that fails: where numbers cease to be finite, and signs that a network does not learn."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop.stable import Chain, run_chain
+from makemore_cli.errors import MakemoreError
 from makemore_cli.names.dataset import END, Vocabulary
 from makemore_cli.network.parameters import Parameters
+from makemore_cli.training.chunk import Chunk, TrainedChunk, run
 from makemore_cli.training.engines import Engine
+from makemore_cli.training.step_statistics import saturated
+
+MOSTLY_SATURATED = 0.99  # a fraction of tanh's outputs: beyond it a network can hardly learn
+LEAST_CHANGE = 0.01  # a fraction of the first loss: a network whose loss falls by less does not learn
 
 
 @dataclass(frozen=True)
 class Failure:
     """The first training step after which not every number was finite."""
 
-    index: int  # of the step within its chunk
+    step: int  # the first step of a run being 1
     loss: float  # before the step's update, in nats per character
     text: str  # the first tensor of the chain that holds such numbers, forward or backward, and what is wrong with it
 
 
-def find_failure(
-    engine: Engine, before: Sequence[Tensor], X: Tensor, Y: Tensor, lrs: list[float], first: int, vocabulary: Vocabulary
-) -> Failure:
-    """Train a chunk once more, from its beginning and step by step, and look into the step that fails.
-
-    `before` is the engine's state at the beginning of the chunk, X (steps, n, T) and Y (steps, n) its batches, and
-    `first` the number of its first step.
-    """
-    engine.restore(before)
-    for index in range(len(lrs)):
-        here = slice(index, index + 1)
+def find_failure(engine: Engine, trained: TrainedChunk, vocabulary: Vocabulary) -> Failure:
+    """Train a chunk once more, from its beginning and step by step, and look into the step that fails."""
+    engine.restore(trained.state_before)
+    chunk = trained.chunk
+    for start in range(chunk.start, chunk.stop):
+        here = chunk.part(start, start + 1)
         p = engine.parameters.to(device="cpu")
-        loss = float(engine.run(X[here], Y[here], lrs[here], first + index)[0])
+        loss = float(run(engine, here)[0])
         if not (math.isfinite(loss) and engine.is_finite()):
             break
-    chain = run_chain(p, X[index].cpu(), Y[index].cpu(), engine.eps, engine.smoothing)
-    text = _first_of_the_chain(chain, p, vocabulary) or _after_the_update(chain, engine, lrs[index])
-    return Failure(index, loss, text)
+    chain = run_chain(p, here.X[0].cpu(), here.Y[0].cpu(), engine.eps, engine.smoothing)
+    text = _first_of_the_chain(chain, p, vocabulary) or _after_the_update(chain, engine, here.learning_rates[0])
+    return Failure(here.stop, loss, text)
+
+
+def diverged(fact: str, lr: float, saved_step: int | None) -> MakemoreError:
+    """The error for numbers that are no longer finite, at a learning rate, with the last step that was saved."""
+    saved = "there is no checkpoint yet"
+    if saved_step is not None:
+        saved = f"the last good checkpoint is that of step {saved_step:,}"
+    advice = f"try a smaller learning rate (it is {lr:g}) in a new run"
+    return MakemoreError(f"{fact}; {advice}; {saved}", parameters=("overwrite", "folder"))
+
+
+def not_learning(
+    engine: Engine, chunk: Chunk, first: NDArray[np.float64] | None, recent: NDArray[np.float64]
+) -> str | None:
+    """Why a network seems not to learn, after a chunk, or None.
+
+    `first` and `recent` are losses in nats per character: of a run's first steps, if they are known, and of its last.
+    """
+    share, lr = saturated(engine.parameters, chunk.X[-1], engine.eps), chunk.learning_rates[-1]
+    if share > MOSTLY_SATURATED:
+        return (
+            f"{share:.0%} of tanh's outputs are saturated, so hardly any gradient comes through; try a smaller "
+            f"learning rate (it is {lr:g})"
+        )
+    if first is None:
+        return None
+    began, now = float(first.mean()), float(recent[-len(first) :].mean())
+    if now <= (1 - LEAST_CHANGE) * began:
+        return None
+    try_this = "a smaller" if now > (1 + LEAST_CHANGE) * began else "another"
+    return (
+        f"the loss is {now:.4g}, and it began at {began:.4g}: the network does not learn; try {try_this} learning rate "
+        f"(it is {lr:g})"
+    )
 
 
 def _first_of_the_chain(found: Chain, p: Parameters, vocabulary: Vocabulary) -> str | None:

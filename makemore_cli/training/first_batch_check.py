@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from makemore_cli.config.schema import Config
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import ParameterError
 from makemore_cli.gradcheck.check import compare_sources, gradcheck
 from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report
@@ -16,7 +16,7 @@ from makemore_cli.names.dataset import changed
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import Checkpoint
-from makemore_cli.training.setup import start
+from makemore_cli.training.setup import set_up
 
 
 def check_first_batch(
@@ -31,18 +31,18 @@ def check_first_batch(
 
     Raises MakemoreError for what the user can mend.
     """
-    ours = source(of, "--of") if of else None
-    witness = source(against or "autograd", "--against")
+    ours = source(of, "of") if of else None
+    witness = source(against or "autograd", "against")
     own = UserPass(user) if user else None
-    begun = start(config, checkpoint.vocabulary if checkpoint else None)
-    parameters = begun.parameters
+    setup = set_up(config, checkpoint.vocabulary if checkpoint else None)
+    parameters = setup.parameters
     if checkpoint is not None:
         model = checkpoint.model
-        parameters = Parameters.from_arrays(model.sizes, model.parameters).to(device=begun.config.train.device)
-    X, Y = begun.batches(1)
+        parameters = Parameters.from_arrays(model.sizes, model.parameters).to(device=setup.config.train.device)
+    X, Y = setup.batches(1)
     remarks = []
-    if checkpoint is not None and begun.dataset.sha256 != checkpoint.data_sha256:
-        remarks.append(changed(begun.dataset))
+    if checkpoint is not None and setup.dataset.sha256 != checkpoint.data_sha256:
+        remarks.append(changed(setup.dataset))
     problem = Problem(parameters, X[0], Y[0], config.model.batchnorm.epsilon, config.train.label_smoothing)
     with threads(parameters, config.train.batch_size):
         if own is not None:
@@ -55,8 +55,8 @@ def check_first_batch(
     return report
 
 
-def source(name: str, option: str) -> Source:
-    """A source by its name. Raises MakemoreError where there is none such."""
+def source(name: str, parameter: str) -> Source:
+    """A source by its name. Raises ParameterError if there is none."""
     if name not in SOURCES:
-        raise MakemoreError(f"{option} {name}: no such source of gradients; there are {', '.join(SOURCES)}")
+        raise ParameterError(parameter, f"must be one of {', '.join(SOURCES)}, got {name}")
     return SOURCES[name]

@@ -54,7 +54,7 @@ class Optimiser:
         arrays: dict[str, NDArray[Any]] = {name: kept.cpu().numpy() for name, kept in state.items()}
         return arrays | {"began": np.array([self.began])} if isinstance(self.config.average, MeanAverage) else arrays
 
-    def take_up(self, model: Float[Tensor, " parameters"], state: Mapping[str, NDArray[Any]], step: int) -> Tensor:
+    def resume(self, model: Float[Tensor, " parameters"], state: Mapping[str, NDArray[Any]], step: int) -> Tensor:
         """Put what is kept where it stood after `step` steps. Returns the parameters, given the checkpoint's model's.
 
         Where the run has another goal than it had, a mean of its last part begins anew if that part is yet to come, or
@@ -66,9 +66,9 @@ class Optimiser:
             kept.copy_(model if name == "average" else torch.from_numpy(state[name]))
         return torch.from_numpy(state["parameters"]) if "average" in self.kept else model
 
-    def factors(self, learning_rates: Sequence[float], first: int) -> list[Factors]:
-        """The numbers of steps from `first` on, a run's first step being 0."""
-        return [self._factors(lr, step) for step, lr in enumerate(learning_rates, start=first)]
+    def factors(self, learning_rates: Sequence[float], start: int) -> list[Factors]:
+        """The numbers of the steps that follow `start` steps."""
+        return [self._factors(lr, step) for step, lr in enumerate(learning_rates, start=start)]
 
     def _factors(self, lr: float, step: int) -> Factors:
         c, new = self.config, self._new(step)

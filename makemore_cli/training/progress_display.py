@@ -1,4 +1,4 @@
-"""What a training run shows while it goes on: a live view in a terminal, a line now and then elsewhere, or nothing."""
+"""Displays of a run's progress: a live view in a terminal, lines elsewhere, or warnings only."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console, RenderableType
 from rich.live import Live as RichLive
 from rich.progress_bar import ProgressBar
@@ -24,6 +19,7 @@ from rich.text import Text
 from makemore_cli.system import output
 from makemore_cli.system.console import SafeConsole, foreign
 from makemore_cli.system.output import duration
+from makemore_cli.training.observer import Observer, Progress
 
 LINE_SECONDS = 5.0  # seconds between two plain lines
 REFRESHES_PER_SECOND = 5  # times a second, in a terminal
@@ -33,164 +29,104 @@ SPARKLINE_PARTS = 40  # of a run, for the sparkline
 BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 
 
-@dataclass(frozen=True)
-class Status:
-    """Where a run stands."""
+class QuietDisplay(Observer):
+    """Prints nothing but warnings, and that the run takes a while to stop."""
 
-    step: int  # steps done
-    steps: int
-    losses: NDArray[np.float64]  # of the last steps, those since the status before; nats per character
-    loss: float  # smoothed
-    lr: float  # the learning rate of the last step
-    rate: float  # steps per second, of late
-
-    @property
-    def seconds_left(self) -> float:
-        """At the present rate."""
-        return (self.steps - self.step) / self.rate if self.rate else float("inf")
-
-
-class Display:
-    """Takes notice of a run, as a context manager around it. This one shows nothing."""
-
-    def __enter__(self) -> Display:
-        """Begin to show."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End, whatever happened."""
-
-    def begin(self, folder: Path, step: int) -> None:
-        """A run begins, or goes on after a step, in a folder that is ready to be written to."""
-
-    def update(self, status: Status) -> None:
-        """Show where the run stands."""
-
-    def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
-        """Show the losses by split, in nats per character, after a step."""
-
-    def ended(self, step: int, loss: Mapping[str, float]) -> None:
-        """Show the losses by split after the last step."""
-
-    def sampled(self, step: int, names: Sequence[str]) -> None:
-        """Show some names."""
-
-    def diagnosed(self, step: int, found: Mapping[str, Any]) -> None:
-        """Show what a step did (see `diagnostics.diagnose`)."""
-
-    def say(self, text: str) -> None:
-        """Show a line that stays."""
-
-    def warn(self, text: str) -> None:
-        """Show a line that stays, whether or not progress is to be shown."""
+    def warning(self, text: str) -> None:
         output.remark(f"warning: {text}")
 
-    def tell(self, text: str) -> None:
-        """Show a line that stays, whether or not progress is to be shown. Another thread may call it."""
+    def stopping(self, text: str) -> None:
         output.remark(text)
 
 
-class Plain(Display):
+class LineDisplay(QuietDisplay):
     """Lines on stderr, the first at once, the last at the end, and one every few seconds between."""
 
     def __init__(self) -> None:
         self.due = 0.0
 
-    def update(self, status: Status) -> None:
-        """Print a line if one is due."""
+    def progressed(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now >= self.due or status.step == status.steps:
+        if now >= self.due or progress.step == progress.steps:
             self.due = now + LINE_SECONDS
-            self.say(
-                f"step {status.step:,}/{status.steps:,}  loss {status.loss:.4f}  lr {status.lr:.3g}  "
-                f"{status.rate:,.0f} steps/s  {duration(status.seconds_left)} left"
+            self.message(
+                f"step {progress.step:,}/{progress.steps:,}  loss {progress.loss:.4f}  lr {progress.lr:.3g}  "
+                f"{progress.steps_per_second:,.0f} steps/s  {duration(progress.seconds_left)} left"
             )
 
     def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
-        """Print a line."""
-        self.say(f"step {step:,}: loss {loss['train']:.4f} train, {loss['val']:.4f} val")
+        self.message(f"step {step:,}: loss {loss['train']:.4f} train, {loss['val']:.4f} val")
 
     def sampled(self, step: int, names: Sequence[str]) -> None:
-        """Print them on one line."""
-        self.say(f"step {step:,}: {' '.join(names)}")
+        self.message(f"step {step:,}: {' '.join(names)}")
 
-    def say(self, text: str) -> None:
-        """Print a line."""
+    def message(self, text: str) -> None:
         output.remark(text)
 
 
-class Live(Display):
+class LiveDisplay(QuietDisplay):
     """A view on stderr that is drawn over itself: progress, the loss as a sparkline, evaluations, and sampled names."""
 
     def __init__(self, console: Console) -> None:
-        self.status: Status | None = None
+        self.progress: Progress | None = None
         self.curve = Curve()
         self.evaluations: deque[tuple[int, float]] = deque(maxlen=3)  # step, validation loss
         self.names: list[str] = []
         self.view = RichLive(console=console, get_renderable=self.render, refresh_per_second=REFRESHES_PER_SECOND)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Leave the view as it last was, and give the terminal back."""
         with suppress(OSError):
             self.view.stop()
 
-    def update(self, status: Status) -> None:
-        """Take notice; the view is drawn by a thread of its own."""
-        self.status = status
-        self.curve.add(status)
+    def progressed(self, progress: Progress) -> None:
+        self.progress = progress  # another thread draws the view
+        self.curve.add(progress)
         with suppress(OSError):  # the terminal is closed
             self.view.start()  # if it has not
 
     def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
-        """Take notice."""
         self.evaluations.append((step, loss["val"]))
 
-    ended = evaluated
+    finished = evaluated
 
     def sampled(self, step: int, names: Sequence[str]) -> None:
-        """Take notice."""
         self.names = list(names)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Print a line above the view."""
         with suppress(OSError):
             self.view.console.print(foreign(text))
 
-    def warn(self, text: str) -> None:
-        """Print a warning above the view."""
-        self.say(f"warning: {text}")
+    def warning(self, text: str) -> None:
+        self.message(f"warning: {text}")
 
-    def tell(self, text: str) -> None:
-        """Print a line above the view."""
-        self.say(text)
+    def stopping(self, text: str) -> None:
+        self.message(text)
 
     def render(self) -> RenderableType:
         """The view as it is now."""
-        status = self.status
-        if status is None:
+        progress = self.progress
+        if progress is None:
             return Text()
         # A little less than the terminal is wide, so that what is typed meanwhile does not make a line of it.
         width = min(self.view.console.width, WIDEST_VIEW_COLUMNS) - 4
-        left = f"  {duration(status.seconds_left)} left"
-        speed, step = f"  {status.rate:,.0f} steps/s", f"{status.step:,}/{status.steps:,}  "
+        left = f"  {duration(progress.seconds_left)} left"
+        speed, step = f"  {progress.steps_per_second:,.0f} steps/s", f"{progress.step:,}/{progress.steps:,}  "
         room = width - LABEL_COLUMNS - len(step) - len(left)
         speed = speed if room >= len(speed) + LABEL_COLUMNS else ""
-        bar = ProgressBar(status.steps, status.step, width=room - len(speed)) if room > len(speed) else ""
+        bar = ProgressBar(progress.steps, progress.step, width=room - len(speed)) if room > len(speed) else ""
         rows = Table.grid(padding=0)
         rows.add_column(width=LABEL_COLUMNS, style="dim")
         rows.add_column(no_wrap=True, overflow="ellipsis", max_width=width - LABEL_COLUMNS)
-        progress = Table.grid(*(Column(no_wrap=True) for _ in range(3)), padding=0)
-        progress.add_row(step, bar, f"{speed}{left}")
-        rows.add_row("step", progress)
+        step_row = Table.grid(*(Column(no_wrap=True) for _ in range(3)), padding=0)
+        step_row.add_row(step, bar, f"{speed}{left}")
+        rows.add_row("step", step_row)
         *before, last = self.curve.last(3)
         ascii_only = self.view.console.options.ascii_only
         loss = Text.assemble(
-            (f"{status.loss:.4f}", "bold"),
-            f"  lr {status.lr:.3g}  ",
+            (f"{progress.loss:.4f}", "bold"),
+            f"  lr {progress.lr:.3g}  ",
             (self.curve.sparkline(max(0, width - LABEL_COLUMNS - 52), ascii_only), "cyan"),
             (f"  {' '.join(f'{value:.4f}' for value in before)}", "dim"),
             f" {last:.4f}",
@@ -210,11 +146,11 @@ class Curve:
     def __init__(self) -> None:
         self.sums, self.counts = np.zeros((2, SPARKLINE_PARTS))
 
-    def add(self, status: Status) -> None:
-        """Take in the losses of some steps."""
-        steps = np.arange(status.step - len(status.losses), status.step)
-        part = steps * SPARKLINE_PARTS // status.steps
-        self.sums += np.bincount(part, status.losses, SPARKLINE_PARTS)
+    def add(self, progress: Progress) -> None:
+        """Take the losses of some steps into account."""
+        steps = np.arange(progress.step - len(progress.losses), progress.step)
+        part = steps * SPARKLINE_PARTS // progress.steps
+        self.sums += np.bincount(part, progress.losses, SPARKLINE_PARTS)
         self.counts += np.bincount(part, minlength=SPARKLINE_PARTS)
 
     def last(self, count: int) -> list[float]:
@@ -238,9 +174,11 @@ class Curve:
         return "".join(line[: begun[-1] + 1])[-width:]
 
 
-def display(quiet: bool) -> Display:
-    """The display that suits the terminal, or the lack of one."""
+def suitable_display(*, quiet: bool) -> Observer:
+    """A live view in a terminal, lines elsewhere, or neither."""
     if quiet:
-        return Display()
+        return QuietDisplay()
     console = SafeConsole(stderr=True)
-    return Live(console) if console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal else Plain()
+    if console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal:
+        return LiveDisplay(console)
+    return LineDisplay()

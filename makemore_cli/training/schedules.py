@@ -8,14 +8,14 @@ from typing_extensions import assert_never
 from makemore_cli.config.schema import CosineSchedule, LinearSchedule, OptimConfig, StepsSchedule
 
 
-def learning_rates(optim: OptimConfig, first: int, count: int, steps: int) -> list[float]:
-    """Learning rates of `count` steps from `first` on, a run's first step being 0, and `steps` what it has in all.
+def learning_rates(optim: OptimConfig, start: int, count: int, steps: int) -> list[float]:
+    """Learning rates of the `count` steps that follow `start` steps, of a run of `steps` in all.
 
     While it warms up, the rate rises in equal parts, of which the first step has one. Then a cosine or linear schedule
     goes from the whole rate to its final share, which a step after the last would have; one of steps has the rate
     multiplied by gamma at each milestone.
     """
-    step, schedule = np.arange(first, first + count), optim.schedule
+    step, schedule = np.arange(start, start + count), optim.schedule
     progress = np.clip((step - optim.warmup) / max(1, steps - optim.warmup), 0, 1)
     match schedule:
         case None:
@@ -31,6 +31,6 @@ def learning_rates(optim: OptimConfig, first: int, count: int, steps: int) -> li
             rates = optim.lr * (schedule.final + (1 - schedule.final) * (1 - progress))
         case _:
             assert_never(schedule)
-    if first < optim.warmup:
+    if start < optim.warmup:
         rates *= np.minimum(1, (step + 1) / optim.warmup)
     return [float(rate) for rate in rates]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,14 +12,13 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from makemore_cli.config.load import flatten
 from makemore_cli.config.schema import Config
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.names import dataset as data
 from makemore_cli.names.dataset import Dataset, Vocabulary
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import Parameters, initialise
-from makemore_cli.runs.checkpoint import STREAMS, Checkpoint, sizes_of, training_names
+from makemore_cli.runs.checkpoint import STREAMS, sizes_of
 from makemore_cli.system.environment import NO_JIT, compiles
 from makemore_cli.training.engines import LARGEST_KERNEL_HIDDEN_SIZE
 
@@ -29,8 +27,8 @@ DROPOUT_OFFSET = 2  # from the run's seed; the next one is that of batchnorm's p
 
 
 @dataclass(frozen=True)
-class Start:
-    """A configuration come to life."""
+class TrainingSetup:
+    """What training starts from."""
 
     config: Config  # resolved
     dataset: Dataset
@@ -61,7 +59,7 @@ class Start:
         return {STREAMS[0]: self.generator} | ({} if self.dropout is None else {STREAMS[1]: self.dropout})
 
 
-def start(config: Config, vocabulary: Vocabulary | None = None) -> Start:
+def set_up(config: Config, vocabulary: Vocabulary | None = None) -> TrainingSetup:
     """Load the data and draw the parameters. Raises MakemoreError for what the user can mend."""
     config = resolve(config)
     dataset = data.load(config.data, config.model.context_length, vocabulary)
@@ -73,7 +71,7 @@ def start(config: Config, vocabulary: Vocabulary | None = None) -> Start:
     if config.train.context_dropout:
         # A stream of its own, so that the batches stay the lecture's.
         dropout = torch.Generator().manual_seed((config.train.seed + DROPOUT_OFFSET) % 2**63)
-    return Start(config, dataset, parameters, generator, dropout)
+    return TrainingSetup(config, dataset, parameters, generator, dropout)
 
 
 def check_room(sizes: Sizes, config: Config) -> None:
@@ -94,36 +92,6 @@ def check_room(sizes: Sizes, config: Config) -> None:
         )
 
 
-# What may be other when a run goes on: none of it changes what is trained, but for the engine's last digits.
-MAY_CHANGE = {"data.path", "train.steps", "train.engine", "train.device"} | {
-    f"train.{what}_every" for what in ("checkpoint", "eval", "sample", "diagnose")
-}
-
-
-def check_settings(config: Config, saved: Checkpoint, folder: Path) -> None:
-    """Make sure that a run goes on as it began. Raises MakemoreError, which names the setting that is other."""
-    before, now = flatten(saved.config.model_dump()), flatten(config.model_dump())
-    for key in before.keys() | now.keys():
-        if key not in MAY_CHANGE and before.get(key) != now.get(key):
-            raise MakemoreError(
-                f"{folder}: {key} is {before.get(key)} in this run, and can't become {now.get(key)} when it goes on; "
-                f"train another run with --out"
-            )
-    if config.train.steps < saved.step:
-        raise MakemoreError(f"{folder}: stands at step {saved.step:,} already; give as many --steps or more")
-    if not set(training_names(config)) <= set(saved.training):
-        raise MakemoreError(f"{folder}: its checkpoint can be sampled from, but not gone on with; train another run")
-
-
-def check_data(begun: Start, saved: Checkpoint, folder: Path) -> None:
-    """Make sure that a run goes on with the data that it began with. Raises MakemoreError."""
-    if begun.dataset.sha256 != saved.data_sha256 or begun.dataset.vocabulary != saved.vocabulary:
-        raise MakemoreError(
-            f"{begun.dataset.path}: is not the file that {folder} was trained on, or has changed; give that one by "
-            f"--data, or train another run with --out"
-        )
-
-
 def resolve(config: Config) -> Config:
     """The configuration with every `auto` decided and the data's path made absolute. Raises MakemoreError."""
     path = config.data.path
@@ -137,13 +105,15 @@ def resolve(config: Config) -> Config:
             else "tensor"
         )
     elif engine == "kernel" and config.model.hidden_size > LARGEST_KERNEL_HIDDEN_SIZE:
-        raise MakemoreError(
-            f"engine kernel: takes at most {LARGEST_KERNEL_HIDDEN_SIZE:,} hidden units; use --engine tensor"
+        raise ParameterError(
+            "train.engine", f"kernel takes at most {LARGEST_KERNEL_HIDDEN_SIZE:,} hidden units; choose tensor"
         )
     elif engine == "kernel" and device != "cpu":
-        raise MakemoreError(f"engine kernel: runs on the CPU only; for --device {device} use --engine tensor")
+        raise ParameterError("train.engine", f"kernel runs on the CPU only, and not on {device}; choose tensor")
     elif engine == "kernel" and not compiles():
-        raise MakemoreError(f"engine kernel: can't be compiled, for {NO_JIT} is set; unset it, or use --engine tensor")
+        raise ParameterError(
+            "train.engine", f"kernel can't be compiled, since {NO_JIT} is set; unset it, or choose tensor"
+        )
     train = {"device": device, "engine": engine}
     return config.model_copy(
         update={
@@ -169,7 +139,7 @@ def resolve_device(name: str) -> str:
         return "cuda" if available else "cpu"
     if name != "cpu":
         if available == 0:
-            raise MakemoreError(f"device {name}: PyTorch finds no CUDA device here; use --device cpu")
+            raise ParameterError("train.device", f"{name} is not available: PyTorch finds no CUDA device; choose cpu")
         if int(name.partition(":")[2] or 0) >= available:
-            raise MakemoreError(f"device {name}: there are only {available}, numbered from 0")
+            raise ParameterError("train.device", f"{name} does not exist: there are {available}, numbered from 0")
     return name

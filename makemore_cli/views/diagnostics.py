@@ -28,7 +28,6 @@ from makemore_cli.names.dataset import END, Dataset, Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint, training_names
-from makemore_cli.system import output
 from makemore_cli.system.console import plain_table
 from makemore_cli.training.engines import TensorEngine
 from makemore_cli.training.optimisers import Optimiser
@@ -50,6 +49,11 @@ class Look:
     dataset: Dataset
     X: Int[Tensor, "n context"]
     Y: Int[Tensor, " n"]
+
+    @property
+    def remarks(self) -> list[str]:
+        """A remark if the data has changed since the network was trained."""
+        return [] if self.dataset.sha256 == self.checkpoint.data_sha256 else [data.changed(self.dataset)]
 
     @property
     def model(self) -> Model:
@@ -123,12 +127,9 @@ def look_at_run(run: Path) -> Look:
 
 
 def load_data(checkpoint: Checkpoint) -> Dataset:
-    """The data that a network was trained on; a remark where it has changed. Raises MakemoreError."""
+    """The data that a network was trained on. Raises MakemoreError."""
     config = checkpoint.config
-    dataset = data.load(config.data, config.model.context_length, checkpoint.vocabulary)
-    if dataset.sha256 != checkpoint.data_sha256:
-        output.remark(data.changed(dataset))
-    return dataset
+    return data.load(config.data, config.model.context_length, checkpoint.vocabulary)
 
 
 def next_step(seen: Look) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def next_step(seen: Look) -> dict[str, Any]:
     last = max(0, seen.checkpoint.step - 1)
     whole = set(training_names(config)) <= set(training)
     if whole:
-        before = Parameters(before.sizes, optimiser.take_up(before.flat, training, seen.checkpoint.step))
+        before = Parameters(before.sizes, optimiser.resume(before.flat, training, seen.checkpoint.step))
     rng = np.random.default_rng(config.train.seed)
     index = torch.from_numpy(rng.integers(0, len(seen.X), config.train.batch_size))
     X, Y = seen.X[index], seen.Y[index]

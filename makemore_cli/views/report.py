@@ -54,7 +54,7 @@ class Figure:
 
 
 def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Write a run's report, and say where it is and what had to be left out.
+    """Write a run's report. Returns its path, and remarks: changed data, and what had to be left out.
 
     Without `out` it goes to `report.html` in the run's folder. Raises MakemoreError.
     """
@@ -100,7 +100,7 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
         now=datetime.now(timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M"),
     )
     write_atomically(path, page.encode(errors="backslashreplace"))
-    return path, left_out
+    return path, [*subject.remarks, *(f"left out: {what}" for what in left_out)]
 
 
 def _template() -> Any:

@@ -196,9 +196,9 @@ WRONG = [
         "train --set train.stepz=1",
         "--set train.stepz=1: train.stepz: unknown key; did you mean steps?",
     ),
-    ("no value", "train --set optim.lr", "--set optim.lr: write key=value"),
-    ("no steps", "train --steps 0", "--steps 0: train.steps: should be greater than or equal to 1, but is 0"),
-    ("a negative seed", "train --seed -4", "--seed -4: train.seed: should be greater than or equal to 0, but is -4"),
+    ("no value", "train --set optim.lr", "--set must be key=value, as in optim.lr=0.05, got optim.lr"),
+    ("no steps", "train --steps 0", "--steps 0: should be greater than or equal to 1, but is 0"),
+    ("a negative seed", "train --seed -4", "--seed -4: should be greater than or equal to 0, but is -4"),
     (
         "a batch of one",
         "train --set train.batch_size=1",
@@ -207,22 +207,34 @@ WRONG = [
     (
         "an unknown engine",
         "train --engine jax",
-        "--engine jax: train.engine: should be 'auto', 'kernel', 'tensor' or 'autograd', but is 'jax'",
+        "--engine jax: should be 'auto', 'kernel', 'tensor' or 'autograd', but is 'jax'",
     ),
     (
         "an unknown device",
         "train --device tpu",
-        "--device tpu: train.device: should be auto, cpu, cuda or cuda:N, but is 'tpu'",
+        "--device tpu: should be auto, cpu, cuda or cuda:N, but is 'tpu'",
     ),
     (
         "a run that exists",
         "train --config tiny --out @/run",
-        "@/run: holds a run already; go on with it by --resume, give another folder",
+        "@/run: holds a run already; resume it, overwrite it, or choose another folder (--resume, --overwrite, --out)",
     ),
-    ("a folder of other things", "train --config tiny --out @ --overwrite", "@: holds other things than a run"),
-    ("a file as a folder", "train --config tiny --out @/one.txt", "@/one.txt: is no folder"),
+    (
+        "a folder of other things",
+        "train --config tiny --out @ --overwrite",
+        "@: holds other files than a run's; choose another folder (--out)",
+    ),
+    (
+        "a file as a folder",
+        "train --config tiny --out @/one.txt",
+        "@/one.txt: is not a folder; choose another one (--out)",
+    ),
     ("no run", "sample @/none", "@/none: no such run"),
-    ("a folder that is no run", "sample @/folder", "@/folder: holds no checkpoint.safetensors"),
+    (
+        "a folder that is no run",
+        "sample @/folder",
+        "@/folder: has no checkpoint.safetensors; give a run folder or a checkpoint",
+    ),
     ("cut short", "sample @/cut.safetensors", "@/cut.safetensors: not a whole safetensors checkpoint"),
     ("another format", "sample @/one.txt", "@/one.txt: not a whole safetensors checkpoint"),
     ("a pickle", "sample @/model.pt", "@/model.pt: not a whole safetensors checkpoint"),
@@ -233,19 +245,23 @@ WRONG = [
     (
         "a negative temperature",
         "sample @/run --temperature -1",
-        "--temperature -1.0: give 0 (always the likeliest letter) or more",
+        "--temperature must be at least 0 and finite, got -1.0",
     ),
-    ("top-k of nothing", "sample @/run --top-k 0", "--top-k 0: give at least 1"),
+    ("top-k of nothing", "sample @/run --top-k 0", "--top-k must be at least 1, got 0"),
     ("sizes out of this world", "train --set model.hidden_size=100000000000", "--set model.hidden_size=1"),
     ("a home that is not", "train --data ~nosuchuser/x", "~nosuchuser/x: there is no such user's home"),
     ("a name too long", f"sample {'x' * 290}", f"{'x' * 290}: can't be read: File name too long"),
     ("a name too long for a folder", f"train --out {'x' * 290}", f"{'x' * 290}: can't make the run folder"),
-    ("a length out of this world", "sample @/run --max-length 1000000000", "--max-length 1000000000: give 1 to 10,000"),
-    ("no length", "sample @/run --max-length 0", "--max-length 0: give 1 to 10,000"),
+    (
+        "a length out of this world",
+        "sample @/run --max-length 1000000000",
+        "--max-length must be from 1 to 10,000, got 1000000000",
+    ),
+    ("no length", "sample @/run --max-length 0", "--max-length must be from 1 to 10,000, got 0"),
     (
         "a seed too large",
         "sample @/run --seed 99999999999999999999",
-        "--seed 99999999999999999999: give a number from 0",
+        "--seed must be from 0 to 2^63 − 1, got 99999999999999999999",
     ),
     ("two configurations", "gradcheck --run @/run --config tiny", "--run: has its own configuration"),
     ("a run with settings", "gradcheck --run @/run --set optim.lr=1", "--run: has its own configuration"),
@@ -357,20 +373,21 @@ WRONG = [
     (
         "a run that was not finished",
         "sample @/unfinished",
-        "@/unfinished: holds no checkpoint.safetensors, since the run",
+        "@/unfinished: has no checkpoint.safetensors yet, since its training was "
+        "stopped early; resume with: makemore train",
     ),
     # Run folders.
-    ("a pipe as folder", "train --config tiny --out @/fifo", "@/fifo: is no folder; give the run another one"),
+    ("a pipe as folder", "train --config tiny --out @/fifo", "@/fifo: is not a folder; choose another one (--out)"),
     ("a folder in a file", "train --config tiny --out @/one.txt/run", "@/one.txt/run: can't make the run folder"),
     (
         "a link to itself as folder",
         "train --config tiny --out @/loop",
-        "@/loop: is no folder; give the run another one",
+        "@/loop: is not a folder; choose another one (--out)",
     ),
     (
         "an unfinished run",
         "train --config tiny --out @/unfinished",
-        "@/unfinished: holds an unfinished run already; go on",
+        "@/unfinished: holds an unfinished run already; resume it, overwrite it, or choose",
     ),
     (
         "nothing to go on with",
@@ -387,11 +404,15 @@ WRONG = [
         "train --resume @/one.txt",
         "@/one.txt: there is no run to resume here",
     ),
-    ("going on into the past", "train --resume @/run --steps 5", "@/run: stands at step 2,000 already; give as many"),
+    (
+        "going on into the past",
+        "train --resume @/run --steps 5",
+        "@/run: train.steps is 5, but 2,000 steps are trained already; give as many or more (--steps)",
+    ),
     (
         "going on with another rate",
         "train --resume @/run --set optim.lr=0.3",
-        "@/run: optim.lr is 0.2 in this run, and can't become 0.3 when it goes on; train another run with --out",
+        "@/run: optim.lr is 0.2 in this run, and can't become 0.3 when it is resumed; start another run (--out)",
     ),
     ("going on with another seed", "train --resume @/run --seed 8", "@/run: train.seed is 2147483647 in this run"),
     (
@@ -441,20 +462,36 @@ WRONG = [
     ),
     ("no checkpoint any more", "train --resume @/lost", "@/lost: has lost its checkpoint.safetensors; restore it, or"),
     ("other letters", "train --resume @/letters", "@/data.txt: is not the file that @/letters was trained on"),
-    ("a link to nothing as folder", "train --config tiny --out @/dangling", "@/dangling: is no folder; give the run"),
-    ("one's own folder", "train --config tiny --out @/mine --overwrite", "@/mine: holds other things than a run"),
+    (
+        "a link to nothing as folder",
+        "train --config tiny --out @/dangling",
+        "@/dangling: is not a folder; choose another one (--out)",
+    ),
+    (
+        "one's own folder",
+        "train --config tiny --out @/mine --overwrite",
+        "@/mine: holds other files than a run's; choose another folder (--out)",
+    ),
     # Sampling and devices.
-    ("not a temperature", "sample @/run --temperature nan", "--temperature nan: give 0"),
-    ("an infinite temperature", "sample @/run --temperature inf", "--temperature inf: give"),
+    ("not a temperature", "sample @/run --temperature nan", "--temperature must be at least 0 and finite, got nan"),
+    (
+        "an infinite temperature",
+        "sample @/run --temperature inf",
+        "--temperature must be at least 0 and finite, got inf",
+    ),
     ("the sign in a prefix", "sample @/run --prefix a.b", "'a.b': the model knows no '.'"),
     ("a prefix too long", "sample @/run --prefix emma --max-length 3", "--prefix"),
-    ("a device number", "train --device cuda:x", "--device cuda:x: train.device: should be auto, cpu, cuda or cuda:N"),
+    ("a device number", "train --device cuda:x", "--device cuda:x: should be auto, cpu, cuda or cuda:N"),
     (
         "a wide layer for the kernel",
         "train --engine kernel --set model.hidden_size=9000",
-        "engine kernel: takes at most",
+        "--engine kernel takes at most 8,192 hidden units; choose tensor",
     ),
-    ("no such source", "gradcheck --of magic", "--of magic: no such source of gradients"),
+    (
+        "no such source",
+        "gradcheck --of magic",
+        "--of must be one of atomic, fused, kernel, autograd, functions, float64, finite, complex, got magic",
+    ),
 ]
 
 

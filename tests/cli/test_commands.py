@@ -108,7 +108,7 @@ def test_overwrite_leaves_no_mixture(cli: Cli, tmp_path: Path) -> None:
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) >= 1  # what led there
     sampled = cli("sample", tmp_path)
     assert (sampled.code, sampled.out) == (2, "")
-    assert "holds no checkpoint.safetensors, since the run was not finished" in sampled.err
+    assert "has no checkpoint.safetensors yet, since its training was stopped early" in sampled.err
     assert "holds an unfinished run already" in cli(*tiny).err
 
 
@@ -144,8 +144,8 @@ def test_a_folder_does_not_hide_a_bundled_configuration(
     assert cli("train", "--config", "tiny", "--steps", 3, "-q").code == 0
     again = cli("train", "--config", tmp_path / "runs" / "tiny" / "config.yaml", "-q")
     assert again.err == (
-        "makemore: runs/tiny: holds a run already; go on with it by --resume, give another folder with --out, "
-        "or --overwrite it\n"
+        "makemore: runs/tiny: holds a run already; resume it, overwrite it, or choose another folder "
+        "(--resume, --overwrite, --out)\n"
     )
 
 
@@ -202,7 +202,7 @@ def test_sample_without_the_data(cli: Cli, tmp_path: Path, names_file: Path) -> 
     assert gone.err.startswith(f"can't tell which names are new: {names_file}: no such file")
     refused = cli("sample", run, "--new")
     assert refused.code == 2
-    assert refused.err.startswith(f"makemore: --new: can't tell which names are new: {names_file}: no such file")
+    assert refused.err.startswith(f"makemore: --new can't tell which names are new: {names_file}: no such file")
 
 
 def test_eval(cli: Cli, trained: Path, names_file: Path) -> None:
@@ -242,7 +242,7 @@ def test_no_cuda(device: str, cli: Cli, tmp_path: Path) -> None:
     for command in (["train", "--out", tmp_path / "run"], ["gradcheck"]):
         result = cli(*command, "--device", device)
         assert result.code == 2
-        assert result.err == f"makemore: device {device}: PyTorch finds no CUDA device here; use --device cpu\n"
+        assert result.err == f"makemore: --device {device} is not available: PyTorch finds no CUDA device; choose cpu\n"
     assert not (tmp_path / "run").exists()
 
 

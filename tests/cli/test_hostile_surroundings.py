@@ -388,10 +388,10 @@ def test_messages_are_short(arguments: list[str], cli: Cli, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ('{"step": 700, "loss": "x", "lr": 0.1}', "is nothing that `makemore train` writes"),
-        ('{"step": 700, "loss": 1.0}', "is nothing that `makemore train` writes"),
-        ('{"step": 700, "eval": 3}', "is nothing that `makemore train` writes"),
-        ('{"step": 700, "lo', "is nothing that `makemore train` writes"),
+        ('{"step": 700, "loss": "x", "lr": 0.1}', "is not a record of training"),
+        ('{"step": 700, "loss": 1.0}', "is not a record of training"),
+        ('{"step": 700, "eval": 3}', "is not a record of training"),
+        ('{"step": 700, "lo', "is not a record of training"),
         ('{"step": 701, "loss": 1.0, "lr": 0.1}', "does not hold each step once and in order"),
     ],
 )

@@ -116,14 +116,14 @@ def test_what_is_refused(text: str, message: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("optim.lr", "--set optim.lr: write key=value, for example --set optim.lr=0.05"),
-        ("=3", "write key=value"),
-        ("optim.lrr=1", "--set optim.lrr=1: optim.lrr: unknown key; did you mean lr?"),
-        ("lr=1", "--set lr=1: lr: unknown key"),
-        ("optim.lr.x=1", "--set optim.lr.x=1: lr is no section"),
-        ("optim.lr=[", "--set optim.lr=[, line 1: not valid YAML"),
-        ("optim.lr=-1", "--set optim.lr=-1: optim.lr: should be greater than or equal to 0, but is -1"),
-        ("model=3", "--set model=3: model: should be"),
+        ("optim.lr", "settings must be key=value, as in optim.lr=0.05, got optim.lr"),
+        ("=3", "must be key=value"),
+        ("optim.lrr=1", "settings optim.lrr=1: optim.lrr: unknown key; did you mean lr?"),
+        ("lr=1", "settings lr=1: lr: unknown key"),
+        ("optim.lr.x=1", "settings optim.lr.x=1: lr is no section"),
+        ("optim.lr=[", "settings optim.lr=[, line 1: not valid YAML"),
+        ("optim.lr=-1", "settings optim.lr=-1: optim.lr: should be greater than or equal to 0, but is -1"),
+        ("model=3", "settings model=3: model: should be"),
     ],
 )
 def test_settings_that_are_refused(setting: str, message: str, tmp_path: Path) -> None:
@@ -133,9 +133,7 @@ def test_settings_that_are_refused(setting: str, message: str, tmp_path: Path) -
 
 
 def test_an_override_names_its_option() -> None:
-    with pytest.raises(
-        MakemoreError, match=r"^--steps 0: train.steps: should be greater than or equal to 1, but is 0$"
-    ):
+    with pytest.raises(MakemoreError, match=r"^train.steps 0: should be greater than or equal to 1, but is 0$"):
         configuration.override(Config(), train__steps=0)
 
 

@@ -463,8 +463,8 @@ def test_the_command_line(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--of nonsense", "--of nonsense: no such source of gradients; there are atomic, fused, "),
-        ("--against nonsense", "--against nonsense: no such source"),
+        ("--of nonsense", "--of must be one of atomic, fused, "),
+        ("--against nonsense", "--against must be one of atomic, fused, "),
         ("--user none.py", "none.py: no such file"),
         ("--user none.py --of fused", "--user: is what is checked; leave out --of"),
         ("--trials 3 --config tiny", "--trials: draws its own problems"),

@@ -188,7 +188,7 @@ def test_the_lectures_procedure_has_no_options(trained: Path) -> None:
     checkpoint = load_checkpoint(trained)
     assert len(sample_run(checkpoint, 3, None, Options(), lecture=True).names()) == 3
     for options, only_new in ((Options(temperature=2.0), False), (Options(prefix="a"), False), (Options(), True)):
-        with pytest.raises(MakemoreError, match="--lecture: draws as the lecture does; leave out"):
+        with pytest.raises(MakemoreError, match="lecture goes with no other option of sampling than a seed"):
             sample_run(checkpoint, 3, None, options, only_new=only_new, lecture=True)
 
 

@@ -56,7 +56,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def test_it_is_fetched_once_and_then_used(server: Server, cli: Cli, tmp_path: Path) -> None:
     refused = cli("train", "--config", "tiny", "--data", "lecture", "--out", tmp_path / "run")
     assert refused.code == 2
-    assert refused.err == "makemore: data lecture: the lecture's names are not here yet; run `makemore data get` once\n"
+    assert refused.err == "makemore: --data lecture has not been downloaded yet; run: makemore data get\n"
 
     for _ in range(2):
         result = cli("data", "get", "--url", server.url)

@@ -16,8 +16,7 @@ from rich.console import Console
 from makemore_cli.config import load as configuration
 from makemore_cli.errors import StoppedError
 from makemore_cli.runs.comparison import find_runs, run_info, show_runs
-from makemore_cli.training.loop import Loop
-from makemore_cli.training.progress_display import Display
+from makemore_cli.training.timetable import Event, Timetable
 from makemore_cli.training.trainer import train
 from tests.conftest import Cli
 
@@ -32,7 +31,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
         "deeper/stopped": ["train.steps=900", "train.eval_every=100", "model.hidden_size=16"],
     }
     for name, settings in configs.items():
-        train(configuration.load(configuration.find("tiny"), settings), folder / name, Display())
+        train(configuration.load(configuration.find("tiny"), settings), folder / name)
     stopped = folder / "deeper" / "stopped"
     lines = (stopped / "metrics.jsonl").read_text().splitlines(keepends=True)
     last = next(at for at, line in enumerate(lines) if '"step": 432, "loss"' in line)
@@ -45,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
 
 
 def test_runs_are_found(runs: Path) -> None:
-    found = {str(info.run.relative_to(runs)): info for info in find_runs(runs)}
+    found = {str(info.run.relative_to(runs)): info for info in find_runs(runs)[0]}
     assert list(found) == ["deeper/stopped", "short", "tiny"]
     for name in ("short", "tiny"):
         summary = json.loads((runs / name / "summary.json").read_text())
@@ -122,8 +121,8 @@ def test_the_table(runs: Path, cli: Cli) -> None:
 
 def test_mistakes(runs: Path, cli: Cli, tmp_path: Path) -> None:
     for arguments, message in (
-        (["--dir", tmp_path / "none"], "is no folder; give the one that your runs are in by --dir"),
-        (["--dir", runs, "--sort", "loss"], "--sort loss: there is no such column; there are name, data, train"),
+        (["--dir", tmp_path / "none"], "is not a folder; give the one that holds your runs (--dir)"),
+        (["--dir", runs, "--sort", "loss"], "--sort must be one of name, data, train"),
         (["diff", runs / "tiny", runs / "notes"], "holds no run"),
     ):
         result = cli("runs", *arguments)
@@ -173,16 +172,16 @@ def test_the_difference(runs: Path, cli: Cli) -> None:
 
 def test_a_run_that_is_stopped_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped for real: after its second chunk."""
-    due = Loop._due
+    due = Timetable.due
 
-    def stop(loop: Loop) -> set[str]:
-        if loop.step >= 20:
-            raise StoppedError("enough", 2)
-        return due(loop)
+    def stop(timetable: Timetable, step: int) -> set[Event]:
+        if step >= 20:
+            raise StoppedError("enough")
+        return due(timetable, step)
 
-    monkeypatch.setattr(Loop, "_due", stop)
+    monkeypatch.setattr(Timetable, "due", stop)
     with pytest.raises(StoppedError):
-        train(configuration.load(configuration.find("tiny")), tmp_path / "run", Display())
+        train(configuration.load(configuration.find("tiny")), tmp_path / "run")
     info = run_info(tmp_path / "run")
     assert 0 <= info.step < 2000
     assert info.loss == {}
@@ -191,7 +190,7 @@ def test_a_run_that_is_stopped_is_listed(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
 def test_a_narrow_terminal_has_fewer_columns_but_whole_ones(width: int, runs: Path) -> None:
     # Names as short as users' are.
-    found = [replace(info, run=info.run.relative_to(runs)) for info in find_runs(runs)]
+    found = [replace(info, run=info.run.relative_to(runs)) for info in find_runs(runs)[0]]
     console = Console(width=width, file=io.StringIO())
     with console.capture() as captured:
         show_runs(found, console)

@@ -168,15 +168,13 @@ def test_numbers_that_are_not_finite_are_refused(content: bytes, scratch: Path) 
 
 
 def test_a_folder_is_never_lost(tmp_path: Path) -> None:
-    with pytest.raises(MakemoreError, match="holds other things than a run"):
+    with pytest.raises(MakemoreError, match="holds other files than a run's"):
         Run.create(_with(tmp_path / "thesis", "thesis.tex"), overwrite=True)
-    with pytest.raises(MakemoreError, match="holds other things than a run"):
+    with pytest.raises(MakemoreError, match="holds other files than a run's"):
         Run.create(_with(tmp_path / "settings", runs.CONFIG), overwrite=True)
-    with pytest.raises(
-        MakemoreError, match="holds an unfinished run already; give another folder with --out, or --over"
-    ):
+    with pytest.raises(MakemoreError, match="holds an unfinished run already; overwrite it, or choose another folder"):
         Run.create(_with(tmp_path / "run", runs.METRICS))
-    with pytest.raises(MakemoreError, match="is no folder"):
+    with pytest.raises(MakemoreError, match="is not a folder"):
         Run.create(_with(tmp_path / "folder", "file") / "file", overwrite=True)
     with pytest.raises(MakemoreError, match="can't make the run folder"):
         Run.create(tmp_path / "folder" / "file" / "run")
@@ -198,12 +196,12 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     config = Config()
     with Run.create(tmp_path / "run") as run:
         for take in (lambda: Run.create(tmp_path / "run", overwrite=True), lambda: Run.create(tmp_path / "run")):
-            with pytest.raises(MakemoreError, match="another `makemore train` is at work there"):
+            with pytest.raises(MakemoreError, match="another process trains in this folder"):
                 take()
         run.begin(config)
-        with pytest.raises(MakemoreError, match="another `makemore train` is at work there"):
-            Run.reopen(tmp_path / "run")
-    with Run.reopen(tmp_path / "run"):
+        with pytest.raises(MakemoreError, match="another process trains in this folder"):
+            Run.resume(tmp_path / "run")
+    with Run.resume(tmp_path / "run"):
         pass
 
 
@@ -222,20 +220,20 @@ def test_metrics_go_on_after_the_step_that_is_named(torn: str, tmp_path: Path) -
     config = Config()
     with Run.create(tmp_path / "run") as run:
         run.begin(config)
-        run.append_steps(1, [3.0, 2.0, 1.5, 1.0, 0.75], [0.1] * 5)
+        run.append_steps(0, [3.0, 2.0, 1.5, 1.0, 0.75], [0.1] * 5)
         run.append_metrics({"step": 5, "eval": {"val": 1.0}})
     metrics = tmp_path / "run" / runs.METRICS
     with metrics.open("a") as file:
         file.write(torn)
     for step in (5, 3, 1):
-        with Run.reopen(tmp_path / "run") as run:
-            run.go_on(config, step)
-            run.append_steps(step + 1, [0.25], [0.1])
+        with Run.resume(tmp_path / "run") as run:
+            run.resume_after(step, config)
+            run.append_steps(step, [0.25], [0.1])
         records = [json.loads(line) for line in metrics.read_text().splitlines()]
         assert [record["step"] for record in records] == list(range(1, step + 2))
         assert records[-1] == {"step": step + 1, "loss": 0.25, "lr": 0.1}
-    with Run.reopen(tmp_path / "run") as run, pytest.raises(MakemoreError, match=r"metrics.jsonl: lacks step 4,"):
-        run.go_on(config, 4)
+    with Run.resume(tmp_path / "run") as run, pytest.raises(MakemoreError, match=r"metrics.jsonl: lacks step 4,"):
+        run.resume_after(4, config)
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +266,7 @@ def test_what_a_killed_process_left_half_written_is_in_nobodys_way(tmp_path: Pat
 def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     with Run.create(tmp_path / "run") as run:
         run.begin(Config())
-        run.append_steps(1, [3.0], [0.1])
+        run.append_steps(0, [3.0], [0.1])
         shutil.rmtree(tmp_path / "run")
         with pytest.raises(MakemoreError, match=r"metrics.jsonl: is gone; somebody has moved or removed it"):
-            run.append_steps(2, [3.0], [0.1])
+            run.append_steps(1, [3.0], [0.1])

@@ -22,10 +22,11 @@ from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
 from makemore_cli.sweep import search as sweeps
 from makemore_cli.sweep import study as studies
+from makemore_cli.sweep import worker
 from makemore_cli.sweep.picture import SweepPicture
 from makemore_cli.sweep.space import EXPECTED, load_space, short
 from makemore_cli.sweep.study import Plan, importances, open_study, outcomes
-from makemore_cli.training.progress_display import Display
+from makemore_cli.system import files
 from makemore_cli.training.trainer import train
 from tests.conftest import Cli
 from tests.views.test_plots import drawn, readable
@@ -67,7 +68,7 @@ def worked(plan: Plan, trials: int) -> list:
     study = open_study(plan)
     studies.begin(study, plan)
     leave = Leave(trials)
-    sweeps.work(plan, leave)
+    worker.work(plan, leave)
     assert leave.told.pop() is None
     return leave.told
 
@@ -84,7 +85,7 @@ def test_trials_are_runs_and_the_best_is_written(tmp_path: Path) -> None:
     losses = [trial.val for trial in results.trials if trial.state == "complete"]
     assert losses == sorted(losses)
     for trial in results.trials[:1] + results.trials[-1:]:
-        again = train(configuration.change(plan.config, trial.settings, ""), tmp_path / str(trial.number), Display())
+        again = train(configuration.change(plan.config, trial.settings, ""), tmp_path / str(trial.number))
         assert (again.loss["val"], again.loss["train"]) == (trial.val, trial.train)
         assert again.parameters == trial.parameters
     best = configuration.load(tmp_path / "best.yaml")
@@ -129,7 +130,7 @@ def test_what_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     study = open_study(plan)
     for lr, nesterov in ((1e25, False), (0.2, True), (0.2, False)):
         study.enqueue_trial({"optim.lr": lr, "optim.nesterov": nesterov})
-    sweeps.work(plan, Leave(3))
+    worker.work(plan, Leave(3))
     ended = outcomes(study, plan.space)
     assert [trial.state for trial in ended] == ["complete", "failed", "failed"]
     told = {trial.settings["optim.lr"]: trial.told for trial in ended[1:]}
@@ -139,7 +140,7 @@ def test_what_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
 
 def test_a_study_of_something_else_is_refused(tmp_path: Path, names_file: Path) -> None:
     worked(planned(tmp_path / "one", trials=1), 1)
-    told = "the study sweep was begun with another {}, .*; give another --out"
+    told = "the study sweep was begun with another {}, .*; choose another folder"
     for what, plan in (
         ("configuration", planned(tmp_path / "one", SPACE, "optim.warmup=3")),
         ("space", planned(tmp_path / "one", SPACE.replace("[16, 64]", "[16, 32]"))),
@@ -181,7 +182,7 @@ def test_a_sweep_that_is_ended_goes_on(number: int, tmp_path: Path) -> None:
         error = first.communicate(timeout=60)[1]  # its processes hold the other end
     if number != signal.SIGKILL:
         assert first.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-        assert error.splitlines()[-1].endswith("of 3 trials; the same command goes on")
+        assert error.splitlines()[-1].endswith("of 3 trials; run the same sweep again to continue it")
         assert error.count("\n") <= 2
     assert list(places.glob("makemore-trial-*")) == []
     stopped = [trial for trial in trials(folder) if trial.state in (TrialState.FAIL, TrialState.RUNNING)]
@@ -215,9 +216,9 @@ def test_a_running_trial_of_another_machine_is_left_alone(tmp_path: Path) -> Non
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     plan = planned(tmp_path, trials=1)
-    with sweeps.open_log(tmp_path / ".lock") as file:
-        assert sweeps.lock(file)
-        with pytest.raises(MakemoreError, match="another `makemore sweep` is at work there"):
+    with files.open_log(tmp_path / ".lock") as file:
+        assert files.lock(file)
+        with pytest.raises(MakemoreError, match="another process sweeps in this folder"):
             sweeps.sweep(plan, print)
 
 
@@ -243,7 +244,7 @@ def test_a_storage_that_cannot_be_had(url: str, cli: Cli, tmp_path: Path) -> Non
     assert (run.code, run.out, run.err.count("\n")) == (2, "", 1)
     assert run.err.startswith(f"makemore: {url.replace('secret', '***')}: Optuna can't use this storage: ")
     assert "secret" not in run.err
-    assert run.err.endswith("; give another --storage\n")
+    assert run.err.endswith("; choose another one (--storage)\n")
 
 
 @pytest.mark.parametrize("name", ["best.yaml", "sweep.png", "sweep.journal"])
@@ -253,7 +254,7 @@ def test_nothing_of_others_is_replaced(name: str, cli: Cli, tmp_path: Path) -> N
         (tmp_path / name).write_text(content)
         run = cli("sweep", "--config", "tiny", "--space", tmp_path / "space.yaml", "--out", tmp_path, "-n", 1)
         assert (run.code, run.out, run.err.count("\n")) == (2, "", 1)
-        assert run.err.startswith(f"makemore: {tmp_path / name}: is there already")
+        assert run.err.startswith(f"makemore: {tmp_path / name}: exists, ")
         assert (tmp_path / name).read_text() == content
 
 
@@ -268,7 +269,7 @@ def test_a_storage_that_fails_on_the_way(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(optuna.Trial, "report", fail)
     leave = Leave(2)
-    sweeps.work(plan, leave)
+    worker.work(plan, leave)
     (told,) = leave.told
     assert told.startswith(f"{tmp_path / 'sweep.journal'}: Optuna can't use this storage: StorageInternalError: ")
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
@@ -287,7 +288,7 @@ def test_what_was_enqueued_and_not_drawn_yet_is_not_lost(tmp_path: Path) -> None
 def test_a_sweep_that_comes_to_nothing_is_a_mistake(tmp_path: Path) -> None:
     plan = planned(tmp_path, "optim.lr: [1.0e+25, 1.0e+26]", trials=1)
     worked(plan, 1)
-    with pytest.raises(MakemoreError, match=r"none of 1 trials came to anything; step \d+: the loss is"):
+    with pytest.raises(MakemoreError, match=r"no trial succeeded; the last one failed: step \d+: the loss is"):
         sweeps.sweep(plan, print)
 
 
@@ -401,7 +402,10 @@ def test_the_command_line(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert (run.code, run.err) == (2, f"makemore: {message}\n")
     monkeypatch.setitem(sys.modules, "optuna", None)
     run = cli("sweep", *options, "--out", tmp_path / "other")
-    assert (run.code, run.err) == (2, "makemore: sweep: Optuna is not installed; run: pip install optuna\n")
+    assert (run.code, run.err) == (
+        2,
+        "makemore: a sweep needs Optuna, which is not installed; run: pip install optuna\n",
+    )
     assert not (tmp_path / "other").exists()
 
 

@@ -33,9 +33,8 @@ from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.runs.metrics import load_metrics
 from makemore_cli.training.engines import ENGINES, RunningStatistics
 from makemore_cli.training.optimisers import Optimiser
-from makemore_cli.training.progress_display import Display
 from makemore_cli.training.schedules import learning_rates
-from makemore_cli.training.setup import start
+from makemore_cli.training.setup import set_up
 from makemore_cli.training.trainer import train
 
 
@@ -109,7 +108,7 @@ def test_the_whole_rate_is_reached_and_left() -> None:
 def test_a_run_has_its_schedule(schedule: str, tmp_path: Path) -> None:
     settings = ["train.steps=90", "optim.warmup=30", f"optim.schedule={schedule}"]
     config = configuration.load(configuration.find("tiny"), settings)
-    train(config, tmp_path / "run", Display())
+    train(config, tmp_path / "run")
     assert load_metrics(tmp_path / "run").lr.tolist() == learning_rates(config.optim, 0, 90, 90)
     again = configuration.load(tmp_path / "run" / "config.yaml")
     assert again.optim == config.optim
@@ -133,7 +132,7 @@ def test_a_run_has_its_schedule(schedule: str, tmp_path: Path) -> None:
 def test_mistakes_are_told(setting: str, message: str) -> None:
     with pytest.raises(MakemoreError) as error:
         configuration.load(configuration.find("tiny"), [f"optim.schedule={setting}"])
-    assert str(error.value) == f"--set optim.schedule={setting}: {message}"
+    assert str(error.value) == f"settings optim.schedule={setting}: {message}"
 
 
 # --- Optimisers ---
@@ -267,8 +266,8 @@ def test_the_average_is_what_a_run_leaves(tmp_path: Path) -> None:
     """Evaluated, saved, calibrated for; and what was averaged stands beside it."""
     settings = ["train.steps=300", "optim.average={name: mean, share: 0.5}", "optim.momentum=0.5"]
     config = configuration.load(configuration.find("tiny"), settings)
-    summary = train(config, tmp_path / "run", Display())
-    saved, begun = load_checkpoint(tmp_path / "run"), start(config)
+    summary = train(config, tmp_path / "run")
+    saved, begun = load_checkpoint(tmp_path / "run"), set_up(config)
     raw = Parameters(saved.model.sizes, torch.from_numpy(saved.training["parameters"]))
     averaged = Parameters.from_arrays(saved.model.sizes, saved.model.parameters)
     assert not torch.equal(raw.flat, averaged.flat)
@@ -300,7 +299,7 @@ def test_a_mean_counts_its_steps_alike_whatever_becomes_of_the_goal(legs: list[t
     for more, trained in legs:
         optimiser = Optimiser(optim, step + more, flat)
         if state is not None:
-            assert torch.equal(optimiser.take_up(model, state, step), flat)
+            assert torch.equal(optimiser.resume(model, state, step), flat)
         for factors in optimiser.factors([0.0] * min(trained, more), step):
             flat.copy_(torch.eye(length)[step])
             optimiser.update(flat, torch.zeros(length), factors)
@@ -336,7 +335,7 @@ def test_which_steps_a_mean_of_the_last_half_counts(trained: int, goal: int, cou
         if step == trained:
             model, state = optimiser.kept["average"].clone(), optimiser.state(flat.clone())
             optimiser = Optimiser(config, goal, flat)
-            flat.copy_(optimiser.take_up(model, state, step))
+            flat.copy_(optimiser.resume(model, state, step))
         flat.copy_(torch.eye(goal + 1)[step])
         optimiser.update(flat, torch.zeros(goal + 1), optimiser.factors([0.0], step)[0])
     expected = torch.zeros(goal + 1)
@@ -382,7 +381,7 @@ def test_what_a_diverging_optimiser_says(engine: str, tmp_path: Path) -> None:
     """AdamW keeps squares of gradients, which overflow first."""
     settings = [f"train.engine={engine}", "train.steps=50", "optim={name: adamw, lr: 1.0e+25}"]
     with pytest.raises(MakemoreError, match=r"^step \d+: the loss is .* not finite") as error:
-        train(configuration.load(configuration.find("tiny"), settings), tmp_path / "run", Display())
+        train(configuration.load(configuration.find("tiny"), settings), tmp_path / "run")
     assert "the last good checkpoint" in str(error.value) or "no checkpoint yet" in str(error.value)
 
 
@@ -414,7 +413,7 @@ def test_mistakes_in_an_optimiser_are_told(setting: str, message: str, tmp_path:
         settings, source = [], str(file)
     else:
         file.write_text("{}")
-        settings, source = [setting], f"--set {setting}"
+        settings, source = [setting], f"settings {setting}"
     with pytest.raises(MakemoreError) as error:
         configuration.load(file, settings)
     assert str(error.value) == f"{source}: {message}"

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from makemore_cli.training import progress_display as progress
-from makemore_cli.training.progress_display import Curve, Live, Plain, Status
+from makemore_cli.training.observer import Progress
+from makemore_cli.training.progress_display import Curve, LineDisplay, LiveDisplay
 from tests.conftest import Cli
 from tests.terminal import LINES, in_terminal
 
@@ -96,8 +97,8 @@ def test_plain_lines_without_a_terminal(tmp_path: Path) -> None:
     assert len([line for line in lines if re.fullmatch(r"step 1,000:( [a-z]*)+", line)]) == 1
 
 
-def status(step: int, steps: int, losses: np.ndarray) -> Status:
-    return Status(step, steps, losses, float(losses.mean()), 0.1, 1000.0)
+def at(step: int, steps: int, losses: np.ndarray) -> Progress:
+    return Progress(step, steps, losses, float(losses.mean()), 0.1, 1000.0)
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=40), st.integers(0, 2000))
@@ -107,7 +108,7 @@ def test_the_curve_is_the_mean_over_equal_parts(chunks: list[int], more: int) ->
     losses = np.random.default_rng(steps).random(sum(chunks))
     curve, done = Curve(), 0
     for chunk in chunks:
-        curve.add(status(done + chunk, steps, losses[done : done + chunk]))
+        curve.add(at(done + chunk, steps, losses[done : done + chunk]))
         done += chunk
     parts = np.arange(done) * progress.SPARKLINE_PARTS // steps
     expected = [losses[parts == part].mean() for part in np.unique(parts)]
@@ -122,23 +123,23 @@ def test_the_curve_is_the_mean_over_equal_parts(chunks: list[int], more: int) ->
 
 def test_a_sparkline_falls_as_the_loss_does() -> None:
     curve = Curve()
-    curve.add(status(4000, 4000, np.linspace(3, 2, 4000)))
+    curve.add(at(4000, 4000, np.linspace(3, 2, 4000)))
     line = curve.sparkline(40)
     heights = [progress.BLOCKS.index(block) for block in line]
     assert heights == sorted(heights, reverse=True)
     assert (heights[0], heights[-1]) == (7, 0)
     assert set(curve.sparkline(40, ascii_only=True)) <= set(progress.ASCII)
     flat = Curve()
-    flat.add(status(400, 400, np.full(400, 2.5)))
+    flat.add(at(400, 400, np.full(400, 2.5)))
     assert set(flat.sparkline(40)) == {progress.BLOCKS[0]}
 
 
 def test_the_view_fits_narrow_terminals() -> None:
     for width in (20, 40, 60, 80, 200):
         console = Console(width=width, force_terminal=True, file=io.StringIO())
-        view = Live(console)
-        view.status = status(1234567, 20_000_000, np.full(10, 2.5))
-        view.curve.add(view.status)
+        view = LiveDisplay(console)
+        view.progress = at(1234567, 20_000_000, np.full(10, 2.5))
+        view.curve.add(view.progress)
         view.evaluated(1000, {"train": 2.0, "val": 2.1})
         view.sampled(1000, ["emma", "olivia"] * 20)
         rendered = console.render_lines(view.render(), console.options)
@@ -148,9 +149,9 @@ def test_the_view_fits_narrow_terminals() -> None:
 
 
 def test_the_present_speed_is_told(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    plain = Plain()
-    plain.update(Status(500, 2000, np.full(500, 2.0), 2.0, 0.1, 250.0))
-    plain.update(Status(501, 2000, np.full(1, 2.0), 2.0, 0.1, 250.0))  # not due yet
+    plain = LineDisplay()
+    plain.progressed(Progress(500, 2000, np.full(500, 2.0), 2.0, 0.1, 250.0))
+    plain.progressed(Progress(501, 2000, np.full(1, 2.0), 2.0, 0.1, 250.0))  # not due yet
     assert capfd.readouterr().err == "step 500/2,000  loss 2.0000  lr 0.1  250 steps/s  6 s left\n"
 
 
@@ -213,7 +214,7 @@ def test_tensorboard_is_missing(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     result = cli(*TRAIN, "--out", tmp_path / "run")
     assert (result.code, result.out) == (2, "")
-    assert result.err == "makemore: --tensorboard: TensorBoard is not installed; run: pip install tensorboard\n"
+    assert result.err == "makemore: TensorBoard is not installed; run: pip install tensorboard (--tensorboard)\n"
     assert not (tmp_path / "run").exists()
 
 

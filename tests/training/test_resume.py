@@ -28,9 +28,10 @@ from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.runs.file_names import BEST, CHECKPOINT, METRICS, SUMMARY
 from makemore_cli.runs.run_folder import Run, holds_run
-from makemore_cli.training import loop
+from makemore_cli.training import loop, pace, saver
 from makemore_cli.training.engines import ENGINES
-from makemore_cli.training.progress_display import Display
+from makemore_cli.training.observer import Observer
+from makemore_cli.training.progress_display import QuietDisplay
 from makemore_cli.training.trainer import train
 from tests.conftest import Cli
 
@@ -71,7 +72,7 @@ class Mortal:
             (Run, "append_steps"),
             (Run, "append_metrics"),
             (Run, "save_summary"),
-            (loop.Loop, "_train"),
+            (loop, "train_chunk"),
             (loop.Loop, "_draw"),
         ]:
             monkeypatch.setattr(owner, name, self._watched(getattr(owner, name)))
@@ -128,17 +129,17 @@ def test_killed_20_times_between_any_two_of_its_acts(
 ) -> None:
     """Every write, rename, removal and chunk is a moment to be killed at; each time another process goes on."""
     config = tiny("train.steps=1000", f"train.engine={engine}", *BUSY, *more)
-    train(config, tmp_path / "whole", Display())
-    monkeypatch.setattr(loop, "LONGEST_CHUNK_STEPS", 40)  # more chunks, more moments
-    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.02)  # and unasked checkpoints
-    monkeypatch.setattr(loop, "FIRST_SAVE_SECONDS", 0.02)
+    train(config, tmp_path / "whole")
+    monkeypatch.setattr(pace, "LONGEST_CHUNK_STEPS", 40)  # more chunks, more moments
+    monkeypatch.setattr(saver, "SAVE_SECONDS", 0.02)  # and unasked checkpoints
+    monkeypatch.setattr(saver, "FIRST_SAVE_SECONDS", 0.02)
 
     rng, kills = random.Random(f"{engine}{more}"), 0
     mortal = Mortal(monkeypatch)
     while True:
         mortal.left = rng.randint(1, 30) if kills < KILLS else 10**9
         try:
-            train(config, tmp_path / "run", Display(), resume=holds_run(tmp_path / "run"))
+            train(config, tmp_path / "run", resume=holds_run(tmp_path / "run"))
         except Killed:
             kills += 1
         else:
@@ -155,13 +156,13 @@ def test_killed_20_times_between_any_two_of_its_acts(
 def test_killed_at_each_of_its_acts_in_turn(tmp_path: Path, names_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until there is a checkpoint; and killed again at each act of beginning again."""
     config = tiny("train.steps=60", "train.checkpoint_every=40", "train.engine=tensor", f"data.path={names_file}")
-    train(config, tmp_path / "whole", Display())
+    train(config, tmp_path / "whole")
     mortal = Mortal(monkeypatch)
 
     def lives(moments: int, folder: Path) -> bool:
         mortal.left = moments
         try:
-            train(config, folder, Display(), resume=holds_run(folder))
+            train(config, folder, resume=holds_run(folder))
         except Killed:
             return False
         return True
@@ -244,7 +245,7 @@ def test_a_signal_ends_the_chunk_and_saves(number: int, code: int, tmp_path: Pat
     told = err.splitlines()[-1]
     command = f"makemore train --resume '{folder}'"
     match = re.fullmatch(
-        rf"makemore: stopped after step ([\d,]+) of 1,000,000,000, and saved; go on with: {command}", told
+        rf"makemore: stopped after step ([\d,]+) of 1,000,000,000, and saved; resume with: {command}", told
     )
     assert match, told
     step = int(match[1].replace(",", ""))
@@ -315,17 +316,17 @@ def test_a_goal_is_kept_unless_another_is_given(cli: Cli, tmp_path: Path) -> Non
     ]
     lower = cli(*command, "--steps", reached + 10)
     assert lower.code == 0, lower.err
-    assert f"going on after step {reached:,}; its goal was 1,000,000,000, and is now {reached + 10:,}" in lower.err
+    assert f"resuming after step {reached:,}; train.steps was 1,000,000,000, and is now {reached + 10:,}" in lower.err
     assert cli(*command, "--steps", reached + 500).code == 0
     kept = cli(*command)
-    assert f"all of its {max(2000, reached + 500):,} steps are trained" in kept.err or "going on" in kept.err
+    assert f"all {max(2000, reached + 500):,} steps are trained already" in kept.err or "resuming" in kept.err
     assert load_checkpoint(tmp_path / "run").step == max(2000, reached + 500)
 
 
-class Once(Display):
+class Once(Observer):
     """Asks for the end, as a user would, once something is shown."""
 
-    def update(self, status) -> None:
+    def progressed(self, progress) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -334,8 +335,8 @@ def test_a_lower_goal_is_a_run_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         train(tiny("train.steps=1000000"), tmp_path / "run", Once())
     steps = load_checkpoint(tmp_path / "run").step
-    train(tiny(f"train.steps={steps}"), tmp_path / "run", Display(), resume=True)
-    train(tiny(f"train.steps={steps}"), tmp_path / "whole", Display())
+    train(tiny(f"train.steps={steps}"), tmp_path / "run", resume=True)
+    train(tiny(f"train.steps={steps}"), tmp_path / "whole")
     equal(tmp_path / "run", tmp_path / "whole")
 
 
@@ -361,7 +362,7 @@ def test_a_further_goal_is_reached_as_if_it_had_been_the_goal_from_the_first(cli
     for steps in (300, 301, 700):
         result = cli("train", "--config", "tiny", "--steps", steps, "--resume", "--out", tmp_path / "run")
         assert result.code == 0, result.err
-    assert "going on after step 301" in result.err
+    assert "resuming after step 301" in result.err
     assert re.search(r"^steps +700, the last 399 in 0 s", result.out, re.MULTILINE)
     assert cli("train", "--config", "tiny", "--steps", 700, "--out", tmp_path / "whole").code == 0
     for name in (CHECKPOINT, METRICS):
@@ -370,7 +371,7 @@ def test_a_further_goal_is_reached_as_if_it_had_been_the_goal_from_the_first(cli
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
     again = cli("train", "--resume", tmp_path / "run")
     assert (again.code, again.out) == (0, result.out)
-    assert "all of its 700 steps are trained; more with --steps N" in again.err
+    assert "all 700 steps are trained already; raise train.steps to train more" in again.err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()} == before
 
 
@@ -392,7 +393,7 @@ def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
     config = tiny(
         "train.steps=600", "train.eval_every=100", "optim.schedule.milestones=[300]", "optim.schedule.gamma=50"
     )
-    train(config, tmp_path / "run", Display())
+    train(config, tmp_path / "run")
     evaluated = {record["step"]: record["eval"]["val"] for record in records(tmp_path / "run") if "eval" in record}
     best = load_checkpoint(tmp_path / "run" / BEST)
     assert list(evaluated) == [100, 200, 300, 400, 500, 600]
@@ -400,26 +401,26 @@ def test_the_best_is_kept_beside_the_last(tmp_path: Path) -> None:
     assert best.loss == evaluated[300]
     assert load_checkpoint(tmp_path / "run").step == 600
 
-    class Stop(Display):
+    class Stop(Observer):
         told = False
 
-        def update(self, status) -> None:
-            if status.step > 400 and not self.told:
+        def progressed(self, progress) -> None:
+            if progress.step > 400 and not self.told:
                 self.told = True
                 os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(StoppedError, match="stopped after step"):
         train(config, tmp_path / "stopped", Stop())
     assert 400 < load_checkpoint(tmp_path / "stopped").step <= 600
-    train(config, tmp_path / "stopped", Display(), resume=True)
+    train(config, tmp_path / "stopped", resume=True)
     equal(tmp_path / "stopped", tmp_path / "run")
 
 
 def test_a_damaged_best_is_told_and_replaced(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = tiny("train.steps=100")
-    train(config, tmp_path / "run", Display())
+    train(config, tmp_path / "run", QuietDisplay())
     (tmp_path / "run" / BEST).write_bytes(b"damaged")
-    train(configuration.override(config, train__steps=200), tmp_path / "run", Display(), resume=True)
+    train(configuration.override(config, train__steps=200), tmp_path / "run", QuietDisplay(), resume=True)
     assert "best.safetensors: not a whole safetensors checkpoint" in capfd.readouterr().err
     assert load_checkpoint(tmp_path / "run" / BEST).step == 200
 
@@ -505,11 +506,11 @@ def test_files_may_not_grow(tmp_path: Path) -> None:
 def test_a_folder_that_is_moved_while_another_takes_its_name(tmp_path: Path) -> None:
     """The one does not write into the other."""
 
-    class Move(Display):
-        def update(self, status) -> None:
+    class Move(Observer):
+        def progressed(self, progress) -> None:
             if not (tmp_path / "moved").exists():
                 (tmp_path / "run").rename(tmp_path / "moved")
-                train(tiny("train.steps=20", "train.seed=5"), tmp_path / "run", Display())
+                train(tiny("train.steps=20", "train.seed=5"), tmp_path / "run")
 
     with pytest.raises(WriteError, match=r"metrics.jsonl: is gone; somebody has moved or removed it"):
         train(tiny(), tmp_path / "run", Move())
@@ -519,7 +520,7 @@ def test_a_folder_that_is_moved_while_another_takes_its_name(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("damage", ["", "[" * 10**5, "{}", '{"steps": 100}', None])
 def test_a_damaged_summary_is_made_anew(damage: str | None, cli: Cli, tmp_path: Path) -> None:
-    train(tiny("train.steps=100"), tmp_path / "run", Display())
+    train(tiny("train.steps=100"), tmp_path / "run")
     good = json.loads((tmp_path / "run" / SUMMARY).read_text())
     damage = json.dumps(good | {"loss": {"val": None}}) if damage is None else damage
     (tmp_path / "run" / SUMMARY).write_text(damage)
@@ -530,8 +531,8 @@ def test_a_damaged_summary_is_made_anew(damage: str | None, cli: Cli, tmp_path: 
 
 
 def test_a_folder_that_vanishes(tmp_path: Path) -> None:
-    class Remove(Display):
-        def update(self, status) -> None:
+    class Remove(Observer):
+        def progressed(self, progress) -> None:
             shutil.rmtree(tmp_path / "run", ignore_errors=True)
 
     with pytest.raises(WriteError, match=r"metrics.jsonl: is gone; .*; there is no checkpoint yet$"):
@@ -546,11 +547,11 @@ def test_the_first_tensor_that_went_wrong_is_named(engine: str, tmp_path: Path) 
     """The last good checkpoint is left as it was, and the metrics end before the step that failed."""
     settings = ["optim.schedule.milestones=[40]", "optim.schedule.gamma=1e30", "train.checkpoint_every=30"]
     with pytest.raises(MakemoreError) as error:
-        train(tiny(f"train.engine={engine}", *settings), tmp_path / "run", Display())
+        train(tiny(f"train.engine={engine}", *settings), tmp_path / "run")
     assert re.fullmatch(
         r"step 42: the loss is nan: hprebn \(32, 32\) is the first tensor with numbers that are not finite "
         r"\(1,024 of 1,024, first in row 0 of the batch: '\S' after '...'\); try a smaller learning rate "
-        r"\(it is 2e\+29\) with --overwrite or another --out; the last good checkpoint is that of step 30",
+        r"\(it is 2e\+29\) in a new run; the last good checkpoint is that of step 30",
         str(error.value),
     ), error.value
     assert load_checkpoint(tmp_path / "run").step == 30
@@ -559,7 +560,7 @@ def test_the_first_tensor_that_went_wrong_is_named(engine: str, tmp_path: Path) 
 
 def test_a_large_learning_rate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """At 10,000 nothing overflows, since batchnorm holds everything together, but tanh is saturated for good."""
-    train(tiny("optim.lr=1e4", "train.steps=10_500"), tmp_path / "run", Display())
+    train(tiny("optim.lr=1e4", "train.steps=10_500"), tmp_path / "run", QuietDisplay())
     warning = "warning: step 1,000: 100% of tanh's outputs are saturated, so hardly any gradient comes through; "
     assert capfd.readouterr().err == warning + "try a smaller learning rate (it is 10000)\n"
 
@@ -568,7 +569,7 @@ def test_a_large_learning_rate(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ("lr", "advice"), [("0", "another learning rate (it is 0)"), ("1e-9", "another learning rate")]
 )
 def test_a_network_that_does_not_learn(lr: str, advice: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    train(tiny(f"optim.lr={lr}", "train.steps=10_500"), tmp_path / "run", Display())
+    train(tiny(f"optim.lr={lr}", "train.steps=10_500"), tmp_path / "run", QuietDisplay())
     told = capfd.readouterr().err
     assert re.match(
         r"warning: step 1,000: the loss is 3\.\d+, and it began at 3\.\d+: the network does not learn; ", told
@@ -581,5 +582,5 @@ def test_a_network_that_does_not_learn(lr: str, advice: str, tmp_path: Path, cap
 def test_a_network_that_learns_is_left_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     for name in ("tiny", "quickstart"):
         config = configuration.load(configuration.find(name), ["train.steps=1500"])
-        train(config, tmp_path / name, Display())
+        train(config, tmp_path / name, QuietDisplay())
     assert capfd.readouterr().err == ""

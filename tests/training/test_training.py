@@ -24,8 +24,7 @@ from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.runs.summary import Summary
 from makemore_cli.training.engines import ENGINES, RunningStatistics
-from makemore_cli.training.progress_display import Display
-from makemore_cli.training.setup import start
+from makemore_cli.training.setup import set_up
 from makemore_cli.training.trainer import train
 from tests.conftest import DEVICES, Cli, logits_in_float64, problem
 
@@ -35,7 +34,7 @@ def tiny(*settings: str) -> Config:
 
 
 def run(config: Config, folder: Path, **options) -> Summary:
-    return train(config, folder, Display(), **options)
+    return train(config, folder, **options)
 
 
 def losses(folder: Path) -> list[float]:
@@ -54,7 +53,7 @@ def test_the_stream_of_numbers_is_the_lectures() -> None:
     W2 = torch.randn((200, 27), generator=g) * 0.1
     b2 = torch.randn(27, generator=g) * 0.1
 
-    begun = start(Config())
+    begun = set_up(Config())
     p = begun.parameters
     assert p.b1 is not None
     for ours, lectures in ((p.C, C), (p.W1, W1), (p.b1, b1), (p.W2, W2), (p.b2, b2)):
@@ -139,7 +138,7 @@ def test_a_run_has_the_epsilon_of_its_configuration(engine: str, statistics: str
     """From the first batch's loss to the losses of whole splits, by the file that is left, and after a resume."""
     settings = [f"train.engine={engine}", "train.steps=40", f"model.batchnorm.statistics={statistics}"]
     config = tiny(*settings, "model.batchnorm.epsilon=0.3")
-    begun = start(config)
+    begun = set_up(config)
     X, Y = (batch[0] for batch in begun.batches(1))
     first = by_definition(begun.parameters, X, Y, 0.3)[0]
     assert abs(first - by_definition(begun.parameters, X, Y, 1e-5)[0]) > 1e-3
@@ -160,7 +159,7 @@ def test_a_run_has_the_epsilon_of_its_configuration(engine: str, statistics: str
 
 def test_calibration_keeps_the_epsilon() -> None:
     p, _ = initialise(Sizes(27, 3, 4, 16), 5)
-    val = start(tiny()).dataset.val
+    val = set_up(tiny()).dataset.val
     for eps in (1e-5, 0.3):
         assert evaluate.calibrate(p.sizes, p.arrays(), val, eps).epsilon == eps
     assert evaluate.calibrate(p.sizes, p.arrays(), val).epsilon == 1e-5
@@ -172,7 +171,7 @@ def test_losses_of_scores_beyond_what_exp_can_take(shift: float, dtype: torch.dt
     """What is added to all scores changes no loss; e^88.7 leaves float32, and e^709.8 leaves float64."""
     p, _ = initialise(Sizes(27, 3, 4, 16), 5)
     p = p.to(dtype=dtype)
-    val = start(tiny()).dataset.val
+    val = set_up(tiny()).dataset.val
     plain = evaluate.loss(evaluate.calibrate(p.sizes, p.arrays(), val), val)
     assert 3 < plain < 5
     p.b2.add_(shift)
@@ -226,7 +225,7 @@ def test_a_run_repeats_bit_by_bit(engine: str, more: list[str], tmp_path: Path) 
 
 def test_dropped_letters(tmp_path: Path) -> None:
     """Each letter of a context by itself, as often as asked for; the batches are the same but for that."""
-    plain, dropping = (start(tiny("train.batch_size=1000", f"train.context_dropout={p}")) for p in (0.0, 0.25))
+    plain, dropping = (set_up(tiny("train.batch_size=1000", f"train.context_dropout={p}")) for p in (0.0, 0.25))
     (X, Y), (dropped, same) = plain.batches(40), dropping.batches(40)
     assert torch.equal(Y, same)
     kept = dropped == X
@@ -236,7 +235,7 @@ def test_dropped_letters(tmp_path: Path) -> None:
     assert share == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / letters.sum().item()) ** 0.5)
     both = (~kept[..., 0] & ~kept[..., 1])[letters[..., 0] & letters[..., 1]].double().mean().item()
     assert both == pytest.approx(0.25**2, abs=0.01)  # independently of each other
-    again = start(tiny("train.batch_size=1000", "train.context_dropout=0.25"))
+    again = set_up(tiny("train.batch_size=1000", "train.context_dropout=0.25"))
     parts = [again.batches(steps)[0] for steps in (1, 7, 32)]
     assert torch.equal(torch.cat(parts), dropped)  # however many are drawn at a time
 
@@ -274,7 +273,7 @@ def test_what_a_run_folder_holds(trained: Path) -> None:
 
 def test_loss_over_distinct_contexts_is_the_plain_mean(trained: Path) -> None:
     checkpoint = load_checkpoint(trained)
-    data = start(checkpoint.config).dataset
+    data = set_up(checkpoint.config).dataset
     X, Y = (torch.from_numpy(a.astype(np.int64)) for a in data.val.examples(np.arange(len(data.val))))
     plain = F.cross_entropy(logits_in_float64(checkpoint.model, X), Y).item()
     assert evaluate.loss(checkpoint.model, data.val) == pytest.approx(plain, abs=1e-6)
@@ -285,7 +284,7 @@ def test_calibration_is_the_plain_mean_and_unbiased_variance(rows: int, monkeypa
     """However many rows are taken at a time."""
     monkeypatch.setattr(model, "LAYER_NUMBERS", rows * 27)
     p, _ = initialise(Sizes(27, 2, 3, 16), 5)
-    data = start(tiny("model.context_length=2")).dataset
+    data = set_up(tiny("model.context_length=2")).dataset
     X, _ = data.val.examples(np.arange(len(data.val)))
     hprebn = p.C.double()[torch.from_numpy(X.astype(np.int64))].flatten(1) @ p.W1.double() + p.b1.double()
     trained = evaluate.calibrate(p.sizes, p.arrays(), data.val)

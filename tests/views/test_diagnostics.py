@@ -19,9 +19,8 @@ from makemore_cli.network.reference import forward
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
 from makemore_cli.runs.metrics import load_metrics
 from makemore_cli.training.engines import ENGINES
-from makemore_cli.training.progress_display import Display
 from makemore_cli.training.schedules import learning_rates
-from makemore_cli.training.setup import start
+from makemore_cli.training.setup import set_up
 from makemore_cli.training.trainer import train
 from makemore_cli.views import diagnostics
 from makemore_cli.views.diagnostics import diagnose, inspect, look, look_at_run, next_step
@@ -70,10 +69,10 @@ def test_a_parameter_without_spread_has_no_ratio() -> None:
 def test_what_a_run_logs_is_what_its_steps_did(engine: str, tmp_path: Path) -> None:
     """A run that is diagnosed every 7 steps, against a loop of its own, step by step."""
     config = tiny("train.steps=30", "train.diagnose_every=7", f"train.engine={engine}")
-    train(config, tmp_path / "run", Display())
+    train(config, tmp_path / "run")
     found = dict(load_metrics(tmp_path / "run").diagnoses)
     assert list(found) == [7, 14, 21, 28]
-    begun = start(config)
+    begun = set_up(config)
     p = begun.parameters
     X, Y = begun.batches(30)
     for at, lr in enumerate(learning_rates(config.optim, 0, 30, 30)):
@@ -96,7 +95,6 @@ def test_looking_changes_nothing(engine: str, tmp_path: Path) -> None:
         train(
             tiny("train.steps=60", f"train.diagnose_every={every}", f"train.engine={engine}"),
             tmp_path / str(every),
-            Display(),
         )
         kept[every] = load_checkpoint(tmp_path / str(every)).model.parameters
         assert load_metrics(tmp_path / str(every)).loss.tolist() == load_metrics(tmp_path / "0").loss.tolist()

@@ -27,7 +27,6 @@ from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.names.dataset import load
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.runs.metrics import load_metrics
-from makemore_cli.training.progress_display import Display
 from makemore_cli.training.trainer import train
 from makemore_cli.views.plots.gallery import KINDS, Subject, together
 from makemore_cli.views.plots.letters import embedding_picture, is_vowel, nearness, principal_axes, spread
@@ -87,7 +86,7 @@ def test_loss(subject: Subject) -> None:
 
 def test_losses_of_several_runs(trained: Path, tmp_path: Path) -> None:
     other = configuration.load(configuration.find("tiny"), ["train.steps=150", "train.eval_every=50"])
-    train(other, tmp_path / "tiny", Display())
+    train(other, tmp_path / "tiny")
     picture = together([Subject(trained), Subject(tmp_path / "tiny")])
     assert isinstance(picture, LossPicture)
     assert [curve.name for curve in picture.curves] == [str(trained), str(tmp_path / "tiny")]  # both are called tiny
@@ -195,7 +194,7 @@ def test_next_letter(subject: Subject) -> None:
 
 def test_embedding_of_two_dimensions_is_drawn_as_it_is(tmp_path: Path) -> None:
     config = configuration.load(configuration.find("tiny"), ["model.embedding_size=2", "train.steps=20"])
-    train(config, tmp_path / "run", Display())
+    train(config, tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run")
     picture = embedding_picture(checkpoint, "of")
     np.testing.assert_array_equal(picture.points, checkpoint.model.parameters["C"].astype(np.float64))
@@ -289,7 +288,7 @@ def odd(tmp_path: Path, letters: str, *settings: str) -> Subject:
     names = {"".join(rng.choices(letters, k=rng.randint(1, 6))) for _ in range(400)} | set(letters)
     (tmp_path / "names.txt").write_text("\n".join(sorted(names)))
     every = ["train.steps=12", "train.diagnose_every=3", f"data.path={tmp_path / 'names.txt'}", *settings]
-    train(configuration.load(configuration.find("tiny"), every), tmp_path / "run", Display())
+    train(configuration.load(configuration.find("tiny"), every), tmp_path / "run")
     return Subject(tmp_path / "run")
 
 
@@ -334,9 +333,9 @@ def test_svg_is_well_formed_and_the_same_each_time(cli: Cli, trained: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--what", "losss"], "--what losss: there is no such picture; there are loss, ratios"),
-        (["--format", "gif"], "--format gif: there are png and svg"),
-        (["--what", "loss;ratios"], "--what loss;ratios: there is no such picture"),
+        (["--what", "losss"], "--what must be some of loss, ratios"),
+        (["--format", "gif"], "--format must be png or svg, got gif"),
+        (["--what", "loss;ratios"], "got loss;ratios"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, cli: Cli, trained: Path, tmp_path: Path) -> None:
@@ -351,12 +350,12 @@ def test_nothing_of_others_is_replaced(cli: Cli, trained: Path, tmp_path: Path) 
         (tmp_path / "loss.png").write_bytes(other)
         result = cli("plot", trained, "--out", tmp_path)
         assert result.code == 2
-        assert "loss.png: is there already, and was not made by makemore" in result.err
+        assert "loss.png: exists, and was not made by makemore; choose another place (--out)" in result.err
         assert (tmp_path / "loss.png").read_bytes() == other
     (tmp_path / "file").touch()
     result = cli("plot", trained, "--out", tmp_path / "file")
     assert result.code == 2
-    assert "file: is no folder; give another --out" in result.err
+    assert "file: is not a folder; choose another one (--out)" in result.err
 
 
 def test_what_cannot_be_drawn_is_said(cli: Cli, tmp_path: Path, names_file: Path) -> None:
@@ -369,7 +368,7 @@ def test_what_cannot_be_drawn_is_said(cli: Cli, tmp_path: Path, names_file: Path
     assert [Path(line).stem for line in result.out.splitlines()] == ["loss", "embedding", "next-letter"]
     first, second = result.err.splitlines()
     assert first.startswith("left out: ratios: ")
-    assert "--set train.diagnose_every=100" in first
+    assert "set train.diagnose_every, to 100 for example" in first
     assert second.startswith("left out: saturation, activations, gradients, weight-gradients, dlogits: ")
     asked = cli("plot", tmp_path / "run", "--what", "ratios")
     assert (asked.code, asked.out) == (2, "")
@@ -382,7 +381,7 @@ def test_what_cannot_be_drawn_is_said(cli: Cli, tmp_path: Path, names_file: Path
 def test_pictures_of_a_run_that_goes_on(tmp_path: Path, cli: Cli) -> None:
     """Its log is drawn before there is a checkpoint."""
     config = configuration.load(configuration.find("tiny"), ["train.steps=50", "train.diagnose_every=10"])
-    train(config, tmp_path / "run", Display())
+    train(config, tmp_path / "run")
     (tmp_path / "run" / "checkpoint.safetensors").unlink()
     result = cli("plot", tmp_path / "run")
     assert result.code == 0
@@ -445,7 +444,7 @@ def test_a_run_is_drawn_once(trained: Path, tmp_path: Path, cli: Cli) -> None:
 
 
 def test_one_step_is_seen(tmp_path: Path) -> None:
-    train(configuration.load(configuration.find("tiny"), ["train.steps=1"]), tmp_path / "run", Display())
+    train(configuration.load(configuration.find("tiny"), ["train.steps=1"]), tmp_path / "run")
     picture = make(Subject(tmp_path / "run"), "loss")
     (axes,) = drawn(picture).axes
     assert axes.lines[0].get_marker() == "."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.names.dataset import Dataset
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
 from makemore_cli.runs.file_names import PLOTS
@@ -31,7 +31,7 @@ class Subject:
     def __init__(self, run: Path) -> None:
         """Raises MakemoreError where there is neither a folder nor a file."""
         if not run.exists():
-            raise MakemoreError(f"{run}: no such run; give a run folder that `makemore train` left, or a checkpoint")
+            raise MakemoreError(f"{run}: no such run; give a run folder or a checkpoint")
         self.run = run
 
     @property
@@ -63,6 +63,11 @@ class Subject:
     def dataset(self) -> Dataset:
         """The data that it was trained on."""
         return load_data(self.checkpoint)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What there is to remark on what was read so far."""
+        return self.seen.remarks if "seen" in self.__dict__ else []
 
     @property
     def caption(self) -> str:
@@ -130,7 +135,7 @@ def kinds(what: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in what.split(",") if name.strip()))
     for name in names:
         if name not in KINDS:
-            raise MakemoreError(f"--what {name}: there is no such picture; there are {', '.join(KINDS)}")
+            raise ParameterError("what", f"must be some of {', '.join(KINDS)}, got {name}")
     return names
 
 
@@ -152,21 +157,45 @@ def pictures(
             yield name, picture
 
 
-def plot(
-    runs: Sequence[Path], what: str | None, out: Path | None, format: str, left_out: dict[str, list[str]]
-) -> Iterator[Path]:
-    """Draw pictures of a run, or the losses of several in one, and say where they are as they come.
+class Plots:
+    """The files of pictures, which are drawn while one iterates over it, and afterwards what there is to remark."""
 
-    Without `out` they go to the folder `plots` in the run's, or for several runs in the present one. Where `what` is
-    None, what can't be drawn goes to `left_out` (see `pictures`). Raises MakemoreError.
+    def __init__(self, paths: Iterator[Path], subjects: Sequence[Subject], left_out: Mapping[str, list[str]]) -> None:
+        self._paths, self._subjects, self._left_out = paths, subjects, left_out
+
+    def __iter__(self) -> Iterator[Path]:
+        """Draw, and give each file's path."""
+        return self._paths
+
+    def remarks(self) -> list[str]:
+        """Changed data, and which pictures could not be drawn, and why."""
+        return [
+            *(remark for subject in self._subjects for remark in subject.remarks),
+            *(f"left out: {', '.join(names)}: {reason}" for reason, names in self._left_out.items()),
+        ]
+
+
+def plot(runs: Sequence[Path], what: str | None, out: Path | None, format: str) -> Plots:
+    """Draw pictures of a run, or the losses of several in one.
+
+    `what` are names with commas between them. If it is None, all are drawn, and those that can't be are left out.
+    Without `out` they go to the folder `plots` in the run's folder, or for several runs in the present one. Raises
+    MakemoreError, also while one iterates over the result.
     """
-    if format not in FORMATS:
-        raise MakemoreError(f"--format {format}: there are {' and '.join(FORMATS)}")
     subjects = [Subject(run) for run in {run.absolute(): run for run in runs}.values()]
+    left_out: dict[str, list[str]] = {}
+    return Plots(_plot(subjects, what, out, format, left_out), subjects, left_out)
+
+
+def _plot(
+    subjects: Sequence[Subject], what: str | None, out: Path | None, format: str, left_out: dict[str, list[str]]
+) -> Iterator[Path]:
+    if format not in FORMATS:
+        raise ParameterError("format", f"must be {' or '.join(FORMATS)}, got {format}")
     if len(subjects) > 1:
         for name in [] if what is None else kinds(what):
             if name != "loss":
-                raise MakemoreError(f"--what {name}: is a picture of one run; only losses go into one picture")
+                raise ParameterError("what", f"must be loss for several runs, got {name}")
         yield save(together(subjects), "loss", out or Path(PLOTS), format)
         return
     (subject,) = subjects

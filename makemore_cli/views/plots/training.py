@@ -209,7 +209,7 @@ def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
     """The ratios that a run has logged. Raises MakemoreError where there are none."""
     if not metrics.diagnoses:
         raise MakemoreError(
-            f"{run}: has logged no ratios; train with --set train.diagnose_every=100, say, to have them"
+            f"{run}: has no ratios in its log; set train.diagnose_every, to 100 for example, before training"
         )
     steps = np.array([step for step, _ in metrics.diagnoses], dtype=np.float64)
     found = [diagnosis for _, diagnosis in metrics.diagnoses]

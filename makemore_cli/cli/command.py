@@ -1,0 +1,99 @@
+"""Commands whose errors speak of their options: the library names parameters, and the user has typed flags."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from makemore_cli.errors import CheckFailedError, MakemoreError, ParameterError, StoppedError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# Configuration keys that have options of their own, by the option's parameter.
+OPTION_OF_KEY = {
+    "data.path": "data",
+    "train.device": "device",
+    "train.engine": "engine",
+    "train.seed": "seed",
+    "train.steps": "steps",
+}
+
+
+class CommandError(Exception):
+    """A command has failed: what to print on stderr, and the exit code."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+class Command(TyperCommand):
+    """A command of the command line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it. Raises CommandError for a MakemoreError."""
+        with _in_words_of_the_command_line(ctx):
+            return super().invoke(ctx)
+
+
+class Group(TyperGroup):
+    """A group of commands. It may do something without a subcommand, too."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, or a subcommand. Raises CommandError for a MakemoreError."""
+        with _in_words_of_the_command_line(ctx):
+            return super().invoke(ctx)
+
+
+class App(typer.Typer):
+    """An application, or a part of it, of such commands."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(cls=Group, rich_markup_mode="rich", **options)
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Function], Function]:
+        """Add a command; see `typer.Typer.command`."""
+        return super().command(name, cls=Command, **options)
+
+
+@contextmanager
+def _in_words_of_the_command_line(ctx: Any) -> Iterator[None]:
+    try:
+        yield
+    except MakemoreError as error:
+        raise CommandError(_told(error, _flags(ctx)), exit_code(error)) from error
+
+
+def exit_code(error: MakemoreError) -> int:
+    """1 for a check that failed, 128 and the signal's number as in shells, and 2 for everything else."""
+    if isinstance(error, CheckFailedError):
+        return 1
+    if isinstance(error, StoppedError) and error.signal is not None:
+        return 128 + error.signal
+    return 2
+
+
+def _flags(ctx: Any) -> dict[str, str]:
+    """The longest flag of each option of a command, by its parameter's name."""
+    return {
+        parameter.name: max(parameter.opts, key=len)
+        for parameter in ctx.command.params
+        if any(flag.startswith("-") for flag in parameter.opts)
+    }
+
+
+def _told(error: MakemoreError, flags: dict[str, str]) -> str:
+    known = [flags[name] for name in (OPTION_OF_KEY.get(name, name) for name in error.parameters) if name in flags]
+    text = str(error)
+    if isinstance(error, ParameterError) and known:
+        text = f"{known[0]} {error.fact}"
+    elif known:
+        text = f"{text} ({', '.join(known)})"
+    if error.resume is not None:
+        text = f"{text}; resume with: makemore train --resume {shlex.quote(str(error.resume))}"
+    return text

@@ -1,0 +1,136 @@
+"""A process of a sweep: it trains trials, one after the other, and prunes those that are worse than most."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from makemore_cli.config import load as configuration
+from makemore_cli.errors import MakemoreError, StoppedError, WriteError
+from makemore_cli.sweep.study import (
+    HOST,
+    PARAMETERS,
+    PID,
+    SECONDS,
+    TOLD,
+    TRAIN,
+    Plan,
+    StorageError,
+    give_back,
+    open_study,
+    require_optuna,
+    stored,
+    trials_done,
+)
+from makemore_cli.training.observer import Observer, Progress
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import Trial
+
+TRIAL_EVALUATIONS = 10  # of a trial before its end, unless the configuration asks for more or fewer
+
+
+def serve(descriptor: int) -> None:
+    """Run as a process of the sweep, given the file descriptor of its end of the connection, which sends the plan."""
+    sweeping = Connection(descriptor)
+    with suppress(EOFError):
+        work(sweeping.recv(), sweeping)
+
+
+def work(plan: Plan, sweeping: Connection) -> None:
+    """Train a trial for each request that comes through the connection, until it is closed.
+
+    Sends each trial's number, or an error's text, or None at the end.
+    """
+    import torch
+
+    require_optuna()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // plan.jobs))
+    error_text: str | None = None
+    try:
+        study = open_study(plan)
+        # Another machine may have had some of the trials.
+        while sweeping.recv() and trials_done(plan, study) < plan.goal:
+            send(sweeping, _trial(plan, study, sweeping))
+    except (EOFError, StoppedError):
+        return
+    except MakemoreError as error:
+        error_text = str(error)
+    send(sweeping, error_text)
+
+
+def _trial(plan: Plan, study: Study, sweeping: Connection) -> int:
+    """Draw a configuration and train it. Returns the trial's number. Raises StoppedError, WriteError."""
+    from optuna.trial import TrialState
+
+    from makemore_cli.training.trainer import train
+
+    with stored(plan):
+        trial = study.ask()
+        trial.set_user_attr(HOST, socket.gethostname())
+        trial.set_user_attr(PID, os.getpid())
+        settings = {key: part.suggest(trial, key) for key, part in plan.space.items()}
+    source, observer = f"trial {trial.number}", TrialObserver(plan, trial, sweeping)
+    try:
+        config = configuration.change(plan.config, settings, source)
+        every = config.train.eval_every or max(1, config.train.steps // TRIAL_EVALUATIONS)
+        config = configuration.change(config, {"train.eval_every": every}, source)
+        with tempfile.TemporaryDirectory(prefix="makemore-trial-", ignore_cleanup_errors=True) as folder:
+            summary = train(config, Path(folder), observer)
+    except (StoppedError, WriteError, StorageError) as error:
+        if isinstance(error, StoppedError) and observer.is_pruned:
+            with stored(plan):
+                study.tell(trial, state=TrialState.PRUNED)
+            return trial.number
+        with stored(plan):
+            give_back(study, trial.number)
+        raise
+    except MakemoreError as error:  # it diverged, or its settings do not go together
+        with stored(plan):
+            trial.set_user_attr(TOLD, str(error).removeprefix(f"{source}: "))
+            study.tell(trial, state=TrialState.PRUNED)
+    else:
+        with stored(plan):
+            trial.set_user_attr(TRAIN, summary.loss["train"])
+            trial.set_user_attr(SECONDS, summary.seconds)
+            trial.set_user_attr(PARAMETERS, summary.parameters)
+            study.tell(trial, summary.loss["val"])
+    return trial.number
+
+
+class TrialObserver(Observer):
+    """Prunes a trial that is worse than most were after the same fraction of their steps."""
+
+    def __init__(self, plan: Plan, trial: Trial, sweeping: Connection) -> None:
+        self._plan, self._trial, self._sweeping = plan, trial, sweeping
+        self._percent, self._steps = 0, 0
+        self.is_pruned = False
+
+    def progressed(self, progress: Progress) -> None:
+        self._steps = progress.steps
+
+    def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
+        """Report the validation loss. Raises StorageError."""
+        percent = 100 * step // self._steps
+        if percent > self._percent:
+            self._percent = percent
+            with stored(self._plan):
+                self._trial.report(loss["val"], percent)
+                self.is_pruned = self._trial.should_prune()
+
+    def should_stop(self) -> bool:
+        """Whether the trial is pruned, or the sweep has ended: it sends nothing meanwhile, but closes its end."""
+        return self.is_pruned or self._sweeping.poll()
+
+
+def send(connection: Connection, what: object) -> None:
+    """Send something to the process at the other end, if it still exists."""
+    with suppress(OSError):
+        connection.send(what)
