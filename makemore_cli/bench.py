@@ -26,8 +26,10 @@ from torch.nn import functional as F
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.inference import evaluate
-from makemore_cli.inference.sample import Options, texts
+from makemore_cli.inference.next_letters import Options
+from makemore_cli.inference.sample import texts
 from makemore_cli.names import dataset as data
+from makemore_cli.names.splits import Integers
 from makemore_cli.network.model import BATCHNORM_EPSILON, Model, Sizes
 from makemore_cli.network.parameters import Parameters, initialise
 from makemore_cli.network.threads import threads
@@ -207,7 +209,7 @@ def lecture_loop(p: Parameters, Xtr: Tensor, Ytr: Tensor, batch_size: int) -> Ru
     return run
 
 
-def _jax(p: Parameters, X: data.Integers, Y: data.Integers) -> Run:
+def _jax(p: Parameters, X: Integers, Y: Integers) -> Run:
     """The same in JAX: one compiled scan over all steps."""
     import jax
     import jax.numpy as jnp

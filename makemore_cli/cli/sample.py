@@ -59,7 +59,8 @@ def sample(
     as_json: JsonOption = False,
 ) -> None:
     """Print names from a trained model, one a line; on stderr, how many of them are in the data."""
-    from makemore_cli.inference.sample import PATIENCE_DRAWS, Options, sample_run
+    from makemore_cli.inference.next_letters import Options
+    from makemore_cli.inference.sample import PATIENCE_DRAWS, sample_run
     from makemore_cli.runs.checkpoint import load_checkpoint
 
     checkpoint, options = load_checkpoint(run), Options(temperature, top_k, prefix, max_length)

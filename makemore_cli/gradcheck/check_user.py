@@ -20,15 +20,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.candidates import Candidates
 from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, is_plain
 from makemore_cli.gradcheck.diagnose import diagnose_user
-from makemore_cli.gradcheck.findings import ROUNDING, Finding, Report, Section
+from makemore_cli.gradcheck.findings import ROUNDING, Finding, Report, Section, make_report
 from makemore_cli.gradcheck.following import Following, follow
-from makemore_cli.gradcheck.problem import Problem, inconsistent
+from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import Gradients, Source
 from makemore_cli.gradcheck.user import UserGradients, UserPass
+from makemore_cli.gradcheck.user_runs import UserRuns
 
 SINGLE, DOUBLE = TOLERANCE[torch.float32], TOLERANCE[torch.float64]
 LEFT = {
@@ -40,7 +40,7 @@ LEFT = {
 def check_user(problem: Problem, user: UserPass, against: Source) -> Report:
     """Check a user's own backward pass. Raises MakemoreError if it doesn't run."""
     sections, faults, remarks = [], [], []
-    runs = _Runs(problem, user)
+    runs = UserRuns(problem, user)
     for number, here in enumerate(runs.here):
         check = _PassCheck(problem, against, runs, number)
         section = check.section()
@@ -56,17 +56,13 @@ def check_user(problem: Problem, user: UserPass, against: Source) -> Report:
     if missing:
         remarks.append(f"not given, so not checked: {', '.join(f'd{name}' for name in missing)}")
     sections[-1].missing.extend(missing)
-    report = Report(
-        str(problem.p.flat.dtype).removeprefix("torch."),
-        str(problem.p.flat.device),
-        len(problem.X),
-        max(problem.tolerance, against.accuracy),
+    return make_report(
+        problem,
         sections,
+        against.accuracy,
         faults=list(dict.fromkeys(faults)),
         remarks=list(dict.fromkeys(remarks)),
     )
-    report.note_underflow(problem.underflows)
-    return report
 
 
 # What a check on inconsistent forward values says.
@@ -77,32 +73,6 @@ BLIND = (
 )
 UNTRIED = "its lines could not be tried on forward values that are drawn at random"
 MANY = 4  # tensors that differ there; of more, the pass itself is the reason
-
-
-class _Runs:
-    """The user's passes on each forward pass; None where they don't run."""
-
-    def __init__(self, problem: Problem, user: UserPass) -> None:
-        self.here = user.run(problem.values)
-        self.why_not: str | None = None  # float64 is of no use
-        self.double = self._tried(user, problem.in_float64)
-        if self.double is None:
-            self.why_not = "it does not run in float64"
-        elif any(one.single for one in self.double):
-            self.why_not = "it makes float32 numbers even where float64 is asked for"
-        self.elsewhere = self._tried(user, problem.in_float64.elsewhere)
-        self.elsewhere_single = None
-        if problem.p.flat.dtype != torch.float64:
-            self.elsewhere_single = self._tried(user, problem.elsewhere)
-        self.inconsistent_values = inconsistent(problem.in_float64.elsewhere.values)
-        self.inconsistent = self._tried(user, self.inconsistent_values)
-
-    def _tried(self, user: UserPass, on: Problem | dict[str, Any]) -> list[UserGradients] | None:
-        try:
-            runs = user.run(on.values if isinstance(on, Problem) else on)
-        except MakemoreError:
-            return None
-        return runs if [one.name for one in runs] == [one.name for one in self.here] else None
 
 
 @dataclass(eq=False)
@@ -121,7 +91,7 @@ class _Verdicts:
 class _PassCheck:
     """One pass of a user's, against one witness."""
 
-    def __init__(self, problem: Problem, against: Source, runs: _Runs, number: int) -> None:
+    def __init__(self, problem: Problem, against: Source, runs: UserRuns, number: int) -> None:
         self.problem, self.against, self.runs, self.number = problem, against, runs, number
         self.remarks: list[str] = []
         self.here = runs.here[number]

@@ -7,6 +7,7 @@ from typing import Any
 
 from makemore_cli.gradcheck.compare import Comparison
 from makemore_cli.gradcheck.lines import LineCheck
+from makemore_cli.gradcheck.problem import Problem
 
 # Share of the scale that float32 may be off by where float64 has agreed: whatever is larger is no rounding.
 ROUNDING = 1e-2
@@ -88,14 +89,6 @@ class Report:
         """Whether every gradient and every line agrees."""
         return all(section.ok for section in self.sections) and not self.wrong_lines and not self.faults
 
-    def note_underflow(self, underflows: bool) -> None:
-        """Say so if the chain's own gradients are not finite."""
-        if underflows:
-            self.remarks.append(
-                "the chain's probabilities underflow to zero at these parameters, and their logarithm has no gradient, "
-                "autograd's no more than ours; the training pass takes log_softmax and is not concerned"
-            )
-
     def failures(self) -> list[str]:
         """What is wrong, most telling first: wrong lines, then in each section what does not just inherit."""
         found = [
@@ -145,6 +138,20 @@ class Report:
             "failures": self.failures(),
             "remarks": self.remarks,
         }
+
+
+def make_report(problem: Problem, sections: list[Section], accuracy: float = 0.0, **more: Any) -> Report:
+    """A report on a problem; `more` are the report's other fields."""
+    dtype = str(problem.p.flat.dtype).removeprefix("torch.")
+    report = Report(
+        dtype, str(problem.p.flat.device), len(problem.X), max(problem.tolerance, accuracy), sections, **more
+    )
+    if problem.underflows:
+        report.remarks.append(
+            "the chain's probabilities underflow to zero at these parameters, and their logarithm has no gradient, "
+            "autograd's no more than ours; the training pass takes log_softmax and is not concerned"
+        )
+    return report
 
 
 def because(diagnosis: str | None) -> str:

@@ -112,9 +112,14 @@ def up_to_the_logits(p: Parameters) -> set[str]:
     return {*p.views, *(step.name for step in steps.up_to("logits", p.sizes.first_bias))}
 
 
+def truth(problem: Problem) -> Gradients:
+    """The same, computed once for each problem."""
+    return problem.truth
+
+
 def float64(problem: Problem) -> Gradients:
     """Autograd through the chain in float64, which is as good as the truth for float32: all 26 gradients."""
-    return finite_autograd(problem.in_float64)
+    return problem.in_float64.truth
 
 
 def functions(problem: Problem) -> Gradients:
@@ -180,7 +185,7 @@ SOURCES = {
             losses=kernel_losses,
             paths={path: partial(kernel, lookup=lookup) for path, lookup in KERNEL_PATHS.items()},
         ),
-        Source("autograd", "autograd through the chain", finite_autograd),
+        Source("autograd", "autograd through the chain", truth),
         Source("functions", "autograd through PyTorch's own functions", functions, witness="atomic"),
         Source("float64", "autograd in float64", float64, double=True),
         Source("finite", "central differences in float64", numeric.finite, accuracy=1e-7, partial=True),

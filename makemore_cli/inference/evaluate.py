@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import Split, changed, load
+from makemore_cli.names.dataset import changed, load
+from makemore_cli.names.splits import Split
 from makemore_cli.network.model import BATCHNORM_EPSILON, Array, Model, Sizes, chunks, preactivation
 from makemore_cli.network.softmax import log_softmax
 from makemore_cli.runs.checkpoint import Checkpoint

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import Vocabulary
+from makemore_cli.names.vocabulary import Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.network.parameters import Parameters
 

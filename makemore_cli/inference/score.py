@@ -13,7 +13,8 @@ from rich.style import Style
 from rich.text import Text
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import END, LONGEST_NAME_LETTERS, Vocabulary
+from makemore_cli.names.dataset import LONGEST_NAME_LETTERS
+from makemore_cli.names.vocabulary import END, Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.network.softmax import log_softmax
 from makemore_cli.printable import printable

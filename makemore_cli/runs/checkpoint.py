@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config, MeanAverage
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import LARGEST_VOCABULARY_LETTERS, Vocabulary, fault
+from makemore_cli.names.vocabulary import LARGEST_VOCABULARY_LETTERS, Vocabulary, fault
 from makemore_cli.network.model import Model, Sizes
 from makemore_cli.runs.file_names import CHECKPOINT, CONFIG
 from makemore_cli.system.files import check_plain

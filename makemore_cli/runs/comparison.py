@@ -16,7 +16,8 @@ from rich.table import Table
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, ParameterError
-from makemore_cli.names.dataset import NAMED, SPLITS
+from makemore_cli.names.dataset import NAMED
+from makemore_cli.names.splits import SPLITS
 from makemore_cli.runs.file_names import CHECKPOINT, CONFIG, METRICS, SUMMARY
 from makemore_cli.runs.metrics import load_ending
 from makemore_cli.runs.run_folder import holds_run

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop.stable import Chain, run_chain
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import END, Vocabulary
+from makemore_cli.names.vocabulary import END, Vocabulary
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.training.chunk import Chunk, TrainedChunk, run
 from makemore_cli.training.engines import Engine

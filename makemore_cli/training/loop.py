@@ -12,7 +12,7 @@ from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.sample import default_seed, sample
-from makemore_cli.names.dataset import SPLITS
+from makemore_cli.names.splits import SPLITS
 from makemore_cli.network.model import Model
 from makemore_cli.runs.run_folder import Run
 from makemore_cli.system.signals import Held

@@ -15,7 +15,8 @@ from torch import Tensor
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.names import dataset as data
-from makemore_cli.names.dataset import Dataset, Vocabulary
+from makemore_cli.names.dataset import Dataset
+from makemore_cli.names.vocabulary import Vocabulary
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import Parameters, initialise
 from makemore_cli.runs.checkpoint import STREAMS, sizes_of

@@ -24,7 +24,8 @@ from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop.stable import Chain, run_chain
 from makemore_cli.inference import evaluate
 from makemore_cli.names import dataset as data
-from makemore_cli.names.dataset import END, Dataset, Vocabulary
+from makemore_cli.names.dataset import Dataset
+from makemore_cli.names.vocabulary import END, Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint, training_names

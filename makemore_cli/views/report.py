@@ -15,10 +15,11 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.lecture_sampler import PUBLISHED
-from makemore_cli.inference.sample import Options, sample_run
+from makemore_cli.inference.next_letters import Options
+from makemore_cli.inference.sample import sample_run
 from makemore_cli.inference.score import meanings, score, shade
-from makemore_cli.names.dataset import SPLITS
 from makemore_cli.names.download import SHA256
+from makemore_cli.names.splits import SPLITS
 from makemore_cli.runs.comparison import run_info
 from makemore_cli.runs.file_names import REPORT
 from makemore_cli.system.environment import environment

@@ -17,7 +17,7 @@ from makemore_cli.cli.command import OPTION_OF_KEY, App, CommandError, exit_code
 from makemore_cli.config.load import flatten
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import CheckFailedError, MakemoreError, ParameterError, StoppedError, WriteError
-from makemore_cli.inference.sample import Options
+from makemore_cli.inference.next_letters import Options
 
 PACKAGE = Path(makemore_cli.__file__).parent
 LIBRARY = sorted(path for path in PACKAGE.rglob("*.py") if path.parent.name != "cli")

@@ -19,18 +19,9 @@ from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
 from makemore_cli.inference import sample as sampling
 from makemore_cli.inference.lecture_sampler import names as lecture_names
-from makemore_cli.inference.sample import (
-    FEW,
-    Options,
-    _probabilities,
-    _shares,
-    default_seed,
-    names,
-    sample,
-    sample_new,
-    sample_run,
-)
-from makemore_cli.names.dataset import Vocabulary
+from makemore_cli.inference.next_letters import Options, alias_shares, next_probabilities
+from makemore_cli.inference.sample import FEW, default_seed, names, sample, sample_new, sample_run
+from makemore_cli.names.vocabulary import Vocabulary
 from makemore_cli.network.model import Folded, Model, Sizes
 from makemore_cli.network.parameters import initialise
 from makemore_cli.runs.checkpoint import load_checkpoint
@@ -142,11 +133,11 @@ def test_the_lectures_procedure_is_the_lectures() -> None:
     sharpness=st.floats(0, 30),
     top_k=st.one_of(st.none(), st.integers(1, 30)),
 )
-def test_the_shares_are_the_probabilities(V: int, seed: int, sharpness: float, top_k: int | None) -> None:
+def test_the_shares_are_thenext_probabilities(V: int, seed: int, sharpness: float, top_k: int | None) -> None:
     """What the alias method draws, added up: each letter's own part, and what it gets as another's alias."""
     logits = np.random.default_rng(seed).normal(size=(20, V)) * sharpness
-    probabilities = _probabilities(logits, Options(top_k=top_k))
-    shares = _shares(probabilities)
+    probabilities = next_probabilities(logits, Options(top_k=top_k))
+    shares = alias_shares(probabilities)
     alias = shares.astype(int)
     assert alias.max() < V
     drawn = (shares - alias) / V
@@ -311,7 +302,7 @@ def test_scores_beyond_what_exp_can_take(top: int) -> None:
     logits = np.array([[0.0, -1.0, 0.5, 0.0]])
     for shift in (89.0, 1000.0, -1000.0, 1e6):
         np.testing.assert_allclose(
-            _probabilities(logits + shift, Options()), _probabilities(logits, Options()), rtol=1e-9
+            next_probabilities(logits + shift, Options()), next_probabilities(logits, Options()), rtol=1e-9
         )
     logits[0, top] = 2000
-    assert _probabilities(logits, Options()).tolist() == [[float(token == top) for token in range(4)]]
+    assert next_probabilities(logits, Options()).tolist() == [[float(token == top) for token in range(4)]]

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from makemore_cli.config.schema import DataConfig
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names import dataset
-from makemore_cli.names.dataset import Dataset, Split, Vocabulary, distinct_rows
+from makemore_cli.names import dataset, names_file, splits
+from makemore_cli.names.dataset import Dataset
 from makemore_cli.names.shuffle import shuffled
+from makemore_cli.names.splits import Split, distinct_rows
+from makemore_cli.names.vocabulary import Vocabulary
 from tests.conftest import NAMES
 
 
@@ -190,7 +192,8 @@ def test_many_names_are_split_as_few_are(tmp_path: Path, monkeypatch: pytest.Mon
     path.write_text("\n".join(f"{word}  " if len(word) == 3 else word for word in map(spell, range(3000))) + "\n\n")
     few = dataset.load(DataConfig(path=str(path)), 3)
     monkeypatch.setattr(dataset, "MANY_NAMES", 100)
-    monkeypatch.setattr(dataset, "PIECE_LETTERS", 160)
+    for module in (dataset, names_file, splits):
+        monkeypatch.setattr(module, "PIECE_LETTERS", 160)
     many = dataset.load(DataConfig(path=str(path)), 3)
     assert sorted(name for split in many.splits.values() for name in split.names()) == sorted(map(spell, range(3000)))
     for ours, theirs in zip(few.splits.values(), many.splits.values(), strict=True):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from makemore_cli.inference.sample import Options, sample_run
+from makemore_cli.inference.next_letters import Options
+from makemore_cli.inference.sample import sample_run
 from makemore_cli.inference.score import score, shade
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.views.plots.gallery import KINDS

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import END
+from makemore_cli.names.vocabulary import END
 from makemore_cli.network.softmax import softmax
 from makemore_cli.runs.checkpoint import Checkpoint
 from makemore_cli.runs.metrics import Floats

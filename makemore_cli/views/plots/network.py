@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import END
+from makemore_cli.names.vocabulary import END
 from makemore_cli.runs.metrics import Floats
 from makemore_cli.training.step_statistics import SATURATED, spread
 from makemore_cli.views.diagnostics import LAYERS, Look

@@ -1,0 +1,67 @@
+"""The letters of a data set, and their tokens."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from makemore_cli.errors import MakemoreError
+
+END = "."  # starts and ends every name; token 0
+LARGEST_VOCABULARY_LETTERS = 8192  # more than the names of any language are written with
+
+Tokens = NDArray[np.unsignedinteger]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The letters, sorted by code point from 1; 0 is the end-of-word sign."""
+
+    letters: str
+
+    def __len__(self) -> int:
+        """V, the sign included."""
+        return 1 + len(self.letters)
+
+    @cached_property
+    def _token(self) -> dict[str, int]:
+        return {letter: token for token, letter in enumerate(self.letters, start=1)}
+
+    def encode(self, name: str) -> list[int]:
+        """Tokens of a name. Raises MakemoreError for a letter that is not in the vocabulary."""
+        for letter in name:
+            if letter not in self._token:
+                raise MakemoreError(f"{name!r}: the model knows no {letter!r}; its letters are {self.letters}")
+        return [self._token[letter] for letter in name]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The name that tokens spell; the sign is left out."""
+        return "".join(self.letters[token - 1] for token in tokens if token)
+
+    def text(self, tokens: Tokens) -> str:
+        """What a stream of tokens spells, each name followed by a newline, which stands for the sign."""
+        signs = f"\n{self.letters}"
+        if signs.isascii():
+            return np.frombuffer(signs.encode(), dtype=np.uint8)[tokens].tobytes().decode("ascii")
+        return np.frombuffer(signs.encode("utf-32-le"), dtype="<u4")[tokens].tobytes().decode("utf-32-le")
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger]:
+        """The smallest type that holds every token."""
+        return np.uint8 if len(self.letters) <= np.iinfo(np.uint8).max else np.uint16
+
+
+def fault(letter: str, vocabulary: Vocabulary | None = None) -> str | None:
+    """What speaks against a letter in a name, if anything does."""
+    if letter == END:
+        return f"a name may not hold {END!r}, which is the end-of-word sign; take it out"
+    if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp"):
+        return f"a name may not hold the control character U+{ord(letter):04X}; take it out"
+    if vocabulary is not None and letter not in vocabulary.letters:
+        return f"the model knows no {letter!r}; its letters are {vocabulary.letters}"
+    return None
