@@ -1,4 +1,4 @@
-"""How fast the engines train, beside the lecture's own loop and JAX; how fast names come; how long evaluation takes.
+"""The speed of training by each engine, by the lecture's own loop and by JAX; of sampling; and of evaluation.
 
 All contenders train the same network on the same batches. They take turns, several rounds of them, so that a machine
 that is busy for a while slows all of them; what counts is each one's fastest round.
@@ -50,7 +50,7 @@ Run = Callable[[int], Any]  # trains so many steps
 
 @dataclass(frozen=True)
 class Timing:
-    """One contender's time a step."""
+    """The time that one contender takes for a step."""
 
     contender: str
     batch_size: int
@@ -65,14 +65,13 @@ class Timing:
 
 @dataclass
 class Bench:
-    """All that was measured."""
+    """All measurements."""
 
     machine: dict[str, Any] = field(default_factory=dict)
     steps: list[Timing] = field(default_factory=list)
     others: dict[str, float] = field(default_factory=dict)  # what each is, stands in its name
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
         return {"machine": self.machine, "steps": [asdict(timing) for timing in self.steps], "others": self.others}
 
 
@@ -82,7 +81,6 @@ def bench(
     rounds: int = ROUNDS,
     say: Callable[[str], None] = lambda _: None,
 ) -> Bench:
-    """Measure everything."""
     result = Bench(machine=_machine())
     rate = {1: _matrix_rate(1), torch.get_num_threads(): _matrix_rate(torch.get_num_threads())}
     result.machine["gigaflops"] = {str(count): round(measured, 1) for count, measured in rate.items()}
@@ -278,7 +276,6 @@ def _trained(settings: list[str]) -> tuple[Model, data.Dataset]:
 
 
 def show(result: Bench, console: Console) -> None:
-    """Print what was measured."""
     for key, value in result.machine.items():
         if key == "gigaflops":
             value = ", ".join(f"{rate:,.0f} with {count} threads" for count, rate in value.items())

@@ -18,7 +18,7 @@ from makemore_cli.network.parameters import Parameters
 
 
 class Pass(NamedTuple):
-    """What one forward and backward pass over a batch gives."""
+    """The results of one forward and backward pass over a batch."""
 
     loss: Float[Tensor, ""]  # nats per character
     gradients: Parameters

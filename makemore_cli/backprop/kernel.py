@@ -62,7 +62,7 @@ class Weights(NamedTuple):
 
 
 class Activations(NamedTuple):
-    """What the forward pass leaves for the backward pass, and the gradients of that, padded like the weights."""
+    """The forward pass's tensors that the backward pass reads, and their gradients, padded like the weights."""
 
     embcat: Array  # (n, K), where the first layer is a product
     tables: Array  # (T, V, H), where it is looked up, and no rows otherwise
@@ -82,7 +82,7 @@ class Activations(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How a gradient becomes an update: the numbers that are the same in every step."""
+    """The numbers of an update that are the same in every step."""
 
     adamw: bool
     nesterov: bool
@@ -100,7 +100,7 @@ SGD = Rule(False, False, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 class Memory(NamedTuple):
-    """What an optimiser keeps from step to step, each as long as the weights, or empty."""
+    """The vectors that an optimiser keeps from step to step, each as long as the weights, or empty."""
 
     velocity: Array
     m: Array
@@ -119,7 +119,6 @@ def padded(lanes: Lanes) -> int:
 
 @any_order
 def product_rows(out: Array, start: Array, A: Array, W: Array, first: int, last: int, lanes: Lanes) -> None:
-    """Some rows of `product`."""
     width = padded(lanes)
     assert width == out.shape[1] == start.shape[0] == W.shape[1]
     for i in range(first, last, BLOCK):
@@ -140,7 +139,6 @@ def product_rows(out: Array, start: Array, A: Array, W: Array, first: int, last:
 
 @any_order
 def product_transposed_rows(out: Array, A: Array, W: Array, first: int, last: int, lanes: Lanes) -> None:
-    """Some rows of `product_transposed`."""
     width = padded(lanes)
     assert width == A.shape[1] == W.shape[1]
     zero = out.dtype.type(0)
@@ -222,19 +220,19 @@ def exp32(x: np.float32) -> np.float32:
 
 @exact
 def tanh32(x: np.float32) -> np.float32:
-    """As u / (u + 2) with u = e^2x − 1, which keeps its digits where x is small too."""
+    """Computed as u / (u + 2) with u = e^2x − 1, which keeps its digits for small x."""
     power, expm1 = split_exp(_TWO * x)
     u = power * expm1 + (power - _ONE)
     return u / (u + _TWO)
 
 
 def exp(x: np.floating) -> np.floating:
-    """In compiled code `exp32`, or the C library's for float64; elsewhere it is not called."""
+    """The exponential in compiled code: `exp32`, or the C library's for float64. It is not called elsewhere."""
     raise NotImplementedError
 
 
 def tanh(x: np.floating) -> np.floating:
-    """In compiled code `tanh32`, or the C library's for float64; elsewhere it is not called."""
+    """The hyperbolic tangent in compiled code: `tanh32`, or the C library's for float64. It is not called elsewhere."""
     raise NotImplementedError
 
 
@@ -253,7 +251,7 @@ def _tanh(x: types.Type) -> Callable[[Any], Any]:
 
 @exact
 def embed(embcat: Array, C: Array, X: Tokens, size: int) -> None:
-    """Leaves embcat = C[X], the embedded letters of an example side by side, E = `size` numbers each."""
+    """Set embcat to C[X], the embedded letters of an example side by side, E = `size` numbers each."""
     for i in range(X.shape[0]):
         for t in range(X.shape[1]):
             letter = X[i, t]
@@ -263,7 +261,7 @@ def embed(embcat: Array, C: Array, X: Tokens, size: int) -> None:
 
 @exact
 def look_up(hprebn: Array, tables: Array, X: Tokens, lanes: Lanes) -> None:
-    """Leaves in each row of hprebn the sum of the rows that its letters have in the tables of their places."""
+    """Set each row of hprebn to the sum of the rows that its letters have in the tables of their places."""
     width = padded(lanes)
     assert width == hprebn.shape[1] == tables.shape[2]
     for i in range(X.shape[0]):
@@ -318,7 +316,7 @@ def inverse_deviation(bnvar_inv: Array, bnvar: Array, eps: np.floating) -> None:
 def normalise_and_squash(
     h: Array, bnraw: Array, rest: Array, bnvar_inv: Array, bngain: Array, bnbias: Array, rows: int, lanes: Lanes
 ) -> None:
-    """Leaves bnraw in place of bndiff, and h = tanh(bngain · bnraw + bnbias)."""
+    """Replace bndiff by bnraw, and set h to tanh(bngain · bnraw + bnbias)."""
     width = padded(lanes)
     assert width == h.shape[1] == bnraw.shape[1] == bngain.shape[0] == bnbias.shape[0]
     assert width == rest.shape[0] == bnvar_inv.shape[0]
@@ -383,7 +381,7 @@ def cross_entropy(logits: Array, b2: Array, Y: Tokens, n: np.floating, smoothing
 
 @exact
 def sum_rows(out: Array, x: Array, rows: int) -> None:
-    """Leaves x.sum(0) in `out`."""
+    """Set `out` to x.sum(0)."""
     for j in range(out.shape[0]):
         out[j] = 0
     for i in range(rows):
@@ -395,7 +393,7 @@ def sum_rows(out: Array, x: Array, rows: int) -> None:
 def tanh_backward(
     dh: Array, h: Array, bnraw: Array, dbngain: Array, dbnbias: Array, sums: Array, rows: int, lanes: Lanes
 ) -> None:
-    """Leaves dhpreact = (1 − h²) · dh in place of dh, and what gain and bias get of it.
+    """Replace dh by dhpreact = (1 − h²) · dh, and sum the gradients of gain and bias.
 
     These two are sums of sums of a few rows each, since a long sum is rounded once a row.
     """
@@ -430,7 +428,7 @@ def batchnorm_backward(
     rows: int,
     lanes: Lanes,
 ) -> None:
-    """Leaves dhprebn = γσ⁻¹ · (dy − Σdy/n − x̂ · Σ(dy·x̂)/(n−1)) in place of dhpreact."""
+    """Replace dhpreact by dhprebn = γσ⁻¹ · (dy − Σdy/n − x̂ · Σ(dy·x̂)/(n−1))."""
     width = padded(lanes)
     assert width == dhpreact.shape[1] == bnraw.shape[1] == dbngain.shape[0] == dbnbias.shape[0]
     assert width == bnvar_inv.shape[0] == bngain.shape[0]
@@ -444,7 +442,7 @@ def batchnorm_backward(
 
 @exact
 def clear(x: Array) -> None:
-    """Leaves zeros."""
+    """Set an array to zero."""
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             x[i, j] = 0
@@ -452,7 +450,7 @@ def clear(x: Array) -> None:
 
 @exact
 def look_up_backward(dtables: Array, dhprebn: Array, X: Tokens, lanes: Lanes) -> None:
-    """A row of a table gathers all its uses."""
+    """Sum the gradients of all uses of a table's row."""
     width = padded(lanes)
     assert width == dhprebn.shape[1] == dtables.shape[2]
     for t in range(X.shape[1]):
@@ -468,7 +466,7 @@ def look_up_backward(dtables: Array, dhprebn: Array, X: Tokens, lanes: Lanes) ->
 
 @exact
 def embed_backward(dC: Array, dembcat: Array, X: Tokens, size: int) -> None:
-    """A letter's row of dC gathers all its uses."""
+    """Sum the gradients of all uses of a letter's row of C."""
     for i in range(X.shape[0]):
         for t in range(X.shape[1]):
             letter = X[i, t]
@@ -548,7 +546,7 @@ def training_pass(
 
 @any_order
 def clip(gradient: Array, largest: float) -> None:
-    """Scale a gradient whose norm is larger down to it."""
+    """Scale down a gradient whose norm is larger than `clip`."""
     squares = gradient.dtype.type(0)
     for i in range(gradient.shape[0]):
         squares += gradient[i] * gradient[i]
@@ -593,7 +591,7 @@ def lerp(average: Array, new: Array, share: np.floating) -> None:
 
 @exact
 def update(flat: Array, gradient: Array, memory: Memory, rule: Rule, factors: Array) -> None:
-    """One step of the optimiser: `optim.Optimiser.update`."""
+    """One step of the optimiser (see `optimisers.Optimiser.update`)."""
     if rule.clip > 0:
         clip(gradient, rule.clip)
     if rule.adamw:
@@ -627,7 +625,7 @@ def train_steps(
     lanes: Lanes,
     share: bool | None,
 ) -> None:
-    """A training step for each leading index of X and Y. Other threads of Python go on meanwhile."""
+    """A training step for each leading index of X and Y, without Python's global lock."""
     for step in range(X.shape[0]):
         losses[step] = training_pass(
             p, d, a, X[step], Y[step], n, eps, smoothing, letters, size, first_bias, lanes, share

@@ -10,14 +10,14 @@ from makemore_cli.backprop.atomic import Line
 
 
 def line_text(line: Line) -> str:
-    """The expression that a line is, as it stands in the source."""
+    """The expression of a line, as its source has it."""
     code = line.__code__
     return _expressions(code.co_filename)[code.co_firstlineno]
 
 
 @cache
 def expression(line: Line) -> ast.expr:
-    """The same as a syntax tree. Not to be changed."""
+    """The expression of a line as a syntax tree, which must not be changed."""
     return ast.parse(line_text(line), mode="eval").body
 
 

@@ -18,7 +18,7 @@ from makemore_cli.network.parameters import Parameters
 
 
 class Chain(NamedTuple):
-    """One batch's tensors, by name."""
+    """The tensors and gradients of one batch, by name."""
 
     loss: Float[Tensor, ""]  # nats per character
     values: steps.Values  # as far as the logits

@@ -1,4 +1,4 @@
-"""What changes an update from step to step, whoever makes it."""
+"""The numbers of an update that change from step to step, for every engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Factors(NamedTuple):
-    """Numbers of one step."""
+    """The numbers of an update that change from step to step."""
 
     lr: float
     shrink: float = 1.0  # what decay leaves of the parameters, where it is decoupled

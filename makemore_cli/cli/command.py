@@ -33,25 +33,25 @@ class CommandError(Exception):
 
 
 class Command(TyperCommand):
-    """A command of the command line."""
+    """A command whose errors name its options."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it. Raises CommandError for a MakemoreError."""
+        """Run the command. Raises CommandError for a MakemoreError."""
         with _in_words_of_the_command_line(ctx):
             return super().invoke(ctx)
 
 
 class Group(TyperGroup):
-    """A group of commands. It may do something without a subcommand, too."""
+    """A group of commands, with or without a command of its own."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run it, or a subcommand. Raises CommandError for a MakemoreError."""
+        """Run the group or a subcommand. Raises CommandError for a MakemoreError."""
         with _in_words_of_the_command_line(ctx):
             return super().invoke(ctx)
 
 
 class App(typer.Typer):
-    """An application, or a part of it, of such commands."""
+    """An application or a part of it, made of such commands."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(cls=Group, rich_markup_mode="rich", **options)

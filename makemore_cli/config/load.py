@@ -22,7 +22,7 @@ LARGEST_CONFIG_BYTES = 1 << 20
 
 
 def name(file: Path) -> str:
-    """What a configuration is called: as its file, or as the run whose folder it stands in."""
+    """The name of a configuration: its file's, or its run folder's."""
     return file.absolute().parent.name if file.name == CONFIG else file.stem
 
 
@@ -63,7 +63,7 @@ def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
 
 
 def read_mapping(path: Path, expected: str) -> dict[Any, Any]:
-    """What a YAML file holds, which is to be keys and values. Raises MakemoreError, which says what was expected."""
+    """The keys and values of a YAML file. Raises MakemoreError, which says what was expected."""
     try:
         text = read(path, LARGEST_CONFIG_BYTES)
     except OSError as error:
@@ -123,7 +123,7 @@ def validate(raw: Any, source: str) -> Config:
 
 
 def _describe(mistake: Any) -> str:
-    """One of pydantic's mistakes as a sentence: the key, what is wrong with it, and what it may be."""
+    """One of pydantic's mistakes in a sentence: the key, what is wrong, and what is allowed."""
     path, section = _place(mistake["loc"])
     key = ".".join(path)
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -169,7 +169,7 @@ def _place(location: Iterable[Any]) -> tuple[list[str], type[Section]]:
 
 
 def kind(value: Any) -> str:
-    """A value as a message shows it, cut where it is long."""
+    """A value as a message shows it, shortened if it is long."""
     if value is None:
         return "empty"
     if isinstance(value, dict):

@@ -25,13 +25,13 @@ LATEST_STEP = 10**12  # a step
 
 
 class Section(BaseModel):
-    """Unknown keys are refused, and so is a value of another type ("32" is not 32)."""
+    """A part of the configuration. Unknown keys and values of another type are refused ("32" is not 32)."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class DataConfig(Section):
-    """Which names, and how they are split."""
+    """The names, and how they are split."""
 
     path: str = Field(
         "bundled", min_length=1, description='"bundled", "lecture" (after `makemore data get`), or a file'
@@ -40,7 +40,7 @@ class DataConfig(Section):
 
 
 class BatchnormConfig(Section):
-    """Where the statistics come from that stand in for a batch's own after training."""
+    """Batch normalisation, and the statistics that replace a batch's own after training."""
 
     statistics: Literal["calibrated", "running"] = Field(
         "calibrated", description="over the whole training split afterwards, or averages kept while training"
@@ -91,21 +91,21 @@ class LinearSchedule(Section):
 
 
 class ExponentialAverage(Section):
-    """Of the parameters after each step, those long ago counted less and less."""
+    """An average of the parameters in which the weight of earlier steps decays exponentially."""
 
     name: Literal["exponential"] = "exponential"
     decay: float = Field(0.999, ge=0, lt=1, description="what is left of the average's weight after a step")
 
 
 class MeanAverage(Section):
-    """Of the parameters after each of the last steps, all counted alike."""
+    """The mean of the parameters after each of the last steps."""
 
     name: Literal["mean"] = "mean"
     share: float = Field(0.25, gt=0, le=1, description="of the steps, the last ones")
 
 
 def _kind_of(kinds: str) -> Discriminator:
-    """Which of its kinds a section is: the first one if none is named."""
+    """The kind of a section: the first one if none is named."""
 
     def name(value: Any) -> str | None:
         if isinstance(value, dict):
@@ -128,7 +128,7 @@ Average = Annotated[
 
 
 class _Optimiser(Section):
-    """How gradients become updates: what every optimiser has."""
+    """Settings that every optimiser has."""
 
     name: str
     lr: float = Field(0.1, ge=0, le=HUGE, description="learning rate at the start, or at the end of the warm-up")
@@ -141,7 +141,7 @@ class _Optimiser(Section):
     @property
     @abstractmethod
     def memory(self) -> tuple[str, ...]:
-        """What the optimiser itself keeps from step to step, each as long as all parameters together."""
+        """The names of the vectors, each as long as all parameters together, that the optimiser itself keeps."""
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ class _Optimiser(Section):
 
     @model_validator(mode="after")
     def _bounded(self) -> _Optimiser:
-        """Refuse a learning rate that grows out of this world."""
+        """Refuse a learning rate that grows beyond HUGE."""
         if isinstance(self.schedule, StepsSchedule):
             powers = len(self.schedule.milestones) * math.log10(self.schedule.gamma)
             if max(0.0, math.log10(self.lr) if self.lr else 0.0) + powers > math.log10(HUGE):
@@ -184,7 +184,6 @@ class SgdConfig(_Optimiser):
 
     @property
     def memory(self) -> tuple[str, ...]:
-        """See `_Optimiser.memory`."""
         return ("velocity",) if self.momentum else ()
 
     @model_validator(mode="after")
@@ -204,7 +203,6 @@ class AdamWConfig(_Optimiser):
 
     @property
     def memory(self) -> tuple[str, ...]:
-        """See `_Optimiser.memory`."""
         return "m", "v"
 
     @model_validator(mode="after")
@@ -224,7 +222,7 @@ KINDS: dict[str, dict[str, type[Section]]] = {
 
 
 class TrainConfig(Section):
-    """The run. A period of 0 means never."""
+    """The training. A period of 0 means never."""
 
     steps: int = Field(200_000, ge=1, le=LATEST_STEP)
     context_dropout: float = Field(0.0, ge=0, lt=1, description="share of a context's letters read as . in training")

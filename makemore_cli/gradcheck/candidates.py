@@ -1,4 +1,4 @@
-"""What a wrong gradient would be with each mistake that can be made in the lines that lead to it.
+"""The gradients that result from each mistake in the lines that lead to them.
 
 A pass gives some gradients. Between the last right one and a wrong one lie some lines of the table, one if the pass
 goes line by line. Each candidate is the result of these lines with one mistake in one of them, or one branch that is
@@ -39,12 +39,11 @@ class Candidate:
 
     @cached_property
     def value(self) -> Tensor:
-        """The gradient."""
         return self.make if isinstance(self.make, Tensor) else self.make()
 
     @property
     def told(self) -> str:
-        """The words, and the wrong line if there is one."""
+        """The mistake in words, with the wrong line if there is one."""
         code = self.code if isinstance(self.code, str) else self.code()
         return f"{self.words} (as if it were {code})" if code else self.words
 
@@ -101,7 +100,7 @@ class Candidates:
             )
 
     def passed_on(self) -> Iterator[Candidate]:
-        """A gradient that is passed on as it came."""
+        """The gradient from above, passed on unchanged."""
         for name in self.parts:
             above = self.following.current[name]
             if above.shape == self.expected.shape:
@@ -194,7 +193,7 @@ class Candidates:
                 )
 
     def constants(self, count: int) -> Iterator[Candidate]:
-        """So many tensors on the way taken as constants, through which nothing goes back."""
+        """The gradient if tensors on the way are taken as constants, through which nothing goes back."""
         between = [step.name for step in self._steps_on_the_way if step.name not in self.following.given]
         for names in combinations([name for name in between if not self._is_loss(name)], count):
             value = self._taken_back({name: torch.zeros_like(self.following.current[name]) for name in names})
@@ -317,7 +316,7 @@ class Candidates:
 
     @property
     def steps(self) -> int:
-        """How many lines lie on the way."""
+        """The number of lines on the way."""
         return len(self._way)
 
     @cached_property
@@ -327,7 +326,7 @@ class Candidates:
 
     @cached_property
     def _names(self) -> dict[str, Any]:
-        """What the lines may read: forward values, and gradients that don't come of the one in question."""
+        """The tensors that the lines may read: forward values, and gradients that do not depend on this one."""
         loss = self.following.table[-1].name
         come, order = {self.name}, [loss, *steps.gradient_names(self.following.table)]
         for step in reversed(self.following.table):

@@ -77,7 +77,7 @@ MANY = 4  # tensors that differ there; of more, the pass itself is the reason
 
 @dataclass(eq=False)
 class _Verdicts:
-    """What one run of a pass says of its gradients: comparisons, and those whose own lines are wrong."""
+    """The verdicts of one run on its gradients: comparisons, and the gradients whose own lines are wrong."""
 
     following: Following
     plain: dict[str, Tensor]

@@ -18,7 +18,7 @@ TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-12}
 
 @dataclass(frozen=True)
 class Comparison:
-    """One tensor's gradient, ours against the witness's."""
+    """One tensor's gradient, compared with the witness's."""
 
     tensor: str
     shape: tuple[int, ...]
@@ -40,7 +40,6 @@ class Comparison:
         return self.difference / self.scale if self.scale else float("inf")
 
     def __str__(self) -> str:
-        """What there is to say of it, in one line."""
         if self.fault:
             return f"{self.tensor}: {self.fault}"
         at = f"[{', '.join(map(str, self.worst))}]"

@@ -1,4 +1,4 @@
-"""What kind of mistake a wrong gradient looks like, where it has a known form."""
+"""The diagnosis of a wrong gradient, if its mistake has a known form."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def diagnose_user(
 
 
 def _plain_forms(ours: Tensor, truth: Tensor) -> str | None:
-    """What can be said without candidates; "" if nothing can be said at all, None if candidates may."""
+    """The diagnosis that needs no candidates; "" if there can be none at all, None if candidates may give one."""
     if ours.shape != truth.shape:
         return _shape(ours, truth)
     if not ours.isfinite().all():
@@ -123,7 +123,7 @@ def _first(
 
 
 def _factors(truth: Tensor, n: int) -> Iterator[Candidate]:
-    """The gradient times a factor by which people are off, with its usual cause; the plainest first."""
+    """The gradient times each factor that people get wrong, with its usual cause; the simplest first."""
     for factor, words in (
         (-1.0, "the sign is wrong"),
         (2.0, "it is twice what it should be: a factor 2 too many, or added twice"),
@@ -139,7 +139,7 @@ def _factors(truth: Tensor, n: int) -> Iterator[Candidate]:
 
 
 def _factors_of_parts(candidates: Candidates, n: int) -> Iterator[Candidate]:
-    """The same of one branch of several."""
+    """The same for one branch of several."""
     if len(candidates.parts) == 1:
         return
     for step, part in candidates.parts.items():
@@ -250,7 +250,7 @@ def _proportional(a: tuple[float, float], b: tuple[float, float], left: float) -
 
 
 def _share(ours: Tensor, of: Tensor, left: float, error: float | None = None) -> float | None:
-    """The number that times `of` gives `ours`, if there is one and more than one entry says so."""
+    """The number that turns `of` into `ours`, if there is one and more than one entry shows it."""
     square = float((of * of).sum())
     if square == 0 or not 0 < square < float("inf") or int((of != 0).sum()) < 2:
         return None
@@ -288,7 +288,7 @@ def _ratio_of_a_part(ours: Tensor, candidates: Candidates, left: float) -> str |
 
 
 def _where(ours: Tensor, truth: Tensor, left: float) -> str | None:
-    """Which part of it is wrong, if the rest is right."""
+    """The part of the gradient that is wrong, if the rest is right."""
     largest = float(truth.abs().max())
     wrong = (ours - truth).abs() > 1e-3 * left * (truth.abs() + 0.1 * largest)  # rounding is less
     if not ours[wrong].any() and 0 < int(wrong.sum()) < int((truth != 0).sum()):
@@ -332,7 +332,7 @@ def _masked(wrong: Tensor, truth: Tensor) -> str:
 
 
 def _shape(ours: Tensor, truth: Tensor) -> str | None:
-    """A shape that is wrong in a known way."""
+    """The diagnosis of a wrong shape, if it is wrong in a known way."""
     if ours.dim() == 0 and truth.dim():
         return "it is a single number: it has been summed over all dimensions"
     if ours.dim() == truth.dim() == 2 and ours.shape == truth.T.shape and _explains(ours.T, truth):
@@ -366,6 +366,6 @@ def _error(ours: Tensor, truth: Tensor) -> float:
 
 
 def _explains(ours: Tensor, wrong: Tensor, error: float | None = None, left: float = LEFT) -> bool:
-    """Whether `wrong` is what `ours` is, much closer than the error that is to be explained."""
+    """Whether `wrong` equals `ours`, much closer than the error that is to be explained."""
     rest, size = float((ours - wrong).abs().max()), float(wrong.abs().max())
     return rest <= left * min(size, size if error is None else error)

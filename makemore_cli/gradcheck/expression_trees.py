@@ -18,7 +18,6 @@ def plain(line_expression: ast.expr) -> ast.expr:
 
 
 def compiled(tree: ast.expr) -> CodeType:
-    """The code of an expression."""
     return compile(ast.fix_missing_locations(ast.Expression(tree)), "<mutation>", "eval")
 
 
@@ -32,7 +31,6 @@ def value_of(code: CodeType, names: Mapping[str, Any]) -> Tensor | None:
 
 
 def parsed(text: str) -> ast.expr:
-    """The tree of an expression."""
     return ast.parse(text, mode="eval").body
 
 
@@ -94,7 +92,6 @@ def renamed(tree: Any, new: Mapping[str, ast.expr]) -> Any:
 
 
 def copied(tree: Any) -> Any:
-    """A copy of a tree."""
     return renamed(tree, {})
 
 
@@ -104,10 +101,8 @@ def call(value: ast.expr, method: str, args: list[ast.expr], keywords: list[ast.
 
 
 def negative(node: ast.expr) -> ast.expr:
-    """`-node`."""
     return ast.UnaryOp(ast.USub(), node)
 
 
 def is_number(node: ast.expr) -> bool:
-    """Whether it is a literal number."""
     return isinstance(node, ast.Constant) and isinstance(node.value, int | float)

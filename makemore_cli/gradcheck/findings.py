@@ -1,4 +1,4 @@
-"""What gradcheck finds: of each gradient, of each section, and in all."""
+"""The findings of gradcheck: on each gradient, in each section, and as a report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROUNDING = 1e-2
 
 @dataclass(frozen=True)
 class Finding:
-    """What there is to say of one gradient."""
+    """The verdict on one gradient."""
 
     comparison: Comparison
     alone: bool | None = None  # whether its own lines are right; None where that can't be told
@@ -45,7 +45,6 @@ class Finding:
         return not self.close and self.alone is True
 
     def __str__(self) -> str:
-        """What there is to say of it, in one line."""
         if self.in_float64 is not None and not self.in_float64.close and self.comparison.close:
             return f"{self.where} {self.in_float64}{because(self.diagnosis)}"
         return f"{self.comparison}{because(self.diagnosis)}"
@@ -62,13 +61,12 @@ class Section:
 
     @property
     def ok(self) -> bool:
-        """Whether all of it agrees."""
         return all(finding.ok for finding in self.findings)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What gradcheck found."""
+    """Everything that gradcheck found."""
 
     dtype: str
     device: str
@@ -90,7 +88,7 @@ class Report:
         return all(section.ok for section in self.sections) and not self.wrong_lines and not self.faults
 
     def failures(self) -> list[str]:
-        """What is wrong, most telling first: wrong lines, then in each section what does not just inherit."""
+        """What is wrong, the most telling first: wrong lines, then mistakes in each section that are not inherited."""
         found = [
             f"the line for d{c.comparison.tensor} in the step {c.step} is wrong: {c.comparison}{because(c.diagnosis)}"
             for c in self.wrong_lines
@@ -106,7 +104,6 @@ class Report:
         return found + self.faults
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values."""
         return {
             "ok": self.ok,
             "dtype": self.dtype,

@@ -22,7 +22,7 @@ Parts = dict[str, Tensor]  # of one gradient, by the step through which each com
 
 @dataclass
 class Following:
-    """Gradients of one pass on one forward pass."""
+    """The gradients of one pass on one forward pass, and what follows from each of them."""
 
     values: Values
     table: Sequence[Step]
@@ -32,11 +32,11 @@ class Following:
     parts: dict[str, Parts] = field(default_factory=dict)  # what follows for each gradient through each step
 
     def expected(self, name: str) -> Tensor:
-        """What follows for a gradient from the pass's own gradients of what comes after it."""
+        """The gradient that follows from the pass's own gradients of the steps after it."""
         return torch.stack(list(self.parts[name].values())).sum(0)
 
     def alternatives(self, name: str) -> Iterator[Tensor]:
-        """What follows where a gradient above is as it should be, and not as the pass has it in the end.
+        """The gradients that follow if a gradient above is right, and not as the pass returns it.
 
         It may have been right when it was read, and changed later.
         """
@@ -49,7 +49,7 @@ class Following:
                 yield torch.stack(list(parts.values())).sum(0)
 
     def partial(self, name: str) -> Iterator[tuple[str, str, Tensor]]:
-        """What follows where one branch of a gradient above was not there yet: the gradient, the branch, the result."""
+        """The gradients that follow if one branch of a gradient above is still missing: gradient, branch, result."""
         for step in self.parts[name]:
             branches = self.parts.get(step, {})
             if step in self.given and len(branches) > 1:
@@ -59,7 +59,7 @@ class Following:
                     yield step, branch, self.expected(name) - self.parts[name][step] + part
 
     def back(self, step: Step, above: Tensor) -> Parts:
-        """What a step adds to the gradients of its inputs, given the gradient of its output."""
+        """The contribution of a step to the gradients of its inputs, given the gradient of its output."""
         if not self.by_lines:
             return vjp(step, self.values, above)
         names = {**self.values, f"d{step.name}": above}
@@ -113,7 +113,7 @@ def vjp(step: Step, values: Values, above: Tensor) -> Parts:
 
 
 def differentiable(value: object) -> bool:
-    """Whether a value of the chain has a gradient: not so X, Y, n and eps."""
+    """Whether a value of the chain has a gradient; X, Y, n and eps have none."""
     return isinstance(value, Tensor) and value.is_floating_point()
 
 

@@ -33,7 +33,6 @@ class Float64Mode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call the function with float64 for float32."""
         func = _double(func)
         args = tuple(_double(a) for a in args)
         kwargs = {k: _double(v) for k, v in (kwargs or {}).items()}

@@ -1,4 +1,4 @@
-"""How one source's gradients are judged by a witness's, tensor by tensor: in one precision, or in float64 too."""
+"""The judgement of one source's gradients by a witness's, tensor by tensor: in one precision, or in float64 too."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Mutation:
     tree: ast.expr
 
     def assigned_to(self, target: str) -> str:
-        """The wrong line, to read."""
+        """The wrong line as text."""
         return f"{target} = {ast.unparse(self.tree)}"
 
     def value(self, names: Mapping[str, Any]) -> Tensor | None:

@@ -15,7 +15,7 @@ Rule = Callable[[ast.expr], Changes]
 
 
 def dropped(node: ast.expr) -> Changes:
-    """A factor, a term or a power that is left out, or what should only lend its shape."""
+    """Leave out a factor, a term or a power, or a tensor that should only give its shape."""
     if isinstance(node, ast.Call) and unparse(node.func) == "torch.ones_like":
         yield f"{unparse(node.args[0])} is used instead of ones of its shape", node.args[0]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -44,14 +44,14 @@ def dropped(node: ast.expr) -> Changes:
 
 
 def over_all(node: ast.expr) -> Changes:
-    """A power that is taken of too much."""
+    """Extend a power to too much of the expression."""
     if isinstance(node, ast.BinOp) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Pow):
         inner = ast.BinOp(node.left, node.op, node.right.left)
         yield f"the power is applied to all of {unparse(inner)}", ast.BinOp(inner, ast.Pow(), node.right.right)
 
 
 def root_first(node: ast.expr) -> Changes:
-    """A power or a root that is taken before something is added, not after: √x + ε for √(x + ε)."""
+    """Take a power or a root before something is added, not after: √x + ε for √(x + ε)."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow) and isinstance(node.left, ast.BinOp):
         inner, power = node.left, node.right
         if isinstance(inner.op, ast.Add):
@@ -63,7 +63,7 @@ def root_first(node: ast.expr) -> Changes:
 
 
 def aggregated(node: ast.expr) -> Changes:
-    """Sums over another dimension, over all, means, maxima, or none; what is not transposed."""
+    """Sum over another dimension or over all, take the mean, the maximum or nothing; leave out a transpose."""
     if isinstance(node, ast.Attribute) and node.attr == "T":
         yield f"{unparse(node.value)} is not transposed", node.value
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
@@ -96,7 +96,7 @@ def aggregated(node: ast.expr) -> Changes:
 
 
 def scattered(node: ast.expr) -> Changes:
-    """What is put somewhere, put elsewhere."""
+    """Scatter to other places."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 3):
         return
     start, (dim, index, source) = node.func.value, node.args
@@ -162,7 +162,7 @@ def scattered(node: ast.expr) -> Changes:
 
 
 def one_hot(node: ast.expr) -> Changes:
-    """A one-hot matrix in whose place whole columns are chosen."""
+    """Choose whole columns in the place of a one-hot matrix."""
     if isinstance(node, ast.Call) and unparse(node.func) == "F.one_hot":
         words = "every chosen column is changed in all rows: rows and columns must be indexed in pairs"
         yield words, call(node, "amax", [ast.Constant(0)], [])
@@ -171,7 +171,7 @@ def one_hot(node: ast.expr) -> Changes:
 
 
 def operators(node: ast.expr) -> Changes:
-    """One operation in place of another."""
+    """Replace one operation by another."""
     if not isinstance(node, ast.BinOp):
         return
     left, right = node.left, node.right
@@ -221,7 +221,7 @@ def operators(node: ast.expr) -> Changes:
 
 
 def constants(node: ast.expr) -> Changes:
-    """Another number, or another batch size."""
+    """Use another number, or another batch size."""
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         c = node.value
         for wrong in dict.fromkeys((2 * c, c / 2, -c, c + 1, c - 1, 1, 2, 3, 0.5, 1.5)):
@@ -235,7 +235,7 @@ def constants(node: ast.expr) -> Changes:
 
 
 def repeated(node: ast.expr) -> Changes:
-    """A factor that stands twice."""
+    """Use a factor twice."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
         for factor in (node.left, node.right):
             if not is_number(factor) and not (isinstance(node.op, ast.Div) and factor is node.left):
@@ -244,7 +244,7 @@ def repeated(node: ast.expr) -> Changes:
 
 
 def of_the_whole(tree: ast.expr) -> Changes:
-    """A pair of parentheses that is missing, or all sums taken for means, or over all dimensions."""
+    """Leave out a pair of parentheses, or change all sums to means or to sums over all dimensions."""
     for text in map(unparse, (tree, *_commuted(tree))):
         for start, end in _brackets(text):
             new = parsed(f"{text[:start]}{text[start + 1 : end]}{text[end + 1 :]}")
@@ -265,7 +265,7 @@ def _commuted(tree: ast.expr) -> Iterator[ast.expr]:
 
 
 def _brackets(text: str) -> Iterator[tuple[int, int]]:
-    """Where pairs of parentheses open and close that only group."""
+    """The positions of pairs of parentheses that only group."""
     opened: list[int] = []
     for at, sign in enumerate(text):
         if sign == "(":

@@ -43,7 +43,7 @@ class Problem:
 
     @cached_property
     def truth(self) -> Gradients:
-        """The same, and finite if the chain's probabilities underflow."""
+        """Autograd's gradients, finite even if the chain's probabilities underflow."""
         return sources.finite_autograd(self)
 
     @cached_property
@@ -53,7 +53,7 @@ class Problem:
 
     @cached_property
     def scale(self) -> dict[str, float]:
-        """The same, or what rounding does to a gradient where that is more."""
+        """The size of each gradient, or the effect of rounding on it if that is larger."""
         return scales(self, self.truth)
 
     @cached_property
@@ -63,7 +63,6 @@ class Problem:
 
     @cached_property
     def values(self) -> steps.Values:
-        """The forward pass."""
         return steps.forward(self.p, self.X, self.Y, eps=self.eps, smoothing=self.smoothing)
 
     def values_by(self, table: Sequence[steps.Step]) -> steps.Values:
@@ -73,7 +72,6 @@ class Problem:
 
     @cached_property
     def in_float64(self) -> Problem:
-        """The same problem in float64."""
         return self if self.p.flat.dtype == torch.float64 else self.at(self.p.to(dtype=torch.float64))
 
     @cached_property
@@ -85,13 +83,12 @@ class Problem:
         return self.at(tame(self.p))
 
     def at(self, p: Parameters) -> Problem:
-        """The same batch at other parameters."""
         return Problem(p, self.X, self.Y, self.eps, self.smoothing, measure_rounding=self.measure_rounding)
 
     def compare(
         self, tensor: str, ours: object, theirs: Tensor, tolerance: float, known: Tensor | None = None
     ) -> Comparison:
-        """By the gradient's size; where that is not enough, by what rounding could have done, which takes longer."""
+        """Compare by the gradient's size, and by the effect of rounding, which takes longer, if that is not enough."""
         comparison = compare(tensor, ours, theirs, self.size[tensor], tolerance, known)
         if (comparison.close and not self.measure_rounding) or comparison.fault:
             return comparison

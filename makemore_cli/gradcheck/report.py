@@ -14,7 +14,6 @@ YES, NO = "[green]yes[/]", "[bold red]no[/]"
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the report."""
     head = (
         f"A batch of {report.batch_size} in {report.dtype} on {report.device}; tolerance {report.tolerance:g} of scale."
     )

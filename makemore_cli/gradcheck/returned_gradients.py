@@ -84,7 +84,7 @@ def _definition(function: Callable[..., Any], cells: Iterable[Cell]) -> ast.AST 
 
 
 def _returned_by(definition: ast.AST | None) -> Iterator[ast.expr]:
-    """What a function's own return statements return; a variable that a list was assigned to is that list."""
+    """The expressions that a function returns; a variable is replaced by the list assigned to it."""
     own = list(_own_nodes(definition)) if definition is not None else []
     lists = {
         target.id: node.value

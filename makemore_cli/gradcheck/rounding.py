@@ -1,4 +1,4 @@
-"""How far rounding alone can move each gradient on this very batch: measured, with random rounding.
+"""The effect of rounding alone on each gradient on a given batch, measured with random rounding.
 
 Usually a gradient's rounding errors are some 1e-7 of its largest entry. But where terms cancel, the largest entry says
 nothing about them. In a batch of two, batchnorm gives ±1/√2 whatever came in, and dhprebn is what epsilon leaves; with
@@ -40,7 +40,7 @@ USUAL_ERROR = 8.0
 
 
 def scales(problem: Problem, reference: Mapping[str, Tensor]) -> dict[str, float]:
-    """What each gradient's rounding is to be measured by: the largest of its size and what rounding does to it."""
+    """The scale of each gradient's rounding error: its size, or the effect of rounding on it if that is larger."""
     moved = sensitivity(problem)
     if "b1" in moved:  # b1 sums n entries of dhprebn, whose errors are alike where contexts are
         moved["b1"] = max(moved["b1"], len(problem.X) * moved["hprebn"])

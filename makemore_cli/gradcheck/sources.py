@@ -81,7 +81,6 @@ def kernel_losses(problem: Problem) -> dict[str, float]:
 
 
 def fused_losses(problem: Problem) -> dict[str, float]:
-    """The loss that the training pass computes."""
     return {"the training pass": float(_fused(problem).loss)}
 
 
@@ -152,7 +151,7 @@ Losses = Callable[["Problem"], dict[str, float]]
 
 @dataclass(frozen=True)
 class Source:
-    """A way to come by gradients."""
+    """A source of gradients, and what it can do."""
 
     name: str
     about: str
@@ -166,7 +165,7 @@ class Source:
     paths: Mapping[str, GradientFunction] = field(default_factory=dict)  # ways that it can go, each to be checked
 
     def each_path(self) -> list[Source]:
-        """The source itself, or one for each way that it can go."""
+        """The source itself, or one source for each of its paths."""
         return [
             replace(self, name=f"{self.name}, {path},", gradients=gradients, paths={})
             for path, gradients in self.paths.items()

@@ -1,4 +1,4 @@
-"""What may be read by mistake: another tensor, number, index or derivative; one that was summed or rounded before.
+"""Mistakes in what a line reads: another tensor, number, index or derivative; one that was summed or rounded before.
 
 Each rule takes an expression, the names that it may read, and the steps that compute the tensors; it gives the wrong
 expressions, each with the words for it.
@@ -52,7 +52,7 @@ Rule = Callable[[ast.expr, Names, Steps], Changes]
 
 
 def other_derivatives(tree: ast.expr, names: Names, steps: Steps) -> Changes:
-    """Another function's derivative, for a step that is a function of one tensor, entry by entry."""
+    """Use the derivative of another function, for a step that is a function of one tensor, entry by entry."""
     for above in _read(tree, names):
         if not (above[:1] == "d" and above[1:] in steps):
             continue
@@ -70,7 +70,7 @@ def other_derivatives(tree: ast.expr, names: Names, steps: Steps) -> Changes:
 
 
 def other_numbers(tree: ast.expr, names: Names, steps: Steps) -> Changes:
-    """Another batch size, or another epsilon."""
+    """Use another batch size, or another epsilon."""
     for name in _read(tree, names):
         value = names[name]
         if isinstance(value, int):
@@ -83,7 +83,7 @@ def other_numbers(tree: ast.expr, names: Names, steps: Steps) -> Changes:
 
 
 def other_tensors(tree: ast.expr, names: Names, steps: Steps) -> Changes:
-    """Another tensor of the same shape or of the transposed one, or a function of one."""
+    """Use another tensor of the same or the transposed shape, or a function of one."""
     for name, value in _read_tensors(tree, names):
         for wrong, tensor in _others(name, names):
             if tensor.shape == value.shape:
@@ -110,7 +110,7 @@ def other_tensors(tree: ast.expr, names: Names, steps: Steps) -> Changes:
 
 
 def other_indices(tree: ast.expr, names: Names, steps: Steps) -> Changes:
-    """Another tensor of indices: the letters of the context for the next one, or the reverse."""
+    """Index by another tensor: by the letters of the context for the next one, or the reverse."""
     indices = {name: v for name, v in names.items() if isinstance(v, Tensor) and v.dtype == torch.int64}
     for name in (n for n in _read(tree, names) if n in indices):
         for wrong, index in indices.items():
@@ -125,7 +125,7 @@ def other_indices(tree: ast.expr, names: Names, steps: Steps) -> Changes:
 
 
 def summed_before(tree: ast.expr, names: Names, steps: Steps) -> Changes:
-    """A gradient from above that is summed before it is used, or missing."""
+    """Sum a gradient from above before it is used, or leave it out."""
     for name, value in _read_tensors(tree, names):
         if name[:1] != "d":
             continue
@@ -137,7 +137,7 @@ def summed_before(tree: ast.expr, names: Names, steps: Steps) -> Changes:
 
 
 def other_shapes(tree: ast.expr, names: Names, steps: Steps) -> Changes:
-    """Another tensor, of another shape that fits by broadcasting."""
+    """Use another tensor, of another shape that fits by broadcasting."""
     for name, value in _read_tensors(tree, names):
         for wrong, tensor in _others(name, names):
             if tensor.shape != value.shape and tensor.dim() == value.dim() and _broadcasts(tensor, value):
@@ -145,7 +145,7 @@ def other_shapes(tree: ast.expr, names: Names, steps: Steps) -> Changes:
 
 
 def rounded(tree: ast.expr, names: Names, steps: Steps) -> Changes:
-    """A tensor that has lost precision."""
+    """Use a tensor that has lost precision."""
     for name, _ in _read_tensors(tree, names):
         for precision in ("float16", "bfloat16"):
             wrong = parsed(f"{name}.to(torch.{precision}).to({name})")

@@ -18,7 +18,7 @@ from makemore_cli.network.threads import threads
 
 @dataclass
 class Trials:
-    """What came of them."""
+    """The results of checks on random problems."""
 
     count: int
     refused: list[str] = field(default_factory=list)  # the problem, and what was wrong
@@ -27,7 +27,6 @@ class Trials:
     exact: dict[str, dict[str, bool]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(lambda: True)))
 
     def lines(self) -> list[str]:
-        """What came of them, to read."""
         lines = []
         for dtype, sections in self.worst.items():
             for section, worst in sections.items():

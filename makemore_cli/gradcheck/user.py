@@ -49,7 +49,7 @@ SIZES = {"vocab_size": ("C", 0), "n_embd": ("C", 1), "n_hidden": ("W2", 0)}  # a
 
 @dataclass
 class UserGradients:
-    """What one pass gave in one run."""
+    """The results of one pass in one run."""
 
     name: str  # the file's, and the cell's if there are several passes
     gradients: dict[str, Any]  # by the tensor's name; a user's may be anything
@@ -61,7 +61,7 @@ class UserGradients:
 
     @property
     def visible(self) -> dict[str, Any]:
-        """All gradients that are there at its end."""
+        """All gradients that exist at its end."""
         return {**self.earlier, **self.gradients}
 
 
@@ -270,7 +270,7 @@ _GIVEN_NAMES = frozenset({*steps.SHAPES, "n", "eps", "smoothing", *ALIASES, *SIZ
 
 
 def _arguments(path: Path, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """What a function asks for by its parameters' names."""
+    """The arguments that a function asks for by its parameters' names."""
     positional, named = [], {}
     if [p.kind for p in inspect.signature(function).parameters.values()] == [inspect.Parameter.VAR_POSITIONAL]:
         raise MakemoreError(

@@ -1,4 +1,4 @@
-"""What there is in a user's file: a function `backward`, or statements of a script or notebook that make gradients.
+"""The code in a user's file: a function `backward`, or statements of a script or notebook that make gradients.
 
 A learner's notebook holds much more than the backward pass: it reads names, trains, compares and draws. Of a notebook
 or a bare script, only those statements are run that the gradients depend on. The forward pass comes from us, so its
@@ -24,7 +24,7 @@ LOOKS_ONLY = {"print", "display", "cmp", "assert"}  # functions that show or com
 
 @dataclass
 class Cell:
-    """A cell of a notebook, or a script between two cell marks."""
+    """A cell of a notebook, or the part of a script between two cell marks."""
 
     where: str  # as tracebacks name it
     statements: list[ast.stmt] = field(default_factory=list)
@@ -96,7 +96,7 @@ def _without_magics(text: str) -> str:
 
 
 def _python_for(line: str) -> str | None:
-    """What a line for the notebook's shell does in Python: `%time x = 1` is x = 1, and of `x = !ls` x is unknown."""
+    """The Python of a line for the notebook's shell: `%time x = 1` is x = 1, and `x = !ls` leaves x unknown."""
     indent = re.match(r"\s*", line)[0]  # type: ignore[index]
     if found := re.match(r"\s*%(time|prun|memit)\s+(?!-)(\S.*)", line):
         return indent + found[2]
@@ -123,7 +123,7 @@ def binds(cells: Iterable[Cell], name: str) -> bool:
 
 
 def backward_slice(cells: list[Cell], gradients: Set[str], given: Set[str], function: str | None = None) -> list[Cell]:
-    """Of each cell, the statements on which gradients depend, or on which the function of that name does.
+    """The statements of each cell on which gradients depend, or on which the function of that name does.
 
     `gradients` are the names that a gradient can have, `given` those that the forward pass provides. What a cell
     assigns to a given name before it makes its first gradient is a forward pass, which is left out.

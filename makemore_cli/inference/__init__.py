@@ -1,4 +1,4 @@
-"""What a trained network is used for: losses over whole splits, sampling, and scoring names.
+"""The use of a trained network: losses over whole splits, sampling, and scoring names.
 
 It needs NumPy alone, but for the lecture's own sampler.
 """

@@ -1,4 +1,4 @@
-"""What the lecture has published: its losses, and its very samples.
+"""The lecture's published losses, and its own way to sample.
 
 It samples by one `torch.multinomial` a letter, one name at a time.
 """

@@ -20,7 +20,7 @@ COLDEST_TEMPERATURE = 1e-6  # below it, only rounding would decide
 
 @dataclass(frozen=True)
 class Options:
-    """How to sample. Raises ParameterError for a value that makes no sense."""
+    """The options of sampling. Raises ParameterError for a value that makes no sense."""
 
     temperature: float = 1.0  # below 1 bolder towards the likely letters, above 1 more even; 0 takes the likeliest
     top_k: int | None = None  # only among the k likeliest letters
@@ -28,7 +28,6 @@ class Options:
     max_length: int = 100  # letters, the prefix included; a longer name is cut there
 
     def __post_init__(self) -> None:
-        """Refuse what makes no sense."""
         if not 0 <= self.temperature < float("inf"):
             raise ParameterError("temperature", f"must be at least 0 and finite, got {self.temperature}")
         if self.top_k is not None and self.top_k < 1:
@@ -42,7 +41,7 @@ class Options:
 
 
 class NextLetters(ABC):
-    """What comes next. A state stands for the context of a name, the names side by side."""
+    """A way to draw the next letters of many names. A state stands for the context of one name."""
 
     @abstractmethod
     def start(self, context: list[int], n: int) -> Integers:
@@ -58,7 +57,7 @@ class NextLetters(ABC):
 
 
 class AskedLetters(NextLetters):
-    """The network is asked about the distinct contexts that the names have come to. A state is the context's tokens."""
+    """Asks the network about the distinct contexts of the names. A state is the tokens of a context."""
 
     def __init__(self, model: Model | Folded, sizes: Sizes, options: Options) -> None:
         self.model, self.sizes, self.options = model, sizes, options
@@ -130,7 +129,7 @@ def alias_shares(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def next_probabilities(logits: Array, options: Options) -> NDArray[np.float64]:
-    """What the next letter is drawn from. Raises MakemoreError for a model whose numbers have overflowed."""
+    """Probabilities (rows, V) that the next letter is drawn from. Raises MakemoreError if the logits are not finite."""
     if not np.isfinite(logits).all():
         raise MakemoreError("the model's scores are not finite: its parameters are far too large to sample from")
     logits = logits.astype(np.float64)

@@ -59,11 +59,10 @@ class Sampled:
             yield from text.split("\n")[:-1]
 
     def kind(self, name: str) -> str | None:
-        """Of which kind a name is, or None where that can't be told."""
+        """The kind of a name, or None if that is unknown."""
         return None if self._dataset is None else self._dataset.kind(name)
 
     def names(self) -> list[str]:
-        """All names."""
         return "".join(self.texts()).split("\n")[:-1]
 
 
@@ -146,7 +145,6 @@ def names(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> 
 
 
 def _first(n: int, texts: Iterator[Text]) -> Iterator[Text]:
-    """The first n names."""
     while n > 0:
         count, text = next(texts)
         if count > n:

@@ -1,4 +1,4 @@
-"""How likely a trained model finds names: the probability of each letter, given those before it."""
+"""The likelihood of names under a trained model: the probability of each letter, given those before it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_LINE_BYTES = 8 * LONGEST_NAME_LETTERS  # bytes
 
 @dataclass(frozen=True)
 class Score:
-    """A name, letter by letter."""
+    """A name and the probability of each of its letters."""
 
     name: str
     probabilities: list[float]  # of each letter, and of the sign that ends the name
@@ -37,11 +37,10 @@ class Score:
 
     @property
     def letters(self) -> str:
-        """What the probabilities are of."""
+        """The letters that the probabilities belong to, the end sign last."""
         return self.name + END
 
     def to_json(self) -> dict[str, object]:
-        """What it comes to, for programs."""
         return {"name": self.name, "loss": self.loss, "probabilities": self.probabilities}
 
 
@@ -85,7 +84,7 @@ def plain(score: Score) -> str:
 
 
 def meanings() -> Iterator[tuple[str, str]]:
-    """What each colour means, and the colour."""
+    """The meaning of each colour, and the colour."""
     above = 0.0
     for below, colour in SHADES:
         yield f"under {below:.0%}" if below < 1 else f"{above:.0%} or more", colour
@@ -93,7 +92,7 @@ def meanings() -> Iterator[tuple[str, str]]:
 
 
 def legend() -> Text:
-    """What the colours mean, for a terminal."""
+    """The meaning of the colours, for a terminal."""
     text = Text("a letter's probability: ")
     for meaning, colour in meanings():
         text.append(f" {meaning} ", Style(color="black", bgcolor=colour))

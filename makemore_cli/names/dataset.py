@@ -38,7 +38,6 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, Split]:
-        """The three splits by name."""
         return {name: getattr(self, name) for name in SPLITS}
 
     @cached_property
@@ -52,12 +51,12 @@ class Dataset:
         return frozenset(self.val.names() + self.test.names()) - self.training_names
 
     def kind(self, name: str) -> str:
-        """Whether a name stands in the training names ("train"), in the held-out ones ("held_out"), or is "new"."""
+        """Whether a name is in the training names ("train"), in the held-out ones ("held_out"), or neither ("new")."""
         return "train" if name in self.training_names else "held_out" if name in self.held_out_names else "new"
 
 
 def changed(dataset: Dataset) -> str:
-    """The words for a file that is no longer what a model was trained on."""
+    """A remark that a file has changed since a model was trained on it."""
     return f"{dataset.path}: has changed since the model was trained on it"
 
 
@@ -117,7 +116,7 @@ def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None 
 
 
 def _check_names(tokens: Tokens, starts: Integers, lengths: Integers, path: Path) -> None:
-    """Refuse what can't be split into names to learn from. Raises MakemoreError, which names the file and the line."""
+    """Refuse names that can't be split and learnt from. Raises MakemoreError, which names the file and the line."""
     n = len(starts)
     if n and lengths.max() > LONGEST_NAME_LETTERS:
         first = int(np.argmax(lengths > LONGEST_NAME_LETTERS))

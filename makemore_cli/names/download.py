@@ -14,7 +14,7 @@ TIMEOUT_SECONDS = 30  # seconds without an answer
 
 
 def cached_names() -> Path:
-    """Where the lecture's names lie once they are fetched: the user's cache, or `$MAKEMORE_CACHE`."""
+    """The place of the lecture's names after their download: in the user's cache, or in `$MAKEMORE_CACHE`."""
     import pooch
 
     return Path(os.environ.get("MAKEMORE_CACHE") or pooch.os_cache("makemore")) / "names.txt"

@@ -76,7 +76,7 @@ def encode(points: NDArray[np.unsignedinteger], vocabulary: Vocabulary | None, p
 
 
 def find_names(tokens: Tokens) -> tuple[Integers, Integers]:
-    """Where each name starts, and its length; lines that hold none are left out."""
+    """The start and the length of each name. Blank lines are left out."""
     place = np.uint32 if len(tokens) < 2**32 else np.int64
     pieces = range(0, len(tokens), PIECE_LETTERS)
     ends = np.concatenate(

@@ -13,7 +13,7 @@ BLOCK_NUMBERS = 1 << 20  # random numbers drawn at a time
 
 
 def shuffled(n: int, seed: int) -> NDArray[np.unsignedinteger]:
-    """What `random.seed(seed); random.shuffle(order)` makes of the numbers from 0 to n − 1, for n < 2³²."""
+    """The numbers from 0 to n − 1 as `random.seed(seed); random.shuffle(order)` orders them, for n < 2³²."""
     order = np.arange(n, dtype=np.uint32)
     _, (*key, position), _ = random.Random(seed).getstate()
     twister = np.random.MT19937()  # the generator that Python has

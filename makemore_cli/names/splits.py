@@ -42,7 +42,7 @@ class Split:
     start: int
 
     def __len__(self) -> int:
-        """How many examples: one for each letter of each name and one for its end."""
+        """The number of examples: one for each letter of each name and one for its end."""
         return len(self.tokens)
 
     def examples(self, index: Integers) -> tuple[Tokens, Tokens]:
@@ -53,7 +53,6 @@ class Split:
         return X, self.tokens[index]
 
     def names(self) -> list[str]:
-        """The split's names, in their order."""
         return self.vocabulary.text(self.tokens).split("\n")[:-1]
 
     @cached_property
@@ -93,7 +92,7 @@ def distinct_rows(rows: Integers, base: int) -> tuple[Integers, Integers, Intege
 
 
 def _numbers(rows: Integers, base: int) -> NDArray[np.int64]:
-    """Each row read as a number."""
+    """Each row as a number in a positional system."""
     numbers = np.zeros(len(rows), dtype=np.int64)
     for column in rows.T:
         numbers = numbers * base + column
@@ -101,5 +100,5 @@ def _numbers(rows: Integers, base: int) -> NDArray[np.int64]:
 
 
 def _rows(numbers: NDArray[np.int64], base: int, width: int) -> NDArray[np.int64]:
-    """The rows that `_numbers` has read."""
+    """The inverse of `_numbers`."""
     return numbers[:, None] // base ** np.arange(width - 1, -1, -1, dtype=np.int64) % base

@@ -25,7 +25,7 @@ class Vocabulary:
     letters: str
 
     def __len__(self) -> int:
-        """V, the sign included."""
+        """The number of tokens V, the end sign included."""
         return 1 + len(self.letters)
 
     @cached_property
@@ -44,7 +44,7 @@ class Vocabulary:
         return "".join(self.letters[token - 1] for token in tokens if token)
 
     def text(self, tokens: Tokens) -> str:
-        """What a stream of tokens spells, each name followed by a newline, which stands for the sign."""
+        """The names of a stream of tokens, each followed by a newline for the end sign."""
         signs = f"\n{self.letters}"
         if signs.isascii():
             return np.frombuffer(signs.encode(), dtype=np.uint8)[tokens].tobytes().decode("ascii")
@@ -57,7 +57,7 @@ class Vocabulary:
 
 
 def fault(letter: str, vocabulary: Vocabulary | None = None) -> str | None:
-    """What speaks against a letter in a name, if anything does."""
+    """The reason why a letter may not be in a name, or None."""
     if letter == END:
         return f"a name may not hold {END!r}, which is the end-of-word sign; take it out"
     if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp"):

@@ -26,7 +26,7 @@ Integers = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Sizes:
-    """The numbers that give every parameter its shape. All are at least 1."""
+    """The sizes that determine the shape of every parameter. All are at least 1."""
 
     vocabulary: int  # V, the end-of-word sign included
     context: int  # T
@@ -52,7 +52,7 @@ class Sizes:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the network learns."""
+        """The number of trainable numbers."""
         return sum(math.prod(shape) for shape in self.shapes().values())
 
 
@@ -100,7 +100,6 @@ class Folded:
 
     @np.errstate(over="ignore", invalid="ignore")
     def logits(self, X: Integers) -> Array:
-        """See `Model.logits`."""
         p, sizes = self.model.parameters, self.model.sizes
         logits = np.empty((len(X), sizes.vocabulary), p["W2"].dtype)
         for rows in chunks(len(X), sizes):
@@ -123,7 +122,7 @@ def preactivation(p: Mapping[str, Array], X: Integers) -> Array:
 
 
 def chunks(length: int, sizes: Sizes) -> Iterator[slice]:
-    """Rows to go through a network at a time."""
+    """Slices of rows that go through a network at a time."""
     rows = max(1, LAYER_NUMBERS // max(sizes.context * sizes.embedding, sizes.hidden, sizes.vocabulary))
     for start in range(0, length, rows):
         yield slice(start, min(start + rows, length))

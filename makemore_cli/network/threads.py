@@ -1,4 +1,4 @@
-"""How many threads PyTorch takes for a network."""
+"""The number of threads that PyTorch uses for a network."""
 
 from __future__ import annotations
 

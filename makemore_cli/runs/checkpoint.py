@@ -37,7 +37,7 @@ DTYPES = {"float32": "F32", "float64": "F64"}  # as safetensors calls them
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained model and what belongs to it."""
+    """A trained model, and everything needed to sample from it and to resume its training."""
 
     model: Model
     vocabulary: Vocabulary
@@ -49,7 +49,7 @@ class Checkpoint:
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
-    """The checkpoint's file. The same checkpoint gives the same bytes."""
+    """The bytes of a checkpoint's file. Equal checkpoints give equal bytes."""
     from safetensors.numpy import save
 
     model = checkpoint.model
@@ -182,7 +182,7 @@ def _about(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any]:
 
 
 def _hint(content: bytes) -> str:
-    """What a file that is no safetensors file looks like, from its first bytes."""
+    """A hint at what a file is that is not a safetensors file, from its first bytes."""
     if content[:2] == b"PK" or content[:1] == b"\x80":
         return "; it looks like a pickle, which is never loaded"
     return ""

@@ -28,7 +28,7 @@ from makemore_cli.system.output import duration
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run at a glance. What an unfinished one does not have yet is None."""
+    """A summary of a run. A field is None if an unfinished run does not have it yet."""
 
     run: Path
     config: Config
@@ -41,28 +41,25 @@ class RunInfo:
 
     @property
     def finished(self) -> bool:
-        """Whether it has reached its goal."""
         return self.step >= self.goal
 
     @property
     def goal(self) -> int:
-        """How many steps it is to have."""
+        """The number of steps that it is to have."""
         return self.config.train.steps
 
     @property
     def network(self) -> str:
-        """Its sizes."""
         m = self.config.model
         return f"T{m.context_length} E{m.embedding_size} H{m.hidden_size}"
 
     @property
     def data(self) -> str:
-        """What its names are called."""
+        """The data set's name."""
         path = self.config.data.path
         return path if path in NAMED else Path(path).name
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
         return {
             "run": str(self.run),
             "data": self.config.data.path,
@@ -97,7 +94,7 @@ def find_runs(folder: Path) -> tuple[list[RunInfo], list[MakemoreError]]:
 
 
 def run_info(run: Path) -> RunInfo:
-    """A run at a glance. Raises MakemoreError where there is none, or its files can't be read."""
+    """Summarise a run. Raises MakemoreError if there is none, or if its files can't be read."""
     if not holds_run(run):
         raise MakemoreError(f"{run}: holds no run; give a run folder")
     config, summary = configuration.load(run / CONFIG), load_summary(run)
@@ -184,7 +181,7 @@ def _loss(value: float | None) -> str:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two runs beside each other."""
+    """Two runs, and how they differ."""
 
     first: RunInfo
     second: RunInfo
@@ -203,7 +200,6 @@ class Difference:
                 yield split, self.first.loss[split], self.second.loss[split]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
         return {
             "runs": [str(self.first.run), str(self.second.run)],
             "settings": {key: [before, after] for key, before, after in self.settings()},

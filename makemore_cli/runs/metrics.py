@@ -1,4 +1,4 @@
-"""What a run has logged, read back: the loss of each step, and what was measured every so often."""
+"""The log of a run, read back: the loss of each step, evaluations and diagnostics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Metrics:
 
     @property
     def steps(self) -> int:
-        """How many were trained."""
+        """The number of steps."""
         return len(self.loss)
 
     def smoothed(self, most: int = 1000) -> tuple[Floats, Floats]:
@@ -203,7 +203,7 @@ def _backwards(text: bytes | mmap.mmap, mark: bytes) -> Iterator[dict[str, Any]]
 
 
 def end_of_step(metrics: Path, step: int) -> int | None:
-    """Where in a log the record of a step ends, in bytes, or None where there is none such. Raises OSError."""
+    """The end of a step's record in a log, in bytes, or None if it has no such step. Raises OSError."""
     record = b'{"step": %d, "loss": ' % step
     with _mapped(metrics) as text:
         at = 0 if text[: len(record)] == record else text.rfind(b"\n" + record) + 1
@@ -224,6 +224,6 @@ def _mapped(path: Path) -> Iterator[bytes | mmap.mmap]:
 
 
 def positive(value: object) -> float:
-    """A number that has a logarithm, or NaN, which no line is drawn through."""
+    """A number as a logarithmic axis takes it: NaN if it has no logarithm."""
     number = float(value) if isinstance(value, (int, float)) else math.nan
     return number if 0 < number < math.inf else math.nan

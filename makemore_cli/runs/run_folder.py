@@ -83,15 +83,13 @@ class Run:
         return run
 
     def __enter__(self) -> Run:
-        """Have it closed in the end."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Let the folder go."""
         self.close()
 
     def close(self) -> None:
-        """Let the folder go."""
+        """Release the folder."""
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
@@ -113,7 +111,7 @@ class Run:
         return not found & (set(FILES) - {METRICS}) and (self.folder / METRICS).stat().st_size == 0
 
     def begin(self, config: Config) -> None:
-        """Start anew: remove what an earlier run has left, and write the resolved configuration."""
+        """Start: remove the files of an earlier run, and write the resolved configuration."""
         try:
             # All of them, lest old and new be taken for one run; first another run's configuration, lest it be resumed.
             # The run's own, which was killed before it had a checkpoint, stays until it is written again.
@@ -127,7 +125,7 @@ class Run:
         self.save_config(config)
 
     def end_of_step(self, step: int) -> int:
-        """Where in the metrics a step's record ends, in bytes. Raises MakemoreError where they do not reach as far."""
+        """The end of a step's record in the metrics, in bytes. Raises MakemoreError if they do not reach as far."""
         path = self.folder / METRICS
         try:
             end = end_of_step(path, step)
@@ -151,7 +149,7 @@ class Run:
         self.save_config(config)
 
     def _clean(self) -> None:
-        """Remove what a process that was killed has left half written."""
+        """Remove the half-written files of a process that was killed."""
         for name in FILES:
             partial(self.folder / name).unlink(missing_ok=True)
 
@@ -169,7 +167,6 @@ class Run:
         return self._metrics
 
     def save_config(self, config: Config) -> None:
-        """Write the resolved configuration."""
         self._write(CONFIG, configuration.dump(config).encode())
 
     def append_steps(self, start: int, losses: Sequence[float], learning_rates: Sequence[float]) -> None:
@@ -206,7 +203,6 @@ class Run:
         write_atomically(path, content)
 
     def save_summary(self, summary: Summary) -> None:
-        """Write what the run came to."""
         text = json.dumps(summary.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         self._write(SUMMARY, text.encode(errors="backslashreplace"))
 
@@ -223,7 +219,7 @@ class Run:
         self._write(BEST, to_bytes(checkpoint))
 
     def has(self, name: str) -> bool:
-        """Whether one of its files is there."""
+        """Whether it has one of its files."""
         return (self.folder / name).is_file()
 
 

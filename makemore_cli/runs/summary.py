@@ -1,4 +1,4 @@
-"""What a run came to: printed when it ends, and kept in its folder."""
+"""The summary of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from makemore_cli.system.output import duration
 
 
 class Summary(BaseModel):
-    """What a run came to."""
+    """The results of a run: printed when it ends, and kept in its folder."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -35,14 +35,13 @@ class Summary(BaseModel):
     @field_validator("date")
     @classmethod
     def _in_utc(cls, date: datetime | None) -> datetime | None:
-        """Refuse a date that is out of this world's calendars."""
+        """Convert to UTC. Raises ValueError for a date that is out of range."""
         try:
             return None if date is None else datetime.fromtimestamp(date.timestamp(), timezone.utc)
         except OverflowError:
             raise ValueError("is out of range") from None
 
     def lines(self) -> list[str]:
-        """The summary to read."""
         rows = [(f"{split} loss", f"{loss:.4f}") for split, loss in self.loss.items()]
         last = f", the last {self.steps - self.resumed_at:,}" if 0 < self.resumed_at < self.steps else ""
         rows += [
@@ -56,7 +55,7 @@ class Summary(BaseModel):
 
 
 def load_summary(folder: Path) -> Summary | None:
-    """A run's summary, or None where there is none that can be read."""
+    """A run's summary, or None if it can't be read."""
     try:
         return Summary.model_validate_json(read(folder / SUMMARY, LARGEST_CONFIG_BYTES))
     except (OSError, ValidationError, MakemoreError):

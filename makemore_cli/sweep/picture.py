@@ -29,7 +29,6 @@ class SweepPicture(Picture):
 
     @property
     def title(self) -> str:
-        """What mattered most."""
         best = self.trials[0]
         said = f"The best of {len(self.trials):,} trials has a validation loss of {best.val:.4f}"
         if not self.importance:
@@ -38,11 +37,9 @@ class SweepPicture(Picture):
         return f"{said}; what mattered most is {most} ({self.importance[most]:.0%})"
 
     def shape(self) -> tuple[float, float]:
-        """Rows of panels."""
         return 9.0, 0.8 + 2.4 * math.ceil(len(self.keys) / PANELS_ACROSS)
 
     def draw(self, figure: Figure) -> None:
-        """Draw the panels."""
         columns = min(PANELS_ACROSS, len(self.keys))
         panels = figure.subplots(
             math.ceil(len(self.keys) / PANELS_ACROSS), columns, sharey=True, squeeze=False

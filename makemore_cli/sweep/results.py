@@ -1,4 +1,4 @@
-"""What a sweep has found, as a table, as JSON, as a configuration and as a picture."""
+"""The results of a sweep, as a table, as JSON, as a configuration and as a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN_TRIALS = 10  # trials in the table
 
 @dataclass(frozen=True)
 class Results:
-    """What a sweep has come to."""
+    """The results of a sweep."""
 
     plan: Plan
     trials: list[Outcome]  # the best first
@@ -32,7 +32,6 @@ class Results:
     files: list[Path]  # that were written
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
         return {
             "folder": str(self.plan.folder),
             "study": self.plan.name,
@@ -42,7 +41,7 @@ class Results:
         }
 
     def show(self, console: Console) -> None:
-        """Print the best trials, what mattered, and where to find more."""
+        """Print the best trials, the importance of each key, and the files."""
         keys = sorted(self.plan.space, key=lambda key: -self.importance.get(key, 0.0))
         table = plain_table()
         for name in ("val", "train", "seconds", "trial"):
@@ -83,7 +82,7 @@ def write_results(plan: Plan, study: Study) -> Results:
 
 
 def trial_line(plan: Plan, study: Study, number: int) -> str:
-    """What to say of a trial."""
+    """The result of a trial in one line."""
     with stored(plan):
         trials = outcomes(study, plan.space)
     trial, first = next(t for t in trials if t.number == number), trials[0]

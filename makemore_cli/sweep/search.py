@@ -47,7 +47,7 @@ CONTINUE = "run the same sweep again to continue it"
 def plan(
     config: Config, space: Path, folder: Path, *, storage: str | None = None, trials: int = 20, jobs: int = 1
 ) -> Plan:
-    """What a sweep is to do. Raises MakemoreError for what the user can mend, before anything is trained."""
+    """Plan a sweep. Raises MakemoreError for a user's mistake, before anything is trained."""
     require_optuna()
     resolved = resolve(config)
     # Whatever is `auto` is decided for each trial; but the data are the same from wherever one looks.
@@ -98,7 +98,7 @@ def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
 
 
 def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> None:
-    """Have the trials that are missing, in processes of their own, which get leave for each of them."""
+    """Train the missing trials in processes of their own, which ask for each of them."""
     workers: dict[Connection, subprocess.Popen[bytes]] = {}
     told: str | None = None
 
@@ -151,7 +151,7 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
 
 @contextmanager
 def _ignored(number: int) -> Iterator[None]:
-    """Ignore a signal, in the processes that are begun meanwhile for ever."""
+    """Ignore a signal; processes that are started meanwhile ignore it for good."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a sweep searches: for some of the configuration's keys, the values that they may have.
+"""The search space of a sweep: for some of the configuration's keys, the values that they may have.
 
 optim.lr: {low: 0.0005, high: 0.01, log: true}     # a range; of whole numbers where both ends are
 model.context_length: {low: 4, high: 8}
@@ -31,7 +31,7 @@ EXPECTED = "a space has keys of the configuration, each with a list of values or
 
 
 class Range(Section):
-    """All numbers between two, or whole ones where both are whole."""
+    """All numbers between two, or all whole numbers if both are whole."""
 
     low: int | float
     high: int | float
@@ -54,30 +54,25 @@ class Range(Section):
 
     @property
     def whole(self) -> bool:
-        """Whether it is one of whole numbers."""
+        """Whether all its numbers are whole."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def holds(self, value: object) -> bool:
-        """Whether a value lies in it."""
         if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
             return False
         steps = 0.0 if self.step is None else (value - self.low) / self.step
         return self.low <= value <= self.high and abs(steps - round(steps)) < 1e-9
 
     def value(self, held: Any) -> Any:
-        """The value that a study holds."""
         return held
 
     def to_json(self) -> object:
-        """What it is, as JSON takes it."""
         return self.model_dump()
 
     def draw(self, rng: random.Random) -> int | float:
-        """Any of its values."""
         return rng.randint(int(self.low), int(self.high)) if self.whole else rng.uniform(self.low, self.high)
 
     def suggest(self, trial: Trial, key: str) -> int | float:
-        """A trial's value."""
         if self.whole:
             return trial.suggest_int(key, int(self.low), int(self.high), step=int(self.step or 1), log=self.log)
         return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
@@ -90,23 +85,19 @@ class Choice:
     values: Mapping[str | int | float | bool | None, Any]
 
     def holds(self, value: object) -> bool:
-        """Whether a value is one of them."""
         return value in self.values.values()
 
     def value(self, held: Any) -> Any:
-        """The value that a study holds something in place of."""
+        """The value that stands behind a label."""
         return self.values[held]
 
     def to_json(self) -> object:
-        """What it is, as JSON takes it."""
         return list(self.values)
 
     def draw(self, rng: random.Random) -> Any:
-        """Any of its values."""
         return rng.choice(list(self.values.values()))
 
     def suggest(self, trial: Trial, key: str) -> Any:
-        """A trial's value."""
         return self.values[trial.suggest_categorical(key, list(self.values))]
 
 
@@ -114,12 +105,12 @@ Space = Mapping[str, Range | Choice]
 
 
 def label(value: Any) -> Any:
-    """What a study holds in place of a value."""
+    """The text that a study holds in place of a value."""
     return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
 
 
 def short(value: Any) -> str:
-    """A value in few signs, as YAML has it."""
+    """A value in few characters, as YAML has it."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False).removesuffix("\n...\n").strip()

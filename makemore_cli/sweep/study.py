@@ -37,7 +37,7 @@ ANYWHERE = {"data.path", "train.engine", "train.device"}
 
 @dataclass(frozen=True)
 class Plan:
-    """What every process of a sweep needs to know."""
+    """Everything that a process of a sweep needs to know."""
 
     config: Config
     data_sha256: str
@@ -51,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is known of one trial that has ended."""
+    """A trial that has ended."""
 
     number: int
     settings: Mapping[str, Any]  # by the configuration's keys
@@ -63,16 +63,15 @@ class Outcome:
     told: str | None  # why it failed
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as JSON takes it."""
         return dict(vars(self))
 
 
 class StorageError(MakemoreError):
-    """What is known of the trials can't be read or written."""
+    """The storage of a sweep's trials can't be read or written."""
 
 
 def require_optuna() -> None:
-    """Raises MakemoreError where Optuna is missing."""
+    """Raise MakemoreError if Optuna is not installed."""
     try:
         import optuna
     except ImportError:
@@ -82,7 +81,7 @@ def require_optuna() -> None:
 
 
 def open_study(plan: Plan) -> Study:
-    """The study, made where there is none. Raises StorageError where the storage can't be had."""
+    """Open the study, or create it. Raises StorageError."""
     import optuna
 
     sampler = optuna.samplers.TPESampler(multivariate=True, constant_liar=plan.jobs > 1, n_startup_trials=RANDOM_TRIALS)
@@ -172,7 +171,7 @@ def begin(study: Study, plan: Plan) -> None:
 
 
 def bury(study: Study) -> None:
-    """Trials of processes of this machine that are no more: they came to nothing, and are tried again."""
+    """Give back the trials of this machine's processes that were killed, so that they are tried again."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -193,7 +192,7 @@ def _is_alive(pid: object) -> bool:
 
 
 def give_back(study: Study, number: int) -> None:
-    """End a trial that came to nothing, and have its configuration tried again."""
+    """End a trial without a result, and have its configuration tried again."""
     from optuna.trial import TrialState
 
     study.tell(number, state=TrialState.FAIL)
@@ -204,7 +203,7 @@ def give_back(study: Study, number: int) -> None:
 
 
 def outcomes(study: Study, space: Space) -> list[Outcome]:
-    """All trials that have come to something: the complete ones, the best first, then those given up, and the rest."""
+    """All trials that have ended: the complete ones, the best first, then those pruned, then those failed."""
     from optuna.trial import TrialState
 
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
@@ -230,13 +229,13 @@ def _outcome(trial: FrozenTrial, space: Space) -> Outcome:
 
 
 def trials_done(plan: Plan, study: Study) -> int:
-    """How many trials have ended. Raises StorageError."""
+    """The number of trials that have ended. Raises StorageError."""
     with stored(plan):
         return len(outcomes(study, plan.space))
 
 
 def importances(study: Study) -> dict[str, float]:
-    """How much of what sets the best trials apart is due to each key, in all 1; empty where that can't be said.
+    """The importance of each key for the best trials, in all 1; empty if there are too few trials to tell.
 
     By PED-ANOVA: Watanabe et al., "PED-ANOVA: efficiently quantifying hyperparameter importance", 2023.
     """

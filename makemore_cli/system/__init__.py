@@ -1,4 +1,4 @@
-"""What stands between the program and the machine: files, output, signals, child processes, compilation.
+"""The program's dealings with the machine: files, output, signals, child processes, compilation.
 
 Nothing here knows of networks.
 """

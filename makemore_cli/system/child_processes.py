@@ -17,7 +17,7 @@ HOME = Path(__file__).parents[2]  # where the package lies
 
 
 def import_path() -> list[str]:
-    """Where a child may import from: this process's path, without the working folder.
+    """The folders that a child may import from: this process's path, without the working folder.
 
     If the package itself lies in the working folder, as in a checkout, that comes last, behind everything installed.
     """

@@ -21,7 +21,6 @@ class SafeConsole(Console):
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The pieces that something is printed as."""
         for segment in super().render(renderable, options):
             if segment.control:  # the console's own
                 yield segment
@@ -30,7 +29,7 @@ class SafeConsole(Console):
 
 
 def foreign(text: object, **style: Any) -> Text:
-    """A text that is not ours, on one line and without markup."""
+    """A text from elsewhere, on one line and without markup."""
     return Text(printable(str(text)), **style)
 
 

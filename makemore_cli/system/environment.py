@@ -1,4 +1,4 @@
-"""What a run was made with: versions, and the machine."""
+"""The versions of the software, and the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_JIT = "NUMBA_DISABLE_JIT"  # the environment variable that keeps Numba from c
 
 
 def environment() -> dict[str, str]:
-    """Names and versions, to be read."""
+    """The names and versions of the software and the machine, for people to read."""
     return {
         "makemore": __version__,
         "python": platform.python_version(),
@@ -40,7 +40,7 @@ def _version(package: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, or what is known of it."""
+    """The processor's name, as far as it is known."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

@@ -38,14 +38,14 @@ def check_plain(path: Path, most: int) -> None:
 
 
 def read(path: Path, most: int) -> bytes:
-    """A file's content. Raises as `check_plain` does, and as opening it does."""
+    """A file's content. Raises what `check_plain` and opening it raise."""
     check_plain(path, most)
     with path.open("rb") as file:
         return file.read(most)
 
 
 def partial(path: Path) -> Path:
-    """Where a file is written before it takes its name."""
+    """The path at which a file is written before it takes its name."""
     return path.with_name(f".{path.name}.partial")
 
 

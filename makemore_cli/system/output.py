@@ -1,4 +1,4 @@
-"""How results and remarks leave the program: results to stdout, remarks to stderr, and neither with a traceback.
+"""The program's output: results on stdout, remarks on stderr, and neither with a traceback.
 
 All of it passes through `printable` here.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ReaderGoneError(Exception):
-    """Whoever reads stdout has enough, as in `makemore sample RUN | head`."""
+    """The reader of stdout has closed it, as `head` does in `makemore sample RUN | head`."""
 
 
 def prepare() -> None:
@@ -36,7 +36,7 @@ def prepare() -> None:
 
 
 def silence() -> None:
-    """Let nothing more be written to stdout, not even at exit."""
+    """Write nothing more to stdout, not even at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -73,7 +73,7 @@ def _finite(value: Any) -> Any:
 
 
 def print_rich(show: Callable[[Console], None], width: int | None = None) -> None:
-    """Print what `show` puts on a console; elsewhere than in a terminal it has `width` columns, or 80."""
+    """Print what `show` puts on a console; outside of a terminal it has `width` columns, or 80."""
     from makemore_cli.system.console import SafeConsole
 
     console = SafeConsole(highlight=False)
@@ -86,7 +86,7 @@ def print_rich(show: Callable[[Console], None], width: int | None = None) -> Non
 
 
 def remark(text: str) -> None:
-    """Print a line that is no result. If nobody can read it any more, that is no reason to fail."""
+    """Print a line on stderr. It is no error if nobody can read it."""
     with suppress(OSError):
         print(printable(text), file=sys.stderr, flush=True)
 
@@ -101,7 +101,7 @@ def _stdout() -> Iterator[None]:
 
 
 def duration(seconds: float) -> str:
-    """A time to read: 8 s, 3 min 20 s, 2 h 5 min."""
+    """A time for people to read: 8 s, 3 min 20 s, 2 h 5 min."""
     if seconds == float("inf"):
         return "?"
     if seconds < 59.5:

@@ -26,7 +26,7 @@ AGAIN = "press Ctrl-C again to stop at once"
 
 
 class Watch:
-    """As a context manager, says that a signal was received if the process goes on for half a second after it.
+    """A context manager that says that a signal was received if the process still runs half a second later.
 
     From then on, another Ctrl-C ends the process at once. Before, it is taken for the same one: a terminal and its
     shell both send theirs. Outside the main thread nothing is watched.
@@ -40,7 +40,6 @@ class Watch:
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Watch:
-        """Begin to watch."""
         if threading.current_thread() is threading.main_thread():
             ours, self._socket = socket.socketpair()
             self._socket.setblocking(False)
@@ -50,7 +49,6 @@ class Watch:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Watch no longer."""
         if self._socket is not None:
             signal.set_wakeup_fd(self._earlier, warn_on_full_buffer=False)
             self._socket.close()
@@ -86,7 +84,7 @@ class Watch:
 
 
 class Held:
-    """As a context manager, keeps the first signal for later, in `caught`.
+    """A context manager that keeps the first signal for later, in `caught`.
 
     More of them change nothing, but for what `Watch` makes of Ctrl-C. A signal that is ignored, as under nohup, stays
     so. Outside the main thread nothing is held back.
@@ -98,7 +96,6 @@ class Held:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Held:
-        """Hold signals back."""
         self._watch.__enter__()
         if threading.current_thread() is threading.main_thread():
             for number in ENDING:
@@ -107,7 +104,6 @@ class Held:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Let them through again."""
         while self._before:
             signal.signal(*self._before.popitem())
         self._watch.__exit__()

@@ -78,7 +78,7 @@ class Engine(ABC):
 
     @property
     def averaged(self) -> Parameters:
-        """The parameters' average, where one is kept, and otherwise they themselves."""
+        """The parameters' average if one is kept, and otherwise the parameters."""
         average = self.optimiser.kept.get("average")
         return self.parameters if average is None else Parameters(self.parameters.sizes, average)
 
@@ -130,7 +130,7 @@ class KernelEngine(Engine):
         return self._kernel
 
     def threads(self, batch_size: int) -> int:
-        """How many share a batch."""
+        """The number of threads that share a batch."""
         return (
             torch.get_num_threads() if self.kernel(batch_size).multiplications >= SHARED_KERNEL_MULTIPLICATIONS else 1
         )
@@ -158,7 +158,6 @@ class KernelEngine(Engine):
                 assert_never(c)
 
     def restore(self, state: Sequence[Tensor]) -> None:
-        """See `Engine.restore`."""
         super().restore(state)
         self._kernel = None  # its padding may hold what is not finite
 
@@ -175,7 +174,6 @@ class KernelEngine(Engine):
             say(f"compiled in {time.perf_counter() - started[0]:.1f} s")
 
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
-        """See `Engine.run`."""
         kernel, running, p = self.kernel(X.shape[1]), self.running, self.parameters
         averages = None if running is None else (running.mean.numpy()[0], running.var.numpy()[0], running.momentum)
         kept = {name: Parameters(p.sizes, flat).arrays() for name, flat in self.optimiser.kept.items()}
@@ -193,7 +191,6 @@ class TensorEngine(Engine):
 
     @torch.inference_mode()
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
-        """See `Engine.run`."""
         losses = []
         gradients = Parameters(self.parameters.sizes, torch.empty_like(self.parameters.flat))
         for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, start), strict=True):
@@ -212,11 +209,10 @@ class AutogradEngine(Engine):
 
     @cached_property
     def leaves(self) -> dict[str, Tensor]:
-        """What autograd follows: leaves that share the flat tensor's memory, so that an update of it is one of them."""
+        """The leaves that autograd follows. They share the flat tensor's memory, so an update of it updates them."""
         return {name: view.detach().requires_grad_() for name, view in self.parameters.views.items()}
 
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
-        """See `Engine.run`."""
         losses = []
         for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, start), strict=True):
             loss, bnmean, bnvar = reference.forward(self.leaves, x, y, self.eps, self.smoothing)

@@ -104,7 +104,7 @@ def _first_of_the_chain(found: Chain, p: Parameters, vocabulary: Vocabulary) -> 
 
 
 def _after_the_update(found: Chain, engine: Engine, lr: float) -> str:
-    """What is not finite after an update with a gradient that is: a parameter, or what the optimiser keeps."""
+    """The first tensor that is not finite after an update with a finite gradient."""
     kept = {name: Parameters(engine.parameters.sizes, flat) for name, flat in engine.optimiser.kept.items()}
     for what, tensors in {"": engine.parameters, **kept}.items():
         for name, view in tensors.views.items():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come. Losses are in nats per character."""
+    """The progress of a run. Losses are in nats per character."""
 
     step: int  # steps trained
     steps: int  # in all

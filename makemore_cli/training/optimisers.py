@@ -44,7 +44,7 @@ class Optimiser:
             self.began = steps - max(1, round(config.average.share * steps))
 
     def state(self, flat: Float[Tensor, " parameters"]) -> dict[str, NDArray[Any]]:
-        """What is needed to go on, by the names that it has in a checkpoint, beside the checkpoint's model.
+        """The arrays that it takes to resume, beside the checkpoint's model, by their names in a checkpoint.
 
         Where parameters are averaged, the average is the model, and what they were themselves is kept here.
         """
@@ -82,7 +82,7 @@ class Optimiser:
                 assert_never(c)
 
     def _new(self, step: int) -> float:
-        """The share of the parameters after a step in their average. At its beginning it is they themselves."""
+        """The weight of the parameters after a step in their average; 1 at its beginning."""
         average = self.config.average
         match average:
             case None:
@@ -97,7 +97,7 @@ class Optimiser:
     def update(
         self, flat: Float[Tensor, " parameters"], gradient: Float[Tensor, " parameters"], factors: Factors
     ) -> None:
-        """One step, in place. Changes the gradient, too."""
+        """Take one step, in place. The gradient is changed, too."""
         c, kept = self.config, self.kept
         if c.clip is not None:
             gradient.mul_((c.clip / (gradient.norm() + CLIP_EPSILON)).clamp_(max=1.0))

@@ -1,4 +1,4 @@
-"""How a run is resumed: what may have changed since it was saved, and how its state is restored."""
+"""Resuming a run: the settings that may change, and the restoring of its state."""
 
 from __future__ import annotations
 

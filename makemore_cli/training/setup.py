@@ -1,4 +1,4 @@
-"""What every run begins with: the device, the data, the initial parameters, and the stream of batches."""
+"""The setup of a run: the device, the data, the initial parameters, and the stream of batches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DROPOUT_OFFSET = 2  # from the run's seed; the next one is that of batchnorm's p
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What training starts from."""
+    """Everything that training starts from."""
 
     config: Config  # resolved
     dataset: Dataset
@@ -48,7 +48,7 @@ class TrainingSetup:
         return tuple(torch.from_numpy(tokens.astype(np.int64)).to(train.device) for tokens in (X, Y))  # type: ignore[return-value]
 
     def random_state(self) -> dict[str, NDArray[np.uint8]]:
-        """Where the streams of random numbers stand, by the names that they have in a checkpoint."""
+        """The states of the random number generators, by their names in a checkpoint."""
         return {name: stream.get_state().numpy().copy() for name, stream in self._streams().items()}
 
     def set_random_state(self, state: Mapping[str, NDArray[np.uint8]]) -> None:
@@ -61,7 +61,7 @@ class TrainingSetup:
 
 
 def set_up(config: Config, vocabulary: Vocabulary | None = None) -> TrainingSetup:
-    """Load the data and draw the parameters. Raises MakemoreError for what the user can mend."""
+    """Load the data and draw the parameters. Raises MakemoreError for a user's mistake."""
     config = resolve(config)
     dataset = data.load(config.data, config.model.context_length, vocabulary)
     sizes = sizes_of(config, len(dataset.vocabulary))
@@ -125,7 +125,7 @@ def resolve(config: Config) -> Config:
 
 
 def without_kernel(config: Config) -> str | None:
-    """What to say if a configuration that leaves the engine open can't have the kernel, though the network fits it."""
+    """A remark if the engine is left open and the network fits the kernel, but the kernel can't be compiled."""
     if compiles() or config.train.engine != "auto" or config.model.hidden_size > LARGEST_KERNEL_HIDDEN_SIZE:
         return None
     if resolve_device(config.train.device) != "cpu":
@@ -134,7 +134,7 @@ def without_kernel(config: Config) -> str | None:
 
 
 def resolve_device(name: str) -> str:
-    """The device that auto, cpu, cuda or cuda:N means here. Raises MakemoreError where there is none such."""
+    """The device that auto, cpu, cuda or cuda:N means here. Raises ParameterError if it does not exist."""
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return "cuda" if available else "cpu"

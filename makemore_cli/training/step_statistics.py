@@ -16,7 +16,7 @@ SATURATED = 0.97  # of tanh, in size: beyond it hardly any gradient comes throug
 def diagnose(
     before: Parameters, after: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float = 0.0
 ) -> dict[str, Any]:
-    """What one training step on a batch did: for each parameter the lecture's ratios, as JSON takes them.
+    """The effect of one training step on a batch: for each parameter the lecture's ratios, as plain values.
 
     `grad_data` is the gradient's standard deviation over the parameter's, `update_data` the update's over the
     parameter's (about 1e-3 is healthy), `grad_norm` the gradient's Euclidean norm. A ratio is None where the parameter

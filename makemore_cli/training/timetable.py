@@ -11,7 +11,7 @@ FIRST_LEARNING_CHECK_STEPS = 1000  # the next ones are at ten times as many, and
 
 
 class Timetable:
-    """What is due after each step. `step` is the number of steps trained."""
+    """The events of a run, by the number of steps trained."""
 
     def __init__(self, train: TrainConfig, crosscheck_every: int = 0) -> None:
         self.steps, self.diagnose_every = train.steps, train.diagnose_every

@@ -119,7 +119,6 @@ def _train(
 
 
 def _summary(loop: Loop) -> Summary:
-    """Evaluate and sample."""
     config, (model, loss), seconds = loop.config, loop.finish(), loop.pace.seconds
     return Summary(
         run=str(loop.run.folder),

@@ -1,4 +1,4 @@
-"""How a network is doing, in numbers: saturation, dead neurons, ratios, gradient norms, and a verdict on each.
+"""The state of a network in numbers: saturation, dead neurons, ratios, gradient norms, and a verdict on each.
 
 A network is looked at on one batch, through the table of steps: every tensor of the chain and its gradient are there.
 """
@@ -58,12 +58,11 @@ class Look:
 
     @property
     def model(self) -> Model:
-        """The network."""
         return self.checkpoint.model
 
     @cached_property
     def parameters(self) -> Parameters:
-        """Its parameters, in PyTorch."""
+        """Its parameters as tensors."""
         return Parameters.from_arrays(self.model.sizes, self.model.parameters)
 
     @cached_property
@@ -73,12 +72,12 @@ class Look:
 
     @property
     def smoothing(self) -> float:
-        """Of the labels, as it was trained."""
+        """The label smoothing that it was trained with."""
         return self.checkpoint.config.train.label_smoothing
 
     @property
     def values(self) -> steps.Values:
-        """The tensors of the forward pass, as far as the logits."""
+        """The tensors of the forward pass, up to the logits."""
         return self.chain.values
 
     @property
@@ -88,17 +87,16 @@ class Look:
 
     @cached_property
     def saturated(self) -> Tensor:
-        """Which of tanh's outputs (n, H) are beyond 0.97 in size, so that hardly any gradient comes through."""
+        """Whether each of tanh's outputs (n, H) is beyond 0.97 in size, so that hardly any gradient comes through."""
         h: Tensor = self.values["h"]
         return h.abs() > SATURATED
 
     @property
     def dead(self) -> Tensor:
-        """Which neurons (H,) are saturated for every example: nothing changes them any more."""
+        """Whether each neuron (H,) is saturated for every example: nothing changes it any more."""
         return self.saturated.all(0)
 
     def rows(self) -> list[str]:
-        """Each example, as its context and its letter."""
         return [row_label(self.checkpoint.vocabulary, x, int(y)) for x, y in zip(self.X, self.Y, strict=True)]
 
 
@@ -134,7 +132,7 @@ def load_data(checkpoint: Checkpoint) -> Dataset:
 
 
 def next_step(seen: Look) -> dict[str, Any]:
-    """What another training step would do (see `diagnose`), at the learning rate of the last one.
+    """The effect of another training step (see `diagnose`), at the learning rate of the last one.
 
     It has a batch of the training's size, drawn from the examples that were looked at.
     """
@@ -156,7 +154,7 @@ def next_step(seen: Look) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One thing that was looked at."""
+    """The verdict on one property of a network."""
 
     what: str
     fine: bool
@@ -164,7 +162,7 @@ class Verdict:
 
 
 def inspect(seen: Look) -> dict[str, Any]:
-    """All numbers and verdicts, as JSON takes them."""
+    """All numbers and verdicts, as plain values."""
     n = len(seen.X)
     values, gradients, after = seen.values, seen.gradients, next_step(seen)
     dead = torch.nonzero(seen.dead)[:, 0].tolist()
@@ -234,7 +232,6 @@ def _verdicts(seen: Look, numbers: Mapping[str, Any]) -> list[Verdict]:
 
 
 def show(numbers: Mapping[str, Any], console: Console) -> None:
-    """Print the verdicts, and a table of the layers."""
     for verdict in numbers["verdicts"]:
         mark = ("fine ", "green") if verdict["fine"] else ("check", "bold red")
         lines = textwrap.wrap(verdict["text"], max(20, console.width - 7))
@@ -261,7 +258,7 @@ def _generalisation(losses: Mapping[str, float], V: int) -> Verdict:
 
 
 def _update_verdict(name: str, ratio: float | None, ended: bool) -> Verdict:
-    """On one parameter's ratio; `ended` says that the learning rate has fallen to next to nothing, as it was to."""
+    """The verdict on one parameter's ratio; with `ended`, the learning rate has fallen to almost zero, as planned."""
     what = f"update_data.{name}"
     if ratio is None:
         return Verdict(what, True, f"{name}: all of its numbers are equal, so that they have no ratio")

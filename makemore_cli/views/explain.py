@@ -1,4 +1,7 @@
-"""What the table of steps says of a tensor, and how the single expressions come about. Its lines are the code's own."""
+"""The explanation of a tensor by the table of steps, and the derivations of the single expressions.
+
+The lines are the code's own.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +130,7 @@ def _reads(line: steps.Line) -> str:
 
 
 def _shape(name: str) -> str:
-    """As n × H; a gradient has its tensor's."""
+    """A shape to read, such as n × H; a gradient has its tensor's."""
     shape = steps.SHAPES[name] if name in steps.SHAPES else steps.SHAPES[name.removeprefix("d")]
     return shape.replace(" ", " × ") or "a number"
 

@@ -35,7 +35,7 @@ ORIGINS = {"train": "in the training names", "held_out": "in the held-out names"
 
 @dataclass(frozen=True)
 class ShadedName:
-    """A sampled name."""
+    """A sampled name, with the colour of each letter."""
 
     letters: list[tuple[str, str, str]]  # each letter, its colour, its probability
     loss: float  # nats per character

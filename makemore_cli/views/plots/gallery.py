@@ -26,63 +26,59 @@ from makemore_cli.views.plots.training import loss_picture, ratios_picture
 
 
 class Subject:
-    """A run to be drawn: its parts are read when they are first needed."""
+    """A run to draw. Its parts are read when they are first needed."""
 
     def __init__(self, run: Path) -> None:
-        """Raises MakemoreError where there is neither a folder nor a file."""
+        """Raises MakemoreError if there is neither a folder nor a file."""
         if not run.exists():
             raise MakemoreError(f"{run}: no such run; give a run folder or a checkpoint")
         self.run = run
 
     @property
     def folder(self) -> Path:
-        """The run's folder; what was given may be a checkpoint in it."""
+        """The run's folder, even if a checkpoint in it was given."""
         return self.run.parent if self.run.is_file() else self.run
 
     @property
     def name(self) -> str:
-        """What the run is called."""
         return self.folder.absolute().name
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """Its last one."""
         return load_checkpoint(self.run)
 
     @cached_property
     def metrics(self) -> Metrics:
-        """Its log."""
         return load_metrics(self.folder)
 
     @cached_property
     def seen(self) -> Look:
-        """Its network, on a batch of its data."""
+        """Its network on a batch of its data."""
         return look(self.checkpoint, self.dataset)
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data that it was trained on."""
         return load_data(self.checkpoint)
 
     @property
     def remarks(self) -> list[str]:
-        """What there is to remark on what was read so far."""
+        """Remarks on what was read so far."""
         return self.seen.remarks if "seen" in self.__dict__ else []
 
     @property
     def caption(self) -> str:
-        """What stands beneath pictures of its network."""
+        """The caption of pictures of its network."""
         return f"{self.run} · step {self.checkpoint.step:,}"
 
     @property
     def batch_caption(self) -> str:
-        """What stands beneath pictures of its network on a batch."""
+        """The caption of pictures of its network on a batch."""
         return f"{self.caption} · {len(self.seen.X):,} training examples"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A picture that can be asked for."""
+    """A kind of picture."""
 
     explained: str  # in a sentence or two
     make: Callable[[Subject], Picture]
@@ -131,7 +127,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kinds(what: str) -> list[str]:
-    """Names of pictures, from a list with commas. Raises MakemoreError for one that there isn't."""
+    """Names of pictures, from a list with commas. Raises ParameterError for an unknown one."""
     names = list(dict.fromkeys(name.strip() for name in what.split(",") if name.strip()))
     for name in names:
         if name not in KINDS:
@@ -158,13 +154,13 @@ def pictures(
 
 
 class Plots:
-    """The files of pictures, which are drawn while one iterates over it, and afterwards what there is to remark."""
+    """Picture files, drawn while one iterates over them, and then remarks on them."""
 
     def __init__(self, paths: Iterator[Path], subjects: Sequence[Subject], left_out: Mapping[str, list[str]]) -> None:
         self._paths, self._subjects, self._left_out = paths, subjects, left_out
 
     def __iter__(self) -> Iterator[Path]:
-        """Draw, and give each file's path."""
+        """Draw, and yield each file's path."""
         return self._paths
 
     def remarks(self) -> list[str]:
@@ -209,7 +205,6 @@ def _plot(
 
 
 def together(subjects: Sequence[Subject]) -> Picture:
-    """The losses of several runs in one picture."""
     names = [subject.name for subject in subjects]
     if len(set(names)) < len(names):
         names = [str(subject.folder) for subject in subjects]

@@ -41,14 +41,13 @@ class EmbeddingPicture(Picture):
 
     @property
     def title(self) -> str:
-        """How far the vowels have found together."""
         ratio = self.nearness
         if not np.isfinite(ratio):
             return "The embedding of the letters: those that the network treats alike lie near each other"
         return f"The embedding: two vowels are {ratio:.2f} times as far apart as a vowel and a consonant, on average"
 
     def draw(self, figure: Figure) -> None:
-        """Letters as marks, moved a little where they would cover each other, with a line to where they belong."""
+        """Draw letters as marks, moved a little if they would cover each other, with a line to their places."""
         axes = figure.subplots()
         low, high = self.points.min(0), self.points.max(0)
         room = np.where(high > low, 0.08 * (high - low), 1.0)
@@ -128,7 +127,7 @@ def principal_axes(C: Floats) -> tuple[Floats, dict[str, float]]:
 
 @dataclass(frozen=True)
 class NextLetterPicture(Picture):
-    """Which letter comes next, after a name's first one."""
+    """The letter that comes next, after a name's first one."""
 
     of: str
     letters: list[str]
@@ -137,7 +136,6 @@ class NextLetterPicture(Picture):
 
     @property
     def title(self) -> str:
-        """The surest of them."""
         rows = self.probabilities[1:]
         row, column = np.unravel_index(int(rows.argmax()), rows.shape)
         following = self.letters[column]
@@ -148,7 +146,7 @@ class NextLetterPicture(Picture):
         )
 
     def draw(self, figure: Figure) -> None:
-        """A cell for each pair, with its number where there is room."""
+        """Draw a cell for each pair, with its number if there is room."""
         axes = figure.subplots()
         axes.imshow(np.sqrt(self.probabilities), cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         places = thinned(self.letters, NUMBERED_LETTERS)

@@ -27,7 +27,7 @@ BINS = 60
 
 @dataclass(frozen=True)
 class SaturationPicture(Picture):
-    """Where tanh is saturated: examples × neurons, as in the lecture."""
+    """The saturation of tanh: examples × neurons, as in the lecture."""
 
     of: str
     saturated: NDArray[np.bool_]  # (n, H)
@@ -41,7 +41,6 @@ class SaturationPicture(Picture):
 
     @property
     def title(self) -> str:
-        """The two figures."""
         n, H = self.saturated.shape
         dead = int(self.dead.sum())
         return (
@@ -50,7 +49,7 @@ class SaturationPicture(Picture):
         )
 
     def draw(self, figure: Figure) -> None:
-        """The share for each neuron, and beneath it the map."""
+        """Draw the fraction for each neuron, and the map beneath it."""
         n, H = self.saturated.shape
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.6))
         colours = np.where(self.dead, ORANGE, BLUE)
@@ -76,13 +75,12 @@ class SaturationPicture(Picture):
 
 
 def saturation_picture(seen: Look, of: str) -> SaturationPicture:
-    """Where tanh is saturated, in the batch that was looked at."""
     return SaturationPicture(of, seen.saturated.numpy())
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How the numbers of one tensor are distributed."""
+    """The distribution of one tensor's numbers."""
 
     name: str
     about: str
@@ -94,7 +92,7 @@ class Histogram:
 
 
 def histogram(name: str, about: str, tensor: Tensor, note: str = "") -> Histogram:
-    """A tensor's histogram, from its least number to its largest. Raises MakemoreError where one is not finite."""
+    """A tensor's histogram, from its least number to its largest. Raises MakemoreError if a number is not finite."""
     numbers = tensor.detach().double().flatten().numpy()
     if not np.isfinite(numbers).all():
         raise MakemoreError(f"{name} holds numbers that are not finite: the network's parameters are far too large")
@@ -114,7 +112,7 @@ def _range(numbers: Floats) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class HistogramsPicture(Picture):
-    """One histogram a tensor."""
+    """One histogram for each tensor."""
 
     of: str
     headline: str
@@ -123,15 +121,12 @@ class HistogramsPicture(Picture):
 
     @property
     def title(self) -> str:
-        """What the figures say."""
         return self.headline
 
     def shape(self) -> tuple[float, float]:
-        """As high as it has rows."""
         return 7.5, 0.6 + 1.8 * -(-len(self.histograms) // self.columns)
 
     def draw(self, figure: Figure) -> None:
-        """Each in a panel of its own, with a scale of its own."""
         grid = figure.subplots(-(-len(self.histograms) // self.columns), self.columns, squeeze=False)
         for axes in grid.flat[len(self.histograms) :]:
             axes.set_visible(False)
@@ -174,7 +169,6 @@ ABOUT = {
 
 
 def activations_picture(seen: Look, of: str) -> HistogramsPicture:
-    """Activations, layer by layer."""
     share = float(seen.saturated.double().mean())
     notes = {"h": f"{share:.1%} beyond ±{SATURATED}"}
     histograms = [histogram(name, ABOUT[name], seen.values[name], notes.get(name, "")) for name in LAYERS]
@@ -184,7 +178,7 @@ def activations_picture(seen: Look, of: str) -> HistogramsPicture:
 
 
 def gradients_picture(seen: Look, of: str) -> HistogramsPicture:
-    """The activations' gradients, layer by layer."""
+    """The gradients of the activations, layer by layer."""
     histograms = [
         histogram(
             f"d{name}",
@@ -202,7 +196,7 @@ def gradients_picture(seen: Look, of: str) -> HistogramsPicture:
 
 
 def weight_gradients_picture(seen: Look, of: str) -> HistogramsPicture:
-    """The parameters' gradients."""
+    """The gradients of the parameters."""
     histograms, ratios = [], {}
     for name, data in seen.parameters.views.items():
         gradient, own = seen.gradients[name], spread(data)
@@ -236,13 +230,12 @@ class DlogitsPicture(Picture):
 
     @property
     def title(self) -> str:
-        """What a row is."""
         return (
             "The gradient of the logits: each row pulls one letter up, and pushes the others down, together by as much"
         )
 
     def draw(self, figure: Figure) -> None:
-        """Rows of colours; the roots of the numbers, so that small pushes are seen too."""
+        """Draw rows of colours, for the roots of the numbers, so that small ones can be seen, too."""
         axes = figure.subplots()
         norm = FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * np.square(x)), -1, 1)
         image = axes.imshow(self.dlogits, aspect="auto", cmap="RdBu_r", norm=norm, interpolation="nearest")
@@ -259,7 +252,6 @@ class DlogitsPicture(Picture):
 
 
 def dlogits_picture(seen: Look, of: str) -> DlogitsPicture:
-    """The first rows of the batch that was looked at."""
     n = min(DLOGITS_ROWS, len(seen.X))
     gradient = seen.gradients["logits"][:n] * len(seen.X)
     letters = [END, *seen.checkpoint.vocabulary.letters]

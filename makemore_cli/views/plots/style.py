@@ -1,4 +1,4 @@
-"""What all pictures have in common: colours, type, size, and how they are saved."""
+"""The common parts of all pictures: colours, type, size, and how they are saved."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCRIPTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebre
 
 
 class Picture(ABC):
-    """A picture, dark on white, with a title that says what is to be seen."""
+    """A picture, dark on white, with a title that says what it shows."""
 
     size: ClassVar[tuple[float, float]] = (7.5, 4.5)  # inches
     of: str  # the run or runs that it is of
@@ -40,7 +40,7 @@ class Picture(ABC):
     @property
     @abstractmethod
     def title(self) -> str:
-        """One sentence."""
+        """One sentence that says what the picture shows."""
 
     @abstractmethod
     def draw(self, figure: Figure) -> None:
@@ -76,7 +76,7 @@ class Picture(ABC):
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """While it lasts, pictures are drawn in our style, whatever the user's own settings are."""
+    """Draw in our style, whatever the user's own settings are."""
     known = {font.name for font in font_manager.fontManager.ttflist}
     fonts = ["DejaVu Sans", *(name for name in SCRIPTS if name in known)]
     style: Any = {

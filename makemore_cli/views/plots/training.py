@@ -46,7 +46,6 @@ class LossPicture(Picture):
 
     @property
     def title(self) -> str:
-        """The losses of the last evaluation."""
         last = [(curve.val[-1], curve.name) for curve in self.curves if len(curve.val) and np.isfinite(curve.val[-1])]
         if not last:
             return "The loss over the training, smoothed"
@@ -66,13 +65,11 @@ class LossPicture(Picture):
         return len(self.curves) > OVER
 
     def shape(self) -> tuple[float, float]:
-        """Wider and higher where the legend needs it."""
         width, height = self.size
         entries = min(len(self.curves), ENTRIES) + 3
         return (width + 3.5, max(height, 1.0 + 0.17 * entries)) if self._beside else (width, height)
 
     def draw(self, figure: Figure) -> None:
-        """A line for the batches; marks for the splits."""
         axes, entries = figure.subplots(), dict[Line2D, str]()
         one = len(self.curves) == 1
         for curve, colour in zip(self.curves, cycle(PALETTE), strict=False):
@@ -170,7 +167,7 @@ def loss_picture(runs: Mapping[str, Metrics], of: str) -> LossPicture:
 
 @dataclass(frozen=True)
 class RatiosPicture(Picture):
-    """How large gradients and updates are beside the parameters, over the training."""
+    """The size of gradients and updates relative to the parameters, over the training."""
 
     of: str
     steps: Floats
@@ -181,7 +178,6 @@ class RatiosPicture(Picture):
 
     @property
     def title(self) -> str:
-        """Where the updates are in the end."""
         last = [series[-1] for series in self.update_data.values() if np.isfinite(series[-1])]
         if not last:
             return "Gradients and updates beside the parameters' size"
@@ -189,7 +185,6 @@ class RatiosPicture(Picture):
         return f"{text}; about -3 is healthy".replace("-", "−")
 
     def draw(self, figure: Figure) -> None:
-        """Two panels over the same steps."""
         above, below = figure.subplots(2, 1, sharex=True)
         for axes, series, label in (
             (above, self.grad_data, "gradient : parameter, log10"),
@@ -206,7 +201,7 @@ class RatiosPicture(Picture):
 
 
 def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
-    """The ratios that a run has logged. Raises MakemoreError where there are none."""
+    """The ratios that a run has logged. Raises MakemoreError if there are none."""
     if not metrics.diagnoses:
         raise MakemoreError(
             f"{run}: has no ratios in its log; set train.diagnose_every, to 100 for example, before training"
