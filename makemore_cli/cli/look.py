@@ -24,8 +24,7 @@ def plot(
         typer.Option(
             "--what",
             metavar="NAME,NAME",
-            help="loss, ratios, saturation, activations, gradients, weight-gradients, dlogits, embedding, next-letter; "
-            "without it, all.",
+            help="Draw only these, such as loss,embedding; an unknown name lists all.",
         ),
     ] = None,
     out: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -130,6 +130,7 @@ Average = Annotated[
 class _Optimiser(Section):
     """Settings that every optimiser has."""
 
+    in_kernel: ClassVar[bool] = False  # whether the compiled pass has this optimiser
     name: str
     lr: float = Field(0.1, ge=0, le=HUGE, description="learning rate at the start, or at the end of the warm-up")
     warmup: int = Field(0, ge=0, le=LATEST_STEP, description="steps in which the learning rate rises from near zero")
@@ -178,6 +179,7 @@ class _Optimiser(Section):
 class SgdConfig(_Optimiser):
     """Stochastic gradient descent, with momentum if wanted: `torch.optim.SGD`."""
 
+    in_kernel = True
     name: Literal["sgd"] = "sgd"
     momentum: float = Field(0.0, ge=0, lt=1, description="share of the last velocity that is kept")
     nesterov: bool = Field(False, description="look ahead along the velocity")
@@ -196,6 +198,7 @@ class SgdConfig(_Optimiser):
 class AdamWConfig(_Optimiser):
     """Adam with decoupled weight decay: `torch.optim.AdamW`."""
 
+    in_kernel = True
     name: Literal["adamw"] = "adamw"
     beta1: float = Field(0.9, ge=0, lt=1, description="decay of the gradient's average")
     beta2: float = Field(0.999, ge=0, lt=1, description="decay of the squared gradient's average")
@@ -213,12 +216,16 @@ class AdamWConfig(_Optimiser):
 
 
 OptimConfig = Annotated[Annotated[SgdConfig, Tag("sgd")] | Annotated[AdamWConfig, Tag("adamw")], _kind_of("optim")]
+
+
+def _kinds_in(union: Any) -> dict[str, type[Section]]:
+    """The classes of a union, by their tags."""
+    tagged = [get_args(kind) for kind in get_args(get_args(union)[0])]
+    return {tag.tag: kind for kind, tag in tagged}
+
+
 # Sections that come in kinds, by key: the first is meant if none is named.
-KINDS: dict[str, dict[str, type[Section]]] = {
-    "optim": {"sgd": SgdConfig, "adamw": AdamWConfig},
-    "schedule": {"steps": StepsSchedule, "cosine": CosineSchedule, "linear": LinearSchedule},
-    "average": {"exponential": ExponentialAverage, "mean": MeanAverage},
-}
+KINDS = {"optim": _kinds_in(OptimConfig), "schedule": _kinds_in(Schedule), "average": _kinds_in(Average)}
 
 
 class TrainConfig(Section):

@@ -92,6 +92,8 @@ def compare_sources(problem: Problem, of: Source, against: Source) -> Report:
         for ours, theirs in product(of.each_path(), against.each_path())
     ]
     faults = dict.fromkeys(fault for source in (of, against) for fault in _wrong_losses(problem.in_float64, source))
+    if not any(section.findings for section in sections):
+        faults[f"{of.name} and {against.name} have no gradient in common, so nothing was compared"] = None
     return make_report(problem, sections, max(of.accuracy, against.accuracy), lines=lines, faults=list(faults))
 
 

@@ -79,6 +79,10 @@ class _Judge:
     def __init__(
         self, problem: Problem, pair: Pair, ours: Gradients, theirs: Mapping[str, Tensor], *, explain: bool = True
     ) -> None:
+        for source, gradients in ((pair.of, ours), (pair.against, theirs)):
+            unknown = sorted(gradients.keys() - set(problem.order))
+            if unknown:
+                raise ValueError(f"source {source.name} gives gradients of unknown tensors: {', '.join(unknown)}")
         self.problem, self.pair, self.ours, self.theirs, self.explain = problem, pair, ours, theirs, explain
         self.tolerance = max(problem.tolerance, pair.accuracy)
         self.plain = {k: v.detach() for k, v in ours.items() if is_plain(v, problem.p.flat.device)}

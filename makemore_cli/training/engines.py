@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from typing_extensions import assert_never
 
 from makemore_cli.backprop.fused import training_pass
-from makemore_cli.config.schema import AdamWConfig, SgdConfig
+from makemore_cli.config.schema import SgdConfig
 from makemore_cli.network import reference
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.training.optimisers import Optimiser
 
 if TYPE_CHECKING:
-    from makemore_cli.backprop.kernel import Kernel, Rule
+    from makemore_cli.backprop.kernel import Kernel
 
 # Multiplications in one forward pass of the kernel, which shares its products only. At 12,500,000 two threads are no
 # faster than one, and much slower if another program is busy; at 15,000,000 to 32,000,000 they are 15 to 20 % faster.
@@ -124,7 +123,7 @@ class KernelEngine(Engine):
                 p.flat.numpy().dtype,
                 self.eps,
                 smoothing=self.smoothing,
-                rule=self._rule(),
+                rule=optimiser.kernel_rule(),
                 kept=list(optimiser.kept),
             )
         return self._kernel
@@ -134,28 +133,6 @@ class KernelEngine(Engine):
         return (
             torch.get_num_threads() if self.kernel(batch_size).multiplications >= SHARED_KERNEL_MULTIPLICATIONS else 1
         )
-
-    def _rule(self) -> Rule:
-        from makemore_cli.backprop.kernel import SGD
-
-        c = self.optimiser.config
-        match c:
-            case SgdConfig():
-                return SGD._replace(
-                    nesterov=c.nesterov, momentum=c.momentum, weight_decay=c.weight_decay, clip=c.clip or 0.0
-                )
-            case AdamWConfig():
-                return SGD._replace(
-                    adamw=True,
-                    beta1=c.beta1,
-                    rest1=1 - c.beta1,
-                    beta2=c.beta2,
-                    rest2=1 - c.beta2,
-                    epsilon=c.epsilon,
-                    clip=c.clip or 0.0,
-                )
-            case _:
-                assert_never(c)
 
     def restore(self, state: Sequence[Tensor]) -> None:
         super().restore(state)

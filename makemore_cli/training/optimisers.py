@@ -7,7 +7,7 @@ trained at a time: what changes from step to step follows from the step's number
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from typing_extensions import assert_never
 
 from makemore_cli.backprop.update_factors import Factors
 from makemore_cli.config.schema import AdamWConfig, ExponentialAverage, MeanAverage, OptimConfig, SgdConfig
+
+if TYPE_CHECKING:
+    from makemore_cli.backprop.kernel import Rule
 
 CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
 YOUNG_AVERAGE = 9  # an exponential average remembers, at first, about a ninth of the steps so far
@@ -78,6 +81,29 @@ class Optimiser:
             case AdamWConfig():
                 size, second = lr / (1 - c.beta1 ** (step + 1)), (1 - c.beta2 ** (step + 1)) ** 0.5
                 return Factors(lr, 1 - lr * c.weight_decay, size, second, new)
+            case _:
+                assert_never(c)
+
+    def kernel_rule(self) -> Rule:
+        """The same update for the compiled pass, which has it if `in_kernel` says so."""
+        from makemore_cli.backprop.kernel import SGD
+
+        c = self.config
+        match c:
+            case SgdConfig():
+                return SGD._replace(
+                    nesterov=c.nesterov, momentum=c.momentum, weight_decay=c.weight_decay, clip=c.clip or 0.0
+                )
+            case AdamWConfig():
+                return SGD._replace(
+                    adamw=True,
+                    beta1=c.beta1,
+                    rest1=1 - c.beta1,
+                    beta2=c.beta2,
+                    rest2=1 - c.beta2,
+                    epsilon=c.epsilon,
+                    clip=c.clip or 0.0,
+                )
             case _:
                 assert_never(c)
 

@@ -20,7 +20,7 @@ from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.compare import TOLERANCE, compare, sizes
 from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.gradcheck.problem import Problem
-from makemore_cli.gradcheck.sources import SOURCES
+from makemore_cli.gradcheck.sources import SOURCES, Source
 from makemore_cli.gradcheck.trials import run_trials
 from makemore_cli.gradcheck.user import UserPass
 from tests.conftest import Cli, problem
@@ -140,6 +140,21 @@ def test_saturated_and_degenerate_batches_are_no_alarm() -> None:
             check.crosscheck(Problem(hot, contexts, Y, EPS, 0.0), 1, SOURCES["fused"])
     hot.W2.mul_(1000.0)
     assert any("underflow" in remark for remark in check.gradcheck(Problem(hot, X, Y, EPS, 0.0)).remarks)
+
+
+def test_a_source_that_gives_nothing_to_compare_is_a_fault() -> None:
+    """A new source may name its gradients wrongly, or have none that its witness has."""
+    one = Problem(*problem(), EPS, 0.0)
+    odd = Source("odd", "with d before its names", lambda p: {"dW1": p.truth["W1"]})
+    with pytest.raises(ValueError, match="source odd gives gradients of unknown tensors: dW1"):
+        check.compare_sources(one, odd, SOURCES["autograd"])
+    with pytest.raises(ValueError, match="unknown tensors: dW1"):
+        check.compare_sources(one, SOURCES["autograd"], odd)
+    apart = Source("apart", "the logits only", lambda p: {"logits": p.truth["logits"]})
+    report = check.compare_sources(one, apart, SOURCES["functions"])
+    assert not report.ok
+    assert report.failures() == ["apart and functions have no gradient in common, so nothing was compared"]
+    assert check.compare_sources(one, apart, SOURCES["autograd"]).ok
 
 
 def test_what_is_never_close() -> None:
