@@ -20,6 +20,7 @@ def _forget_the_working_folder() -> None:
 if __name__ == "__main__":
     _forget_the_working_folder()
 
+import gc  # noqa: E402
 import signal  # noqa: E402
 from types import FrameType  # noqa: E402
 
@@ -55,6 +56,9 @@ def main() -> int:
     """Run the command line. Returns the exit code."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is not ignored, as under nohup
         signal.signal(signal.SIGINT, _interrupted)
+    # Imports leave some hundred thousand objects. To search them for garbage meanwhile takes up to half a second.
+    gc.set_threshold(100_000)
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some takes pydantic 10 ms
     from makemore_cli.cli.main import main as run
 
     code = run()

@@ -28,10 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output.prepare()
     if arguments is not None:
         return _run(arguments)
-    # A process of its own. Imports leave some hundred thousand objects. To look through them for garbage takes half a
-    # second while they are made, and as much again at the end.
-    gc.set_threshold(100_000)
-    atexit.register(gc.freeze)
+    atexit.register(gc.freeze)  # without a last search for garbage, which takes half a second
     with Watch("stopping as soon as the present computation ends"):
         return _run(sys.argv[1:])
 
