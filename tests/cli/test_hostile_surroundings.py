@@ -222,7 +222,7 @@ def test_without_numbas_compiler(tmp_path: Path) -> None:
     for command in (["train", *options, "--overwrite", "--engine", "kernel"], ["gradcheck", "--of", "kernel"]):
         result = run(*command, NUMBA_DISABLE_JIT="1")
         assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
-        assert "kernel: can't be compiled, for NUMBA_DISABLE_JIT is set" in result.stderr
+        assert "kernel can't be compiled, since NUMBA_DISABLE_JIT is set" in result.stderr
 
 
 def test_a_large_file_is_shuffled_alike_without_numbas_compiler(

@@ -92,10 +92,19 @@ class Mortal:
             raise Killed
 
 
-def process(*arguments: object, **options) -> subprocess.Popen[str]:
+class Process(subprocess.Popen):
+    """Does not outlive a test that fails."""
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *error)
+
+
+def process(*arguments: object, **options) -> Process:
     """A real one, whose SIGINT is not ignored, as it would be in a background job."""
     command = [sys.executable, "-m", "makemore_cli", *map(str, arguments)]
-    return subprocess.Popen(
+    return Process(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -262,7 +271,7 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
             with process("train", "--config", "tiny", "--out", folder, *options) as other:
                 out, err = other.communicate()
             assert (other.returncode, out, err.count("\n")) == (2, "", 1)
-            assert err.startswith(f"makemore: {folder}: another `makemore train` is at work there")
+            assert err.startswith(f"makemore: {folder}: another process trains in this folder")
         busy.kill()  # the lock dies with it
     with process("train", "--config", "tiny", "--out", folder, "--overwrite", "-q") as other:
         assert other.wait() == 0
@@ -279,7 +288,7 @@ def test_two_signals_are_as_good_as_one(tmp_path: Path) -> None:
             for _ in range(3):
                 stopped.send_signal(number)
                 time.sleep(0.001)
-            assert "and saved; go on" in stopped.communicate(timeout=60)[1]
+            assert "and saved; resume with: " in stopped.communicate(timeout=60)[1]
         assert load_checkpoint(folder).step == records(folder)[-1]["step"]
 
 
@@ -443,7 +452,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert (full.returncode, out, err.count("\n")) == (2, "", 1)
         match = re.fullmatch(
             rf"makemore: {disk}/run/\S+: can't write: No space left on device; "
-            rf"go on after step ([\d,]+) with: makemore train --resume {disk}/run\n",
+            rf"the last checkpoint is that of step ([\d,]+); resume with: makemore train --resume {disk}/run\n",
             err,
         )
         assert match, err
@@ -499,7 +508,7 @@ def test_files_may_not_grow(tmp_path: Path) -> None:
         check=False,
     )
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
-    assert "metrics.jsonl: can't write: File too large; go on after step" in result.stderr
+    assert "metrics.jsonl: can't write: File too large; the last checkpoint is that of step" in result.stderr
     assert load_checkpoint(tmp_path / "run").step >= 2000
 
 
