@@ -740,7 +740,7 @@ class Kernel:
         Raises MakemoreError if Numba is kept from compiling.
         """
         if config.DISABLE_JIT:  # type: ignore[attr-defined]
-            raise MakemoreError(f"the kernel can't be compiled, since {NO_JIT} is set; unset it, or choose the engine tensor")
+            raise MakemoreError(f"the kernel can't be compiled, since {NO_JIT} is set; unset it, or choose tensor")
         try:
             with event.install_listener("numba:compile", _NotHere()):
                 self._load(threads)
