@@ -11,6 +11,9 @@ entry (Monte Carlo arithmetic: Parker, 1997), and how far that moves the gradien
 The chain is kinder than other ways to compute the same: it takes the mean out once, and the variance is that of what is
 left. Where a column's mean is large against its deviation, a pass that computes the two apart errs more. So the witness
 of the training pass shows its own error too: its float32 gradients against its float64 ones.
+
+It is kinder above the logits too. Where a batch is predicted with certainty, softmax − onehot is what rounding has left
+of 1 − 1, while the chain adds up the small probabilities of the other letters. So both ways are run.
 """
 
 from __future__ import annotations
@@ -53,10 +56,11 @@ def sensitivity(problem: Problem) -> dict[str, float]:
     """Largest change of each of the chain's gradients over DRAWS random roundings, divided by DELTA."""
     generator = torch.Generator(problem.p.flat.device).manual_seed(0)
     exact = _gradients(problem, None)
-    moved = dict.fromkeys(exact, 0.0)
+    moved: dict[str, float] = {}
     for _ in range(DRAWS):
-        for name, gradient in _gradients(problem, generator).items():
-            moved[name] = max(moved[name], float((gradient - exact[name]).abs().max()) / DELTA)
+        for way, exactly in zip(_gradients(problem, generator), exact, strict=False):
+            for name, gradient in way.items():
+                moved[name] = max(moved.get(name, 0.0), float((gradient - exactly[name]).abs().max()) / DELTA)
     return moved
 
 
@@ -78,8 +82,12 @@ def witness_errors(problem: Problem) -> dict[str, float]:
     return errors
 
 
-def _gradients(problem: Problem, generator: torch.Generator | None) -> dict[str, Tensor]:
-    """Autograd's gradients of the chain in float64, rounded at random by `generator`, if there is one."""
+def _gradients(problem: Problem, generator: torch.Generator | None) -> list[dict[str, Tensor]]:
+    """Autograd's gradients in float64, rounded at random by `generator`, if there is one.
+
+    Those from the logits down, by cross-entropy's gradient in one expression; and those of the whole chain, unless its
+    probabilities underflow, so that their logarithm has no gradient.
+    """
     p, X, Y, eps, smoothing = problem.p, problem.X, problem.Y, problem.eps, problem.smoothing
     alike = torch.unique(X, dim=0, return_inverse=True)[1]  # equal contexts give equal rows, which round alike
 
@@ -103,8 +111,14 @@ def _gradients(problem: Problem, generator: torch.Generator | None) -> dict[str,
             value = steps.run(step.forward, values)
             values[step.name] = tensors[step.name] = rounded(value, alike if value.shape[:1] == X.shape[:1] else None)
             tensors[step.name].register_hook(rounded)  # type: ignore[no-untyped-call]  # its gradient, on its way down
-    loss = tensors.pop("loss")
-    if not values["logprobs"].isfinite().all():  # as in `sources.finite_autograd`
-        loss = F.cross_entropy(values["logits"], Y, label_smoothing=smoothing)
-        tensors = {k: v for k, v in tensors.items() if k in sources.up_to_the_logits(p)}
-    return dict(zip(tensors, torch.autograd.grad(loss, tuple(tensors.values())), strict=True))
+    loss, logits = tensors.pop("loss"), tensors["logits"]
+    with torch.no_grad():
+        target = F.one_hot(Y, logits.shape[1]).to(logits) * (1 - smoothing) + smoothing / logits.shape[1]
+        dlogits = (rounded(logits.softmax(1), alike) - target) / len(Y)
+    below = {name: tensor for name, tensor in tensors.items() if name in sources.up_to_the_logits(p)}
+    ways = [
+        dict(zip(below, torch.autograd.grad(logits, tuple(below.values()), dlogits, retain_graph=True), strict=True))
+    ]
+    if values["logprobs"].isfinite().all():
+        ways.append(dict(zip(tensors, torch.autograd.grad(loss, tuple(tensors.values())), strict=True)))
+    return ways

@@ -330,6 +330,12 @@ def test_the_training_pass_is_accepted_there_too(count: int) -> None:
     Y = torch.randint(0, 27, (96,), generator=generator)
     p.bnbias.add_(18)
     assert gradcheck(Problem(p, X, Y, EPS, 0.0)).ok
+    # All letters are predicted with certainty: softmax − onehot is what rounding has left of 1 − 1.
+    p, generator = initialise(Sizes(5, 3, 10, 64), 631794260)
+    X = torch.randint(0, 5, (3, 3), generator=generator)
+    Y = torch.randint(0, 5, (3,), generator=generator)
+    p.W2.mul_(303.4)
+    assert gradcheck(Problem(p, X, Y, EPS, 0.0)).ok
     seed = torch.randint(0, 2**31, ()).item()
     draw = random.Random(seed)
     for _ in range(count):
