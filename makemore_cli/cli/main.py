@@ -1,4 +1,4 @@
-"""The command line's entry: it runs a command, and turns errors into one line and an exit code."""
+"""The command line's entry. Errors of the library become one line and an exit code in `command.py`, others here."""
 
 from __future__ import annotations
 

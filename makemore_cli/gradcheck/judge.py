@@ -1,4 +1,7 @@
-"""The judgement of one source's gradients by a witness's, tensor by tensor: in one precision, or in float64 too."""
+"""The judgement of one source's gradients by a witness's, tensor by tensor: in one precision, or in float64 too.
+
+`compare.py` says when two gradients are the same; here each is given its scale, and a wrong one its explanation.
+"""
 
 from __future__ import annotations
 

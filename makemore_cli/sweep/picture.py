@@ -78,7 +78,7 @@ class SweepPicture(Picture):
         else:
             panel.xaxis.set_major_locator(MaxNLocator(6, integer=part.whole))
         kinds: list[tuple[str, str, str, int, Callable[[Outcome], bool]]] = [
-            ("given up", GREY, "x", 18, lambda t: t.state != "complete"),
+            ("pruned", GREY, "x", 18, lambda t: t.state != "complete"),
             ("complete", BLUE, "o", 18, lambda t: t.state == "complete" and t is not self.trials[0]),
             ("the best", ORANGE, "*", 130, lambda t: t is self.trials[0]),
         ]

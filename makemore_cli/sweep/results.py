@@ -89,7 +89,7 @@ def trial_line(plan: Plan, study: Study, number: int) -> str:
     if trial.state == "complete":
         came = f"val {_number(trial.val, '.4f')} in {_number(trial.seconds, '.0f')} s"
     else:
-        came = f"failed: {trial.told}" if trial.told else f"given up at val {_number(trial.val, '.4f')}"
+        came = f"failed: {trial.told}" if trial.told else f"pruned at val {_number(trial.val, '.4f')}"
     settings = ", ".join(f"{key}={short(value)}" for key, value in trial.settings.items())
     best = f"; the best is trial {first.number}: {_number(first.val, '.4f')}" if first.state == "complete" else ""
     return f"{len(trials)}/{plan.goal}  trial {number}: {came}{best}  ({settings})"

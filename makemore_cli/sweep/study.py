@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 JOURNAL = "sweep.journal"
 LONGEST_JOURNAL_LINE_BYTES = 1 << 20  # bytes of a journal's last line, at most
 TELLING_TRIALS = 8  # complete trials from which on it can be said what mattered
-RANDOM_TRIALS = 8  # trials that are drawn at random, and none of them is given up
-UNDECIDED_PERCENT = 20  # percent of its steps before which a trial is not given up
+RANDOM_TRIALS = 8  # trials that are drawn at random, and none of them is pruned
+UNDECIDED_PERCENT = 20  # percent of its steps before which a trial is not pruned
 OWN = "makemore"  # the study's attribute that says what it is a study of
 HOST, PID, TOLD, TRAIN, SECONDS, PARAMETERS = "host", "pid", "told", "train", "seconds", "parameters"  # of a trial
 # What does not matter for what a trial comes to, and may be another one on another machine.
@@ -55,8 +55,8 @@ class Outcome:
 
     number: int
     settings: Mapping[str, Any]  # by the configuration's keys
-    state: str  # complete, given up, or failed
-    val: float | None  # nats per character: at its end, or when it was given up
+    state: str  # complete, pruned, or failed
+    val: float | None  # nats per character: at its end, or when it was pruned
     train: float | None
     seconds: float | None  # in training steps
     parameters: int | None
@@ -207,7 +207,7 @@ def outcomes(study: Study, space: Space) -> list[Outcome]:
     from optuna.trial import TrialState
 
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    order = ("complete", "given up", "failed")
+    order = ("complete", "pruned", "failed")
     return sorted(
         (_outcome(trial, space) for trial in ended),
         key=lambda o: (order.index(o.state), o.val if o.val is not None else 0.0, o.number),
@@ -215,12 +215,12 @@ def outcomes(study: Study, space: Space) -> list[Outcome]:
 
 
 def _outcome(trial: FrozenTrial, space: Space) -> Outcome:
-    about, state = trial.user_attrs, "complete" if trial.state.name == "COMPLETE" else "given up"
+    about, state = trial.user_attrs, "complete" if trial.state.name == "COMPLETE" else "pruned"
     return Outcome(
         trial.number,
         {key: part.value(trial.params[key]) for key, part in space.items() if key in trial.params},
         "failed" if TOLD in about else state,
-        trial.value,  # for one that was given up Optuna has the last one reported
+        trial.value,  # for one that was pruned Optuna has the last one reported
         about.get(TRAIN),
         about.get(SECONDS),
         about.get(PARAMETERS),

@@ -1,4 +1,4 @@
-"""The search for a configuration: spaces, trials, what is given up, stopped, killed, gone on with, and drawn."""
+"""The search for a configuration: spaces, trials, what is pruned, stopped, killed, gone on with, and drawn."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_bad_trials_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         study.enqueue_trial({"optim.lr": lr})
     worked(plan, 6)
     states = {(trial.settings["optim.lr"], trial.state) for trial in outcomes(study, plan.space)}
-    assert states == {(0.2, "complete"), (0.0001, "given up")}
+    assert states == {(0.2, "complete"), (0.0001, "pruned")}
     early = [t for t in study.trials if t.state == TrialState.PRUNED]
     assert all(20 <= max(trial.intermediate_values) < 100 for trial in early)
     complete = next(t for t in study.trials if t.state == TrialState.COMPLETE)
@@ -357,7 +357,7 @@ def test_the_picture_can_be_read(tmp_path: Path) -> None:
             trial,
             number=n,
             val=2.5 + n**3 / 10,
-            state="complete" if n < 4 else "given up",
+            state="complete" if n < 4 else "pruned",
             settings=settings | {"optim.lr": lr},
         )
         for n, lr in enumerate((0.02, 0.05, 0.2, 0.5, 0.9, 0.01))
