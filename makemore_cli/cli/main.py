@@ -1,4 +1,4 @@
-"""The command line's entry. Errors of the library become one line and an exit code in `command.py`, others here."""
+"""The command line's entry. The library's errors get their text and exit code in `command.py`, and are printed here."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from makemore_cli.gradcheck.candidates import Candidates
-from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, is_plain
+from makemore_cli.gradcheck.compare import ROUNDING, TOLERANCE, Comparison, compare, is_plain
 from makemore_cli.gradcheck.diagnose import diagnose_user
-from makemore_cli.gradcheck.findings import ROUNDING, Finding, Report, Section, make_report
+from makemore_cli.gradcheck.findings import Finding, Report, Section, make_report
 from makemore_cli.gradcheck.following import Following, follow
 from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import Gradients, Source

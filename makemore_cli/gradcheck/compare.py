@@ -2,6 +2,10 @@
 
 `torch.allclose` would be the wrong judge: entry by entry it refuses right code whose entries cancel to nearly nothing,
 and with its absolute tolerance it lets wrong code pass where all gradients are small.
+
+The scale is the gradient's largest entry, or the effect of rounding on it if that is larger (`rounding.py`). If the
+parameters are in float32, the comparison in float64 decides, and float32 may be off by ROUNDING of the scale
+(`judge.py`, `Finding.close`). A witness that is less precise, such as central differences, widens the tolerance.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ from torch import Tensor
 
 # Right code stays below half of it: `makemore gradcheck --trials` measures that.
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-12}
+# The fraction of the scale that float32 may be off by if float64 has agreed. A larger difference is no rounding.
+ROUNDING = 1e-2
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from makemore_cli.gradcheck.compare import Comparison
+from makemore_cli.gradcheck.compare import ROUNDING, Comparison
 from makemore_cli.gradcheck.lines import LineCheck
 from makemore_cli.gradcheck.problem import Problem
-
-# Share of the scale that float32 may be off by where float64 has agreed: whatever is larger is no rounding.
-ROUNDING = 1e-2
 
 
 @dataclass(frozen=True)

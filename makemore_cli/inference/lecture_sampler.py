@@ -26,7 +26,10 @@ PUBLISHED = (
 
 
 def names(model: Model, vocabulary: Vocabulary, seed: int) -> Iterator[str]:
-    """Names without end, cut after LONGEST_NAME_LETTERS. Raises MakemoreError if the model's scores are not finite."""
+    """Names without end, cut after LONGEST_NAME_LETTERS. The lecture's `seed` is its run's plus 10 (`sample.py`).
+
+    Raises MakemoreError if the model's scores are not finite.
+    """
     p = Parameters.from_arrays(model.sizes, model.parameters)
     bnmean, bnvar = torch.from_numpy(model.bnmean), torch.from_numpy(model.bnvar)
     g = torch.Generator().manual_seed(seed)

@@ -2,6 +2,7 @@
 
 A trial is a run whose configuration is drawn from a space, trained in a folder that is removed afterwards. Trials are
 judged by the loss of the validation split alone; the test split is left for the one configuration that is chosen.
+`worker.py` trains and prunes the trials; the rule by which they are pruned is part of the study (`study.py`).
 """
 
 from __future__ import annotations

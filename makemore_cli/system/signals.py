@@ -84,7 +84,7 @@ class Watch:
 
 
 class Held:
-    """A context manager that keeps the first signal for later, in `caught`.
+    """A context manager that keeps the first signal for later, in `caught`. The training loop saves, and stops then.
 
     More of them change nothing, but for what `Watch` makes of Ctrl-C. A signal that is ignored, as under nohup, stays
     so. Outside the main thread nothing is held back.

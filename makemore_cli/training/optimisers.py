@@ -2,6 +2,9 @@
 
 All of them work on the one flat tensor, whatever the layers, and nothing that they do depends on how many steps are
 trained at a time: what changes from step to step follows from the step's number.
+
+A new optimiser begins with its settings in `config/schema.py`; the type checker then shows the three places here. The
+compiled kernel has its own update and says which optimisers it has (`in_kernel`). docs/contributing.md has the recipe.
 """
 
 from __future__ import annotations
