@@ -6,22 +6,10 @@ A stage's result has the name of the tensor's gradient, and every stage of the s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch.nn import functional as F
 
-from makemore_cli.backprop.atomic import Line
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a derivation."""
-
-    says: str
-    name: str  # of the gradient that the line gives
-    line: Line
-
+from makemore_cli.backprop.chain import Stage
 
 CROSS_ENTROPY: tuple[Stage, ...] = (
     Stage(
@@ -156,3 +144,5 @@ OTHER_WORDS: tuple[Stage, ...] = (
 )
 
 DERIVATIONS = {"cross_entropy": CROSS_ENTROPY, "label_smoothing": LABEL_SMOOTHING, "batchnorm": BATCHNORM}
+# All of them, the simplest of each derivation first, which is its last.
+STAGES = tuple(stage for stages in (*DERIVATIONS.values(), OTHER_WORDS) for stage in reversed(stages))

@@ -6,7 +6,7 @@ import ast
 from functools import cache
 from pathlib import Path
 
-from makemore_cli.backprop.atomic import Line
+from makemore_cli.backprop.chain import Line
 
 
 def line_text(line: Line) -> str:

@@ -11,17 +11,18 @@ from typing import NamedTuple
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
+from makemore_cli.backprop.atomic import given, network_up_to
+from makemore_cli.backprop.chain import Values
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
 
 
-class Chain(NamedTuple):
+class StableRun(NamedTuple):
     """The tensors and gradients of one batch, by name."""
 
     loss: Float[Tensor, ""]  # nats per character
-    values: steps.Values  # as far as the logits
+    values: Values  # as far as the logits
     gradients: dict[str, Tensor]  # by the tensor's name, from the logits on
 
 
@@ -31,10 +32,9 @@ def run_chain(
     Y: Int[Tensor, " n"],
     eps: float = BATCHNORM_EPSILON,
     smoothing: float = 0.0,
-) -> Chain:
+) -> StableRun:
     """Run it forward and backward. Raises ValueError for a batch of one example, which has no variance."""
-    table = steps.up_to("logits", p.sizes.first_bias)
-    values = steps.forward(p, X, Y, eps=eps, table=table)
+    chain = network_up_to("logits", p.sizes.first_bias)
+    values = chain.forward(given(p, X, Y, eps))
     loss, dlogits = fused.cross_entropy(values["logits"], Y, smoothing)
-    gradients = steps.backward(values, table=table, above={"dlogits": dlogits})
-    return Chain(loss, values, {"logits": dlogits, **gradients})
+    return StableRun(loss, values, {"logits": dlogits, **chain.backward(values, {"logits": dlogits})})

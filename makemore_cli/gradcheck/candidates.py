@@ -17,9 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop import atomic as steps
-from makemore_cli.backprop.atomic import Step, Values
-from makemore_cli.backprop.derivations import DERIVATIONS, OTHER_WORDS
+from makemore_cli.backprop.chain import Stage, Step, Values, arguments, run
 from makemore_cli.gradcheck.following import Following, differentiable, spreads
 from makemore_cli.gradcheck.mutations import forward_mutations, mutations_of
 
@@ -55,16 +53,15 @@ class Candidates:
         self.following, self.name = following, name
         self.parts = following.parts[name]
         self.expected = following.expected(name)
-        self.by_name = {step.name: step for step in following.table}
+        self.by_name = following.chain.by_name
         self._slopes: dict[str, list[Tensor]] = {}
 
     def equivalents(self) -> Iterator[Tensor]:
         """The gradient by the derivations' expressions, which are as right if forward values follow from each other."""
         names = self._names
-        for stages in DERIVATIONS.values() if len(self.parts) == 1 else ():  # of several, one may be missing there
-            for stage in stages:
-                if stage.name == f"d{self.name}" and set(steps.arguments(stage.line)) <= set(names):
-                    yield steps.run(stage.line, names)
+        for stage in self._stages if len(self.parts) == 1 else ():  # of several, one may be missing there
+            if set(arguments(stage.line)) <= set(names):
+                yield run(stage.line, names)
 
     def branches(self) -> Iterator[Candidate]:
         """Branches that are missing, still to come, negated or counted twice, if the tensor is used several times."""
@@ -73,7 +70,7 @@ class Candidates:
             for there in combinations(names, size):
                 missing = [name for name in names if name not in there]
                 value = torch.stack([self.parts[name] for name in there]).sum(0)
-                if all(name in self.following.given or self._is_loss(name) for name in missing):
+                if all(name in self.following.given or self._is_output(name) for name in missing):
                     words = (
                         f"only the part through {_and(there)} is there; the one through {_and(missing)} is missing or "
                         "overwritten"
@@ -112,7 +109,7 @@ class Candidates:
         """One mistake in one of the lines between the pass's own gradients and this one."""
         for step, target in self._way:
             line, names = step.backward[target], self._names
-            right = steps.run(line, names)
+            right = run(line, names)
             for mutation in mutations_of(line, names, self.by_name):
                 wrong = mutation.value(names)
                 if wrong is None or not wrong.is_floating_point():
@@ -159,17 +156,15 @@ class Candidates:
     def single_expressions(self) -> Iterator[Candidate]:
         """One mistake in an expression that stands for several steps, as the derivations have them."""
         names = self._names
-        known = set(names)
-        for stages in (*DERIVATIONS.values(), OTHER_WORDS):
-            for stage in reversed(stages):  # the simplest is the last
-                if stage.name != f"d{self.name}" or not set(steps.arguments(stage.line)) <= known:
-                    continue
-                if not _same(steps.run(stage.line, names), self.expected):
-                    continue  # of another network
-                for mutation in mutations_of(stage.line, names, self.by_name):
-                    value = mutation.value(names)
-                    if value is not None:
-                        yield Candidate(mutation.words, value, partial(mutation.assigned_to, stage.name))
+        for stage in self._stages:
+            if not set(arguments(stage.line)) <= set(names):
+                continue
+            if not _same(run(stage.line, names), self.expected):
+                continue  # of another network
+            for mutation in mutations_of(stage.line, names, self.by_name):
+                value = mutation.value(names)
+                if value is not None:
+                    yield Candidate(mutation.words, value, partial(mutation.assigned_to, stage.name))
 
     def diagonals(self) -> Iterator[Candidate]:
         """Only the diagonal of a derivative: each entry's own effect, without that on others of its row or column."""
@@ -195,7 +190,7 @@ class Candidates:
     def constants(self, count: int) -> Iterator[Candidate]:
         """The gradient if tensors on the way are taken as constants, through which nothing goes back."""
         between = [step.name for step in self._steps_on_the_way if step.name not in self.following.given]
-        for names in combinations([name for name in between if not self._is_loss(name)], count):
+        for names in combinations([name for name in between if not self._is_output(name)], count):
             value = self._taken_back({name: torch.zeros_like(self.following.current[name]) for name in names})
             yield Candidate(f"nothing goes back through {_and(names)}, as if constant", value)
 
@@ -204,11 +199,11 @@ class Candidates:
         parameters = [name for name in self.following.parts if name not in self.by_name]
         for step, target in self._way:
             names = self._names
-            read = [name for name in steps.arguments(step.backward[target]) if name in parameters]
+            read = [name for name in arguments(step.backward[target]) if name in parameters]
             for name in read:
                 line = step.backward[target]
                 moved = {**names, name: names[name] - self.following.current[name]}
-                change = steps.run(line, moved) - steps.run(line, names)
+                change = run(line, moved) - run(line, names)
                 if target == f"d{self.name}":
                     yield name, change
                 else:
@@ -248,10 +243,9 @@ class Candidates:
 
     def other_forward_values(self) -> Iterator[Candidate]:
         """The right lines on forward values of which one was computed otherwise, with all that come of it."""
-        stages = [s for stages in (*DERIVATIONS.values(), OTHER_WORDS) for s in stages if s.name == f"d{self.name}"]
-        stages = [s for s in stages if set(steps.arguments(s.line)) <= set(self._names)]
-        read = {name for step, target in self._way for name in steps.arguments(step.backward[target])}
-        for place, step in enumerate(self.following.table):
+        stages = [stage for stage in self._stages if set(arguments(stage.line)) <= set(self._names)]
+        read = {name for step, target in self._way for name in arguments(step.backward[target])}
+        for place, step in enumerate(self.following.chain.steps):
             if step.name == self.name or not self._reaches(
                 step.name, read.union(*(s.line.__code__.co_varnames for s in stages))
             ):
@@ -262,34 +256,45 @@ class Candidates:
                     continue
                 values = {**self.following.values, step.name: value}
                 changed = {step.name}
-                for later in self.following.table[place + 1 :]:
-                    if changed & set(steps.arguments(later.forward)) and later.name != self.name:
-                        values[later.name] = steps.run(later.forward, values)
+                for later in self.following.chain.steps[place + 1 :]:
+                    if changed & set(arguments(later.forward)) and later.name != self.name:
+                        values[later.name] = run(later.forward, values)
                         changed.add(later.name)
                 words = f"{step.name} is not the forward pass's: {mutation.words}"
                 code = partial(mutation.assigned_to, step.name)
                 names = {**self._names, **values}
                 yield Candidate(words, partial(self._taken_back, {}, values), code)
                 for stage in stages:
-                    yield Candidate(words, partial(steps.run, stage.line, names), code)
+                    yield Candidate(words, partial(run, stage.line, names), code)
+
+    @property
+    def _examples(self) -> int:
+        """The batch size: n, or the length of the first output."""
+        first = next(iter(self.following.above.values()))
+        return int(self.following.values.get("n", len(first) if first.dim() else 0))
 
     def _reaches(self, name: str, read: set[str]) -> bool:
         """Whether a forward value is read by a line, itself or through others that come of it."""
         come = {name}
-        for step in self.following.table:
-            if come & set(steps.arguments(step.forward)):
+        for step in self.following.chain.steps:
+            if come & set(arguments(step.forward)):
                 come.add(step.name)
         return bool(come & read)
 
     def without_examples(self) -> Iterator[Candidate]:
         """The first or the last example left out, or alone: what comes from the others does not reach the gradient."""
-        n = self.following.values["n"]
+        n = self._examples
         above = {name: g for name, g in self._above.items() if g.dim() and len(g) == n}
         for at, which in ((0, "first"), (n - 1, "last")) if above and n > 2 else ():
             without = {name: g.index_fill(0, torch.tensor(at, device=g.device), 0) for name, g in above.items()}
             yield Candidate(f"the {which} example is left out", self._taken_back(without))
             alone = {name: g - without[name] for name, g in above.items()}
             yield Candidate(f"only the {which} example counts", self._taken_back(alone))
+
+    @cached_property
+    def _stages(self) -> list[Stage]:
+        """The single expressions that the chain knows for this gradient."""
+        return [stage for stage in self.following.chain.stages if stage.name == f"d{self.name}"]
 
     # The lines on the way.
 
@@ -305,7 +310,7 @@ class Candidates:
         way, seen, wanted = [], {self.name}, [self.name]
         while wanted:
             name = wanted.pop(0)
-            for step in self.following.table:
+            for step in self.following.chain.steps:
                 if f"d{name}" not in step.backward:
                     continue
                 way.append((step, f"d{name}"))
@@ -322,14 +327,13 @@ class Candidates:
     @cached_property
     def _steps_on_the_way(self) -> Sequence[Step]:
         names = {step.name for step, _ in self._way}
-        return [step for step in reversed(self.following.table) if step.name in names]
+        return [step for step in reversed(self.following.chain.steps) if step.name in names]
 
     @cached_property
     def _names(self) -> dict[str, Any]:
         """The tensors that the lines may read: forward values, and gradients that do not depend on this one."""
-        loss = self.following.table[-1].name
-        come, order = {self.name}, [loss, *steps.gradient_names(self.following.table)]
-        for step in reversed(self.following.table):
+        come, order = {self.name}, [*self.following.above, *self.following.chain.gradient_names]
+        for step in reversed(self.following.chain.steps):
             if step.name in come:
                 come.update(target[1:] for target in step.backward)
         return {
@@ -340,7 +344,7 @@ class Candidates:
     def _taken_back(self, replaced: dict[str, Tensor], values: Values | None = None) -> Tensor:
         """The gradient in question by the lines on the way, with other gradients or forward values for some."""
         values = self.following.values if values is None else values
-        known = {n: g for n, g in self.following.current.items() if n in self.following.given or self._is_loss(n)}
+        known = {n: g for n, g in self.following.current.items() if n in self.following.given or self._is_output(n)}
         gradients: dict[str, Tensor] = {}
         for step in self._steps_on_the_way:
             above = replaced.get(step.name, known.get(step.name, gradients.get(step.name)))
@@ -349,7 +353,7 @@ class Candidates:
             for target, line in step.backward.items():
                 name = target[1:]
                 if name == self.name or any(name == s.name for s in self._steps_on_the_way):
-                    part = steps.run(line, {**values, f"d{step.name}": above})
+                    part = run(line, {**values, f"d{step.name}": above})
                     gradients[name] = gradients[name] + part if name in gradients else part
         return gradients.get(self.name, torch.zeros_like(self.expected))
 
@@ -358,8 +362,8 @@ class Candidates:
             return f"in d{target[1:]}: {words}"
         return f"in the part through {step.name}: {words}" if len(self.parts) > 1 else words
 
-    def _is_loss(self, name: str) -> bool:
-        return name == self.following.table[-1].name
+    def _is_output(self, name: str) -> bool:
+        return name in self.following.above
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

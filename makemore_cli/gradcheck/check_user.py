@@ -96,13 +96,13 @@ class _PassCheck:
         self.remarks: list[str] = []
         self.here = runs.here[number]
         self.names = [name for name in problem.order if name in self.here.gradients]
-        self.single = runs.why_not is not None or (problem.p.flat.dtype == torch.float64 and self.here.single)
+        self.single = runs.why_not is not None or (problem.dtype == torch.float64 and self.here.single)
 
     def section(self) -> Section:
         """The verdict on each of its gradients."""
         problem, runs = self.problem, self.runs
         witness = self.against.gradients(problem)
-        is_double = problem.p.flat.dtype == torch.float64
+        is_double = problem.dtype == torch.float64
         here = double = self._verdicts(problem, runs.here, witness, is_double and self.single)
         elsewhere = None
         if runs.double is not None and not is_double:
@@ -155,7 +155,7 @@ class _PassCheck:
         tolerance = SINGLE if single else problem.tolerance
         earlier = {k: v for k, v in self._plain(run.earlier, problem).items() if _finite(v)}
         finite = {k: v for k, v in plain.items() if _finite(v)}
-        following = follow(problem.values, {**earlier, **finite}, problem.table)
+        following = follow(problem.values, {**earlier, **finite}, problem.chain, problem.above)
         verdicts = _Verdicts(following, plain, {})
         for name in self.names:
             theirs = (witness or problem.truth).get(name)
@@ -181,8 +181,8 @@ class _PassCheck:
         plain = {}
         for name, gradient in gradients.items():
             if isinstance(gradient, np.ndarray | np.floating) and np.issubdtype(gradient.dtype, np.floating):
-                gradient = torch.from_numpy(np.array(gradient)).to(problem.p.flat.device)
-            if not is_plain(gradient, problem.p.flat.device):
+                gradient = torch.from_numpy(np.array(gradient)).to(problem.device)
+            if not is_plain(gradient, problem.device):
                 continue
             shape = problem.values[name].shape
             if len(shape) == 2 and shape[0] == 1 and gradient.shape == shape[1:]:
@@ -196,13 +196,13 @@ class _PassCheck:
         if ours is None:
             return None
         run = self.here
-        n = len(self.problem.X)
+        sizes = self.problem.counts
         left = LEFT[self.single or ours.dtype != torch.float64]
-        told = diagnose_user(judge.following, name, ours, n, run.shared, left)
+        told = diagnose_user(judge.following, name, ours, sizes, run.shared, left)
         if told is None and run.earlier:  # its own pass alone, without the cells before it
             own = {k: v for k, v in judge.following.given.items() if k in run.gradients}
-            alone = follow(judge.following.values, own, judge.following.table)
-            told = diagnose_user(alone, name, ours, n, run.shared, left)
+            alone = follow(judge.following.values, own, judge.following.chain, judge.following.above)
+            told = diagnose_user(alone, name, ours, sizes, run.shared, left)
         return told
 
     def _sane(self, c: Comparison, ours: Tensor | None) -> bool:
@@ -210,7 +210,7 @@ class _PassCheck:
         return c.close or (_finite(ours) and c.difference <= ROUNDING * c.scale)
 
     def _sane_elsewhere(self, name: str) -> bool:
-        if self.problem.p.flat.dtype == torch.float64:
+        if self.problem.dtype == torch.float64:
             return True
         if self.runs.elsewhere_single is None:
             return False
@@ -225,7 +225,7 @@ class _PassCheck:
     def _remark(self, unstable: Mapping[str, Comparison], loose: list[str], here: _Verdicts) -> None:
         nan = [name for name in unstable if not _finite(here.plain.get(name))]
         far = [name for name in unstable if name not in nan]
-        dtype = str(self.problem.p.flat.dtype).removeprefix("torch.")
+        dtype = str(self.problem.dtype).removeprefix("torch.")
         if nan:
             self._once(
                 f"the lines are right, but in {dtype} they give NaN or infinity at these parameters, first in "
@@ -252,13 +252,13 @@ class _PassCheck:
         values = self.runs.inconsistent_values
         plain = self._plain(run.gradients, self.problem.in_float64.elsewhere)
         # A line may read its step's output, where autograd computes it anew: either is right.
-        following = follow(values, plain, self.problem.table, by_lines=True)
-        by_autograd = follow(values, plain, self.problem.table)
+        chain, above = self.problem.chain, self.problem.in_float64.elsewhere.above
+        following = follow(values, plain, chain, above, by_lines=True)
+        by_autograd = follow(values, plain, chain, above)
         relies, told_of = [], []
         for name in self.names:
             parts = following.parts.get(name, {})
-            loss = self.problem.table[-1].name
-            line_by_line = all(step in following.given or step == loss for step in parts)
+            line_by_line = all(step in following.given or step in above for step in parts)
             ours = plain.get(name)
             if name in wrong or ours is None or ours.shape != values[name].shape or not line_by_line:
                 continue
@@ -272,7 +272,7 @@ class _PassCheck:
             tolerance = SINGLE if self.single else 1e-9
             if any(compare(name, ours, other, scale, tolerance).close for other in right):
                 continue
-            told = diagnose_user(following, name, ours, len(self.problem.X), run.shared, LEFT[self.single])
+            told = diagnose_user(following, name, ours, self.problem.counts, run.shared, LEFT[self.single])
             if told is None:
                 relies.append(f"d{name}")
             else:

@@ -10,7 +10,6 @@ parameters are in float32, the comparison in float64 decides, and float32 may be
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -72,13 +71,13 @@ def compare(
     difference = (ours.double() - theirs.double()).abs().nan_to_num(nan=torch.inf)
     difference = torch.where(known & ~same, difference, 0.0)
     at = int(difference.argmax())
-    largest = float(difference.flatten()[at])
+    worst = float(difference.flatten()[at])
     return Comparison(
         tensor,
         tuple(theirs.shape),
         exact=ours.dtype == theirs.dtype and bool(same.all()),
-        close=largest <= tolerance * scale,
-        difference=largest,
+        close=worst <= tolerance * scale,
+        difference=worst,
         scale=scale,
         ulps=_ulps(ours[known], theirs[known], scale),
         worst=tuple(int(i) for i in torch.unravel_index(torch.tensor(at), theirs.shape)),
@@ -122,18 +121,6 @@ def _ulps(ours: Tensor, theirs: Tensor, scale: float) -> float | None:
     return float(((ours.double() - theirs.double()).abs() / unit.double()).median())
 
 
-def sizes(reference: Mapping[str, Tensor]) -> dict[str, float]:
-    """The size of each gradient, given a witness's gradients of the whole chain: its largest entry.
-
-    But for logit_maxes and b1, whose true gradients are zero: the sums of |dnorm_logits| over a row and of |dhprebn|
-    over a column, from which they come.
-    """
-    size = {name: _largest(gradient.abs()) for name, gradient in reference.items()}
-    size["logit_maxes"] = _largest(reference["norm_logits"].abs().sum(1))
-    if "b1" in size:
-        size["b1"] = _largest(reference["hprebn"].abs().sum(0))
-    return size
-
-
-def _largest(values: Tensor) -> float:
-    return float(values.nan_to_num(nan=0.0, posinf=0.0).max())
+def largest(values: Tensor) -> float:
+    """The largest of some numbers, of which those that are not finite don't count; 0 if there are none."""
+    return float(values.nan_to_num(nan=0.0, posinf=0.0).max()) if values.numel() else 0.0

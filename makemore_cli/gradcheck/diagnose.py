@@ -17,8 +17,10 @@ NEAR = 6  # lines, up to which a wrong line is tried together with a factor
 VAGUE = ("it is twice", "it is half")  # forms for which a wrong line says more
 
 
-def diagnose(ours: Tensor, truth: Tensor, n: int, mistakes: Mapping[str, Tensor] | None = None) -> str | None:
-    """Say how a wrong gradient is wrong, if that has a known form; n is the batch size.
+def diagnose(
+    ours: Tensor, truth: Tensor, sizes: Mapping[str, int], mistakes: Mapping[str, Tensor] | None = None
+) -> str | None:
+    """Say how a wrong gradient is wrong, if that has a known form; `sizes` are what a line may divide by.
 
     `mistakes` says of this very gradient what it would be with a certain mistake, by the mistake's description.
     """
@@ -26,12 +28,20 @@ def diagnose(ours: Tensor, truth: Tensor, n: int, mistakes: Mapping[str, Tensor]
     told = _plain_forms(ours, truth)
     if told is not None or ours.shape != truth.shape:
         return told or None
-    candidates = [*_factors(truth, n), *(Candidate(words, wrong.double()) for words, wrong in (mistakes or {}).items())]
-    return _first(ours, truth, candidates) or _ratio(ours, truth, n)
+    candidates = [
+        *_factors(truth, sizes),
+        *(Candidate(words, wrong.double()) for words, wrong in (mistakes or {}).items()),
+    ]
+    return _first(ours, truth, candidates) or _ratio(ours, truth, sizes)
 
 
 def diagnose_user(
-    following: Following, name: str, ours: Tensor, n: int, shared: Sequence[tuple[str, ...]] = (), left: float = LEFT
+    following: Following,
+    name: str,
+    ours: Tensor,
+    sizes: Mapping[str, int],
+    shared: Sequence[tuple[str, ...]] = (),
+    left: float = LEFT,
 ) -> str | None:
     """Say which mistake in which line gives somebody's numbers, which are not what follows from their own gradients.
 
@@ -46,11 +56,11 @@ def diagnose_user(
     if told:
         return told
     if ours.shape == truth.shape and told is None:
-        factors = list(_factors(truth, n))
+        factors = list(_factors(truth, sizes))
         first: list[Iterable[Candidate]] = [
             [c for c in factors if not c.words.startswith(VAGUE)],
             candidates.branches(),
-            _factors_of_parts(candidates, n),
+            _factors_of_parts(candidates, sizes),
             candidates.passed_on(),
             candidates.constants(1),
         ]
@@ -73,7 +83,7 @@ def diagnose_user(
     if ours.shape != truth.shape or not ours.isfinite().all():
         return None
     return (
-        _ratio(ours, truth, n)
+        _ratio(ours, truth, sizes)
         or _constant(ours)
         or _updated(ours, candidates, left)
         or _added(ours, candidates, left)
@@ -122,29 +132,51 @@ def _first(
     return None
 
 
-def _factors(truth: Tensor, n: int) -> Iterator[Candidate]:
+def _factors(truth: Tensor, sizes: Mapping[str, int]) -> Iterator[Candidate]:
     """The gradient times each factor that people get wrong, with its usual cause; the simplest first."""
-    for factor, words in (
-        (-1.0, "the sign is wrong"),
-        (2.0, "it is twice what it should be: a factor 2 too many, or added twice"),
-        (0.5, "it is half of what it should be: a square's factor 2 is missing, or one of two equal parts"),
-        (float(n), "it is n times what it should be: a mean's 1/n is missing"),
-        (1 / n, "it is 1/n of what it should be: divided by n once too often, or a mean instead of a sum"),
-        (float(n - 1), "it is n − 1 times what it should be: the variance's 1/(n − 1) is missing"),
-        (1 / (n - 1), "it is 1/(n − 1) of what it should be: divided by n − 1 once too often"),
-        ((n - 1) / n, "it is (n − 1)/n of what it should be: n is used instead of Bessel's n − 1"),
-        (n / (n - 1), "it is n/(n − 1) times what it should be: n − 1 is used instead of n"),
-    ):
-        yield Candidate(words, factor * truth)
+    yield Candidate("the sign is wrong", -truth)
+    yield Candidate("it is twice what it should be: a factor 2 too many, or added twice", 2.0 * truth)
+    yield Candidate(
+        "it is half of what it should be: a square's factor 2 is missing, or one of two equal parts", 0.5 * truth
+    )
+    for name, n in sizes.items():
+        factors = [
+            (float(n), f"it is {name} times what it should be: a mean's 1/{name} is missing"),
+            (
+                1 / n,
+                f"it is 1/{name} of what it should be: divided by {name} once too often, or a mean instead of a sum",
+            ),
+        ]
+        if n > 1:
+            factors += [
+                (
+                    float(n - 1),
+                    f"it is {name} − 1 times what it should be: the variance's 1/({name} − 1) is missing",
+                ),
+                (
+                    1 / (n - 1),
+                    f"it is 1/({name} − 1) of what it should be: divided by {name} − 1 once too often",
+                ),
+                (
+                    (n - 1) / n,
+                    f"it is ({name} − 1)/{name} of what it should be: {name} is used instead of Bessel's {name} − 1",
+                ),
+                (
+                    n / (n - 1),
+                    f"it is {name}/({name} − 1) times what it should be: {name} − 1 is used instead of {name}",
+                ),
+            ]
+        for factor, words in factors:
+            yield Candidate(words, factor * truth)
 
 
-def _factors_of_parts(candidates: Candidates, n: int) -> Iterator[Candidate]:
+def _factors_of_parts(candidates: Candidates, sizes: Mapping[str, int]) -> Iterator[Candidate]:
     """The same for one branch of several."""
     if len(candidates.parts) == 1:
         return
     for step, part in candidates.parts.items():
         rest = candidates.expected - part
-        for factor in _factors(part, n):
+        for factor in _factors(part, sizes):
             if not factor.words.startswith(VAGUE):
                 words = factor.words.removeprefix("it is ")
                 yield Candidate(f"the part through {step} is {words}", rest + factor.value)
@@ -258,16 +290,20 @@ def _share(ours: Tensor, of: Tensor, left: float, error: float | None = None) ->
     return share if share and _explains(ours, share * of, error, left) else None
 
 
-def _ratio(ours: Tensor, truth: Tensor, n: int) -> str | None:
+def _ratio(ours: Tensor, truth: Tensor, sizes: Mapping[str, int]) -> str | None:
     ratio = float((ours * truth).sum() / (truth * truth).sum())
     if not _explains(ours, ratio * truth, _error(ours, truth)):
         return None
-    for size, what in ((truth.shape[-1], "its last dimension"), (truth.numel(), "the number of its entries")):
+    for size, what in (
+        (truth.shape[-1] if truth.dim() else 1, "its last dimension"),
+        (truth.numel(), "the number of its entries"),
+    ):
         if size > 2 and abs(ratio * size - 1) < 1e-5:
             return f"every entry is 1/{size} of what it should be; {size} is {what}: divided by it, as in a mean?"
-    for power, what in ((0.5, "over n, not n − 1"), (-0.5, "over n − 1, not n")):
-        if n > 2 and abs(ratio / (n / (n - 1)) ** power - 1) < 1e-4:  # it is not exact, because of epsilon
-            return f"every entry is {ratio:.4g} times what it should be, as if the variance were {what}"
+    for name, n in sizes.items():
+        for power, what in ((0.5, f"over {name}, not {name} − 1"), (-0.5, f"over {name} − 1, not {name}")):
+            if n > 2 and abs(ratio / (n / (n - 1)) ** power - 1) < 1e-4:  # it is not exact, because of epsilon
+                return f"every entry is {ratio:.4g} times what it should be, as if the variance were {what}"
     times = f"{ratio:.4g}" if abs(ratio - 1) > 1e-3 else f"1 {'+' if ratio > 1 else '-'} {abs(ratio - 1):.1e}"
     return f"every entry is {times} times what it should be"
 

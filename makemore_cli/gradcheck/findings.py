@@ -67,7 +67,8 @@ class Report:
 
     dtype: str
     device: str
-    batch_size: int
+    subject: dict[str, Any]  # what was checked: the batch size, or the chain and its sizes
+    title: str  # the same in words
     tolerance: float
     sections: list[Section]
     lines: list[LineCheck] = field(default_factory=list)
@@ -105,7 +106,7 @@ class Report:
             "ok": self.ok,
             "dtype": self.dtype,
             "device": self.device,
-            "batch_size": self.batch_size,
+            **self.subject,
             "tolerance": self.tolerance,
             "sections": [
                 {
@@ -136,10 +137,9 @@ class Report:
 
 def make_report(problem: Problem, sections: list[Section], accuracy: float = 0.0, **more: Any) -> Report:
     """A report on a problem; `more` are the report's other fields."""
-    dtype = str(problem.p.flat.dtype).removeprefix("torch.")
-    report = Report(
-        dtype, str(problem.p.flat.device), len(problem.X), max(problem.tolerance, accuracy), sections, **more
-    )
+    dtype = str(problem.dtype).removeprefix("torch.")
+    tolerance = max(problem.tolerance, accuracy)
+    report = Report(dtype, str(problem.device), problem.subject, problem.title, tolerance, sections, **more)
     if problem.underflows:
         report.remarks.append(
             "the chain's probabilities underflow to zero at these parameters, and their logarithm has no gradient, "

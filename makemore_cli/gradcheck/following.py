@@ -7,15 +7,14 @@ all the steps that it stands for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop import atomic as steps
-from makemore_cli.backprop.atomic import Step, Values
+from makemore_cli.backprop.chain import Chain, Step, Values, arguments, run
 
 Parts = dict[str, Tensor]  # of one gradient, by the step through which each comes
 
@@ -25,9 +24,10 @@ class Following:
     """The gradients of one pass on one forward pass, and what follows from each of them."""
 
     values: Values
-    table: Sequence[Step]
+    chain: Chain
+    above: Mapping[str, Tensor]  # the gradients of the outputs, which are given
     given: dict[str, Tensor]  # the pass's own, by the tensor's name
-    by_lines: bool = False  # by the table's backward lines, not by autograd
+    by_lines: bool = False  # by the chain's backward lines, not by autograd
     current: dict[str, Tensor] = field(default_factory=dict)  # the same, and what follows where none is given
     parts: dict[str, Parts] = field(default_factory=dict)  # what follows for each gradient through each step
 
@@ -44,7 +44,7 @@ class Following:
         for replaced in product((False, True), repeat=len(wrong)):
             parts = dict(self.parts[name])
             for step in (s for s, yes in zip(wrong, replaced, strict=True) if yes):
-                parts[step] = self.back(self._step(step), self.expected(step))[name]
+                parts[step] = self.back(self.chain.by_name[step], self.expected(step))[name]
             if any(replaced):
                 yield torch.stack(list(parts.values())).sum(0)
 
@@ -55,7 +55,7 @@ class Following:
             if step in self.given and len(branches) > 1:
                 for branch in branches:
                     rest = torch.stack([part for s, part in branches.items() if s != branch]).sum(0)
-                    part = self.back(self._step(step), rest)[name]
+                    part = self.back(self.chain.by_name[step], rest)[name]
                     yield step, branch, self.expected(name) - self.parts[name][step] + part
 
     def back(self, step: Step, above: Tensor) -> Parts:
@@ -64,37 +64,37 @@ class Following:
             return vjp(step, self.values, above)
         names = {**self.values, f"d{step.name}": above}
         return {
-            target[1:]: steps.run(line, names).expand(self.values[target[1:]].shape)
-            for target, line in step.backward.items()
+            target[1:]: run(line, names).expand(self.values[target[1:]].shape) for target, line in step.backward.items()
         }
-
-    def _step(self, name: str) -> Step:
-        return next(s for s in self.table if s.name == name)
 
 
 def follow(
-    values: Values, gradients: Mapping[str, Tensor], table: Sequence[Step], *, by_lines: bool = False
+    values: Values,
+    gradients: Mapping[str, Tensor],
+    chain: Chain,
+    above: Mapping[str, Tensor],
+    *,
+    by_lines: bool = False,
 ) -> Following:
-    """Take gradients back through the table, each from those that are given above it.
+    """Take gradients back through the chain, each from those that are given above it.
 
     A given gradient that is too small is spread over its tensor's shape, as it would be by broadcasting; one that can't
-    be is as good as missing.
+    be is as good as missing. `above` are the outputs' gradients.
     """
-    result = Following(values, table, {}, by_lines)
-    loss = table[-1].name
-    for step in reversed(table):
+    result = Following(values, chain, above, {}, by_lines)
+    for step in reversed(chain.steps):
         shape = values[step.name].shape
         own = gradients.get(step.name)
-        if own is not None and step.name != loss and spreads(own, shape):
+        if step.name in above:
+            result.current[step.name] = above[step.name]
+        elif own is not None and spreads(own, shape):
             result.given[step.name] = result.current[step.name] = own.to(values[step.name]).expand(shape)
-        elif step.name == loss:
-            result.current[loss] = torch.ones_like(values[loss])
         else:
             result.current[step.name] = result.expected(step.name)
         for name, part in result.back(step, result.current[step.name]).items():
             result.parts.setdefault(name, {})[step.name] = part
     for name in result.parts:
-        if name not in result.current:  # a parameter
+        if name not in result.current:  # an input
             own = gradients.get(name)
             usable = own is not None and own.shape == values[name].shape
             result.current[name] = own.to(values[name]) if usable and own is not None else result.expected(name)
@@ -105,15 +105,15 @@ def follow(
 
 def vjp(step: Step, values: Values, above: Tensor) -> Parts:
     """Autograd's gradients of a step's inputs, given the gradient of its output."""
-    inputs = [name for name in steps.arguments(step.forward) if differentiable(values[name])]
+    inputs = [name for name in arguments(step.forward) if differentiable(values[name])]
     leaves = {name: values[name].detach().requires_grad_() for name in inputs}
     with torch.enable_grad():
-        output = steps.run(step.forward, {**values, **leaves})
+        output = run(step.forward, {**values, **leaves})
     return dict(zip(inputs, torch.autograd.grad(output, tuple(leaves.values()), above), strict=True))
 
 
 def differentiable(value: object) -> bool:
-    """Whether a value of the chain has a gradient; X, Y, n and eps have none."""
+    """Whether a value of a chain can have a gradient: no index and no plain number has one."""
     return isinstance(value, Tensor) and value.is_floating_point()
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,29 +17,9 @@ from makemore_cli.gradcheck.diagnose import diagnose, diagnose_user
 from makemore_cli.gradcheck.findings import Finding
 from makemore_cli.gradcheck.following import follow
 from makemore_cli.gradcheck.problem import Problem
-from makemore_cli.gradcheck.sources import Source
+from makemore_cli.gradcheck.sources import Pair
 
 Gradients = Mapping[str, Any]  # by tensor; what a user's pass returns may be of any type
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A source and its witness, and what is known before they are compared."""
-
-    of: Source
-    against: Source
-    all_of_witness: bool = False  # a gradient that only the witness has is a mistake; otherwise it is not compared
-    wrong_lines: Mapping[str, str | None] | None = None  # diagnoses by tensor, if each line was checked by itself
-
-    @property
-    def accuracy(self) -> float:
-        """The largest error that the two have of their own, over the gradient's scale."""
-        return max(self.of.accuracy, self.against.accuracy)
-
-    @property
-    def is_partial(self) -> bool:
-        """Whether NaN stands for entries that one of them did not compute."""
-        return self.of.partial or self.against.partial
 
 
 def judge(problem: Problem, pair: Pair) -> list[Finding]:
@@ -48,7 +28,7 @@ def judge(problem: Problem, pair: Pair) -> list[Finding]:
     There right and wrong are far apart. In float32 a small mistake, such as a forgotten epsilon, is no larger than
     rounding, and rounding can be large if a batch is degenerate.
     """
-    if problem.p.flat.dtype == torch.float64:
+    if problem.dtype == torch.float64:
         return judge_in_one_precision(problem, pair)
     ours, theirs = pair.of.gradients(problem), pair.against.gradients(problem)
     single = _Judge(problem, pair, ours, theirs, explain=False).findings()
@@ -88,10 +68,10 @@ class _Judge:
                 raise ValueError(f"source {source.name} gives gradients of unknown tensors: {', '.join(unknown)}")
         self.problem, self.pair, self.ours, self.theirs, self.explain = problem, pair, ours, theirs, explain
         self.tolerance = max(problem.tolerance, pair.accuracy)
-        self.plain = {k: v.detach() for k, v in ours.items() if is_plain(v, problem.p.flat.device)}
+        self.plain = {k: v.detach() for k, v in ours.items() if is_plain(v, problem.device)}
         self.following = None
         if pair.wrong_lines is None and not pair.is_partial:
-            self.following = follow(problem.values, self.plain, problem.table)
+            self.following = follow(problem.values, self.plain, problem.chain, problem.above)
 
     def findings(self) -> list[Finding]:
         """One for each gradient that is compared, from the loss up."""
@@ -110,7 +90,7 @@ class _Judge:
         comparison = problem.compare(tensor, ours, theirs, self.tolerance, judged)
         alone, diagnosis = self._own_lines(tensor, ours, comparison)
         if not comparison.close and diagnosis is None and alone is None and not self.pair.is_partial:
-            diagnosis = diagnose(ours, theirs, len(problem.X))
+            diagnosis = diagnose(ours, theirs, problem.counts)
         return Finding(comparison, alone, diagnosis, self._nearer(tensor, comparison))
 
     def _computed(self, ours: Tensor, theirs: Tensor) -> Tensor:
@@ -130,12 +110,12 @@ class _Judge:
             self.following, tensor, ours, self.tolerance, by_chain=self.pair.of.by_lines
         ):
             return True, None
-        return False, diagnose_user(self.following, tensor, ours, len(self.problem.X)) if self.explain else None
+        return False, diagnose_user(self.following, tensor, ours, self.problem.counts) if self.explain else None
 
     def _nearer(self, tensor: str, comparison: Comparison) -> str | None:
         """Which is nearer to float64's gradient, if that is the witness: the source, or autograd in its precision."""
         problem = self.problem
-        if not self.pair.against.double or problem.p.flat.dtype == torch.float64:
+        if not self.pair.against.double or problem.dtype == torch.float64:
             return None
         theirs = compare(tensor, problem.truth[tensor], problem.in_float64.truth[tensor], 1.0, 0.0).difference
         if comparison.difference == theirs:

@@ -8,12 +8,11 @@ float64, where right and wrong are far apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop.chain import Chain, Step, Values, arguments, run
 from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare
 from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.gradcheck.following import vjp
@@ -31,32 +30,31 @@ class LineCheck:
     diagnosis: str | None  # of a wrong one
 
 
-def check_lines(problem: Problem, *, table: Sequence[steps.Step] | None = None) -> list[LineCheck]:
-    """Check every backward line of the table with a random gradient from above, from the loss up.
+def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineCheck]:
+    """Check every backward line of the chain with a random gradient from above, from the outputs down.
 
-    A step without a line for one of its differentiable inputs fails, and so does a line for what is no input.
+    A step without a line for one of its differentiable inputs fails.
     """
-    table = table or problem.table
-    values = problem.values_by(table)
+    chain = chain or problem.chain
+    values = chain.forward(problem.in_float64.inputs)
     generator = torch.Generator().manual_seed(SEED)
-    return [check for step in reversed(table) for check in _check_step(step, values, generator)]
+    return [check for step in reversed(chain.steps) for check in _check_step(problem, step, values, generator)]
 
 
-def _check_step(step: steps.Step, values: steps.Values, generator: torch.Generator) -> list[LineCheck]:
+def _check_step(problem: Problem, step: Step, values: Values, generator: torch.Generator) -> list[LineCheck]:
     output = values[step.name]
     above = torch.randn(output.shape, generator=generator, dtype=output.dtype).to(output.device)
     truth = vjp(step, values, above)
-    without_eps = vjp(step, {**values, "eps": 0.0}, above) if "eps" in steps.arguments(step.forward) else {}
+    without_eps = vjp(step, {**values, "eps": 0.0}, above) if "eps" in arguments(step.forward) else {}
     checks = []
-    for name in [*truth, *(target[1:] for target in step.backward if target[1:] not in truth)]:
+    for name, theirs in truth.items():
         line = step.backward.get(f"d{name}")
-        ours = None if line is None else steps.run(line, {**values, f"d{step.name}": above})
-        theirs = truth.get(name, torch.zeros_like(values[name]))
+        ours = None if line is None else run(line, {**values, f"d{step.name}": above})
         comparison = compare(name, ours, theirs, float(theirs.abs().max()), TOLERANCE[torch.float64])
         diagnosis = None
         if ours is not None and not comparison.close:
             mistakes = {"epsilon is forgotten": without_eps[name]} if name in without_eps else {}
             mistakes[f"d{step.name} is passed on unchanged: the local derivative is missing"] = above
-            diagnosis = diagnose(ours, theirs, values["n"], mistakes)
+            diagnosis = diagnose(ours, theirs, problem.counts, mistakes)
         checks.append(LineCheck(step.name, comparison, diagnosis))
     return checks

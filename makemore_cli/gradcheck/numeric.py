@@ -1,74 +1,90 @@
-"""Gradients without calculus: nudge one number of a tensor, run the rest of the chain, look at the loss.
+"""Gradients without calculus: nudge one number of a tensor, run the rest of the chain, look at the outputs.
 
-Any tensor of the chain can be nudged, not just the parameters: what comes after it is run again. Since every number
-costs a run, only ENTRIES of each tensor, drawn at random, are tried; the other entries are NaN.
+Any tensor of the chain can be nudged, not just the inputs: what comes after it is run again. Since every number costs
+a run, only ENTRIES of each tensor, drawn at random, are tried; the other entries are NaN.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop import atomic as steps
-from makemore_cli.network.parameters import Parameters
+from makemore_cli.backprop.chain import Values, arguments, run
 
 if TYPE_CHECKING:
     from makemore_cli.gradcheck.problem import Problem
 
 ENTRIES = 24
 COMPLEX_STEP = 1e-20  # squared it is nothing at all, and no difference is taken, so it can be this small
+# A kink, such as a relu's zero: the slopes on its two sides differ by more than this fraction of the gradient's scale,
+# however small the step; what is less than NOISE of the result is rounding.
+SHARP, NOISE = 1e-3, 1e-11
+SHORTER = 16.0  # times, to tell a kink from a bend, whose slopes come together
 
 
 def finite(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tensor]:
-    """Central differences in float64: (f(x + h) − f(x − h)) / 2h, off by about h² and by rounding / h."""
-    values, table = problem.in_float64.values, problem.table
+    """Central differences in float64: (f(x + h) − f(x − h)) / 2h, off by about h² and by rounding / h.
 
-    def derivative(name: str, at: int) -> float:
+    An entry at a kink, which has no derivative, stays NaN.
+    """
+    problem = problem.in_float64
+    values = problem.values
+    here = float(_total(problem, values))
+
+    def derivative(name: str, at: int) -> float | None:
         value = values[name]
         # A step that suits the number's size and the tensor's: the variance is large, its inverse is small.
         h = 2e-5 * max(float(value.flatten()[at].abs()), float(value.abs().mean()), 1e-3)
-        up, down = (_loss_with(name, _nudged(value, at, nudge), values, table) for nudge in (h, -h))
-        return float(up - down) / (2 * h)
 
-    return _each(values, derivative, entries)
+        def difference(h: float) -> tuple[float, float]:
+            """The central difference, and how far the value in the middle is from the middle of the two others."""
+            up, down = (_total_with(problem, name, _nudged(value, at, nudge), values) for nudge in (h, -h))
+            return float(up - down) / (2 * h), abs(float(up) - here + float(down) - here)
+
+        slope, bend = difference(h)
+        if bend > max(SHARP * h * problem.size[name], NOISE * max(1.0, abs(here))):
+            nearer, near_bend = difference(h / SHORTER)
+            if near_bend > bend / SHORTER / 4:  # it shrinks with h
+                return None
+            if near_bend < bend / SHORTER**2 / 4:  # less than with h²: the kink is farther away than the shorter step
+                return nearer
+        return slope
+
+    return _each(problem, values, derivative, entries)
 
 
 def complex_step(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tensor]:
     """Complex-step differentiation: Im f(x + ih) / h, exact to rounding (Squire & Trapp, 1998; Martins et al., 2003).
 
-    The chain's lines are analytic but for the row maximum, which is read at the place where the real part is largest.
+    It needs lines that are analytic. Raises ChainError if complex numbers can't go through them.
     """
-    table = tuple(
-        replace(s, forward=lambda logits: logits.gather(1, logits.real.argmax(1, keepdim=True)))
-        if s.name == "logit_maxes"
-        else s
-        for s in problem.table
-    )
-    p = Parameters(problem.p.sizes, problem.p.flat.to(torch.complex128))
-    values = steps.forward(p, problem.X, problem.Y, eps=problem.eps, smoothing=problem.smoothing, table=table)
+    problem = problem.in_complex
+    values = problem.values
 
     def derivative(name: str, at: int) -> float:
         value = _nudged(values[name], at, COMPLEX_STEP * 1j)
-        return float(_loss_with(name, value, values, table).imag) / COMPLEX_STEP
+        return float(_total_with(problem, name, value, values).imag) / COMPLEX_STEP
 
-    return _each(values, derivative, entries)
+    return _each(problem, values, derivative, entries)
 
 
-def _each(values: steps.Values, derivative: Callable[[str, int], float], entries: int | None) -> dict[str, Tensor]:
-    """Derivatives of the loss by (some) entries of every tensor of the chain, the rest NaN."""
+def _each(
+    problem: Problem, values: Values, derivative: Callable[[str, int], float | None], entries: int | None
+) -> dict[str, Tensor]:
+    """Derivatives by (some) entries of every tensor of the chain, the rest NaN."""
     generator = torch.Generator().manual_seed(0)
     gradients = {}
     for name, value in values.items():
-        if isinstance(value, Tensor) and name not in ("X", "Y", "loss"):
+        if name in problem.order:
             gradient = torch.full((value.numel(),), torch.nan, dtype=torch.float64)
             for at in torch.randperm(value.numel(), generator=generator)[:entries].tolist():
                 slope = derivative(name, at)
-                gradient[at] = torch.inf if math.isnan(slope) else slope  # NaN is "not tried", and agrees with anything
+                if slope is not None:  # NaN is "not tried", and agrees with anything
+                    gradient[at] = torch.inf if math.isnan(slope) else slope
             gradients[name] = gradient.view(value.shape).to(value.device)
     return gradients
 
@@ -79,13 +95,20 @@ def _nudged(value: Tensor, at: int, by: float | complex) -> Tensor:
     return nudged
 
 
-def _loss_with(name: str, value: Tensor, values: steps.Values, table: tuple[steps.Step, ...]) -> Tensor:
-    """The loss where the tensor `name` has another value: all that depends on it is run again."""
+def _total_with(problem: Problem, name: str, value: Tensor, values: Values) -> Tensor:
+    """The outputs' total if the tensor `name` has another value: all that depends on it is run again."""
     changed = {name}
     current = {**values, name: value}
-    for step in table:
-        if changed.intersection(steps.arguments(step.forward)):
-            current[step.name] = steps.run(step.forward, current)
+    for step in problem.chain.steps:
+        if step.name != name and changed.intersection(arguments(step.forward)):
+            current[step.name] = run(step.forward, current)
             changed.add(step.name)
-    loss: Tensor = current["loss"]
-    return loss
+    return _total(problem, current)
+
+
+def _total(problem: Problem, values: Values) -> Tensor:
+    """The outputs, each times its gradient from above: the number whose derivatives are the gradients."""
+    total = torch.zeros((), dtype=torch.float64, device=problem.device)
+    for name, above in problem.above.items():
+        total = total + (values[name] * above).sum()
+    return total

@@ -1,40 +1,131 @@
-"""One batch in one precision, and what every comparison on it needs: witnesses, sizes, and what rounding can do."""
+"""One set of inputs of a chain, in one precision, and what every comparison on it needs: witnesses, sizes, rounding."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop import atomic as steps
-from makemore_cli.gradcheck import sources
-from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, sizes
+from makemore_cli.backprop.chain import Chain, Values
+from makemore_cli.backprop.inputs import ChainError, Sizes
+from makemore_cli.gradcheck import rounding, sources
+from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, largest
 from makemore_cli.gradcheck.following import Following
-from makemore_cli.gradcheck.rounding import scales
-from makemore_cli.gradcheck.sources import Gradients
-from makemore_cli.network.parameters import Parameters
+from makemore_cli.gradcheck.sources import CHAIN_PAIRS, Gradients, Pair
+
+ELSEWHERE = 1  # the random seed of other inputs
+ABOVE = 2  # of the outputs' gradients
 
 
 class Problem:
-    """A batch X, Y at parameters p."""
+    """A chain at its inputs, with the gradients of its outputs.
+
+    `sizes` are those of the chain's symbols. Raises ChainError if a line can't be run, or no input has a gradient.
+    """
 
     def __init__(
         self,
-        p: Parameters,
-        X: Tensor,
-        Y: Tensor,
-        eps: float,
-        smoothing: float,
+        chain: Chain,
+        inputs: Mapping[str, Any],
+        sizes: Sizes,
+        above: Mapping[str, Tensor] | None = None,
         *,
         measure_rounding: bool = False,
     ) -> None:
-        self.p, self.X, self.Y, self.eps, self.smoothing = p, X, Y, eps, smoothing
+        self.chain, self.inputs, self.sizes = chain, dict(inputs), sizes
         self.measure_rounding = measure_rounding
-        self.table = steps.steps(p.b1 is not None, smoothing > 0)
-        self.order = steps.gradient_names(self.table)
-        self.tolerance = TOLERANCE[p.flat.dtype]
+        real = [v for v in self.inputs.values() if isinstance(v, Tensor) and (v.is_floating_point() or v.is_complex())]
+        if not real:
+            raise ChainError(f"{chain.name}: no input is real, so there is no gradient to be checked")
+        self.dtype, self.device = real[0].dtype, real[0].device
+        self.order = chain.gradient_names
+        self.tolerance = TOLERANCE.get(self.dtype, TOLERANCE[torch.float64])
+        self._above = above
+
+    # What one kind of network may know better.
+
+    @property
+    def subject(self) -> dict[str, Any]:
+        """What is checked, for a report."""
+        return {"chain": self.chain.name, "sizes": dict(self.sizes)}
+
+    @property
+    def title(self) -> str:
+        """The same in words."""
+        sizes = ", ".join(f"{name} = {size}" for name, size in self.sizes.items())
+        return f"{self.chain.name}, {sizes}," if sizes else self.chain.name
+
+    @cached_property
+    def truth(self) -> Gradients:
+        """Autograd's gradients."""
+        return self.autograd
+
+    @cached_property
+    def size(self) -> dict[str, float]:
+        """The largest entry of each gradient."""
+        return {name: largest(gradient.abs()) for name, gradient in self.truth.items()}
+
+    @cached_property
+    def scale(self) -> dict[str, float]:
+        """The size of each gradient, or the effect of rounding on it if that is larger."""
+        return rounding.scales(self.size, rounding.sensitivity(self))
+
+    @property
+    def underflows(self) -> bool:
+        """Whether numbers underflow, so that autograd's gradients are not finite where others are."""
+        return False
+
+    @property
+    def analytic_chain(self) -> Chain:
+        """The chain as complex numbers can go through it."""
+        return self.chain
+
+    def begin(self, values: Values, rounded: Callable[..., Tensor]) -> Iterator[Mapping[str, Tensor]]:
+        """The gradients to go down from when rounding is measured, by their tensors' names: one way, or several."""
+        yield self.above
+
+    @property
+    def alike(self) -> Tensor | None:
+        """For each row of a batch the first row that is equal, so that both round alike; None if that is unknown."""
+        return None
+
+    @property
+    def pairs(self) -> Sequence[Pair]:
+        """What else is to be compared, besides the chain with autograd: each source with its witness."""
+        return CHAIN_PAIRS
+
+    def faults(self) -> list[str]:
+        """What is wrong with the passes by hand, and is no gradient's fault."""
+        return []
+
+    @cached_property
+    def elsewhere(self) -> Problem:
+        """The same at other inputs, none of them special, of the same sizes and precision.
+
+        Code that is right for all inputs is right there, and a mistake that these inputs hide shows there.
+        """
+        return self.at(converted(self.chain.draw(ELSEWHERE, self.sizes)[0], self.dtype, self.device))
+
+    def at(self, inputs: Mapping[str, Any]) -> Problem:
+        """The same chain at other inputs."""
+        return Problem(self.chain, inputs, self.sizes, measure_rounding=self.measure_rounding)
+
+    # What follows for any chain.
+
+    @cached_property
+    def values(self) -> Values:
+        return self.chain.forward(self.inputs)
+
+    @cached_property
+    def above(self) -> dict[str, Tensor]:
+        """The gradients of the outputs: 1 for a single number, such as a loss, and random ones for all others."""
+        if self._above is not None:
+            return dict(self._above)
+        generator = torch.Generator().manual_seed(ABOVE)
+        return {name: _from_above(self.values[name], generator) for name in self.chain.outputs}
 
     @cached_property
     def autograd(self) -> Gradients:
@@ -42,48 +133,23 @@ class Problem:
         return sources.autograd(self)
 
     @cached_property
-    def truth(self) -> Gradients:
-        """Autograd's gradients, finite even if the chain's probabilities underflow."""
-        return sources.finite_autograd(self)
-
-    @cached_property
-    def size(self) -> dict[str, float]:
-        """The largest entry of each gradient."""
-        return sizes(self.truth)
-
-    @cached_property
-    def scale(self) -> dict[str, float]:
-        """The size of each gradient, or the effect of rounding on it if that is larger."""
-        return scales(self, self.truth)
-
-    @cached_property
-    def underflows(self) -> bool:
-        """Whether the chain's probabilities underflow, so that their logarithm has no gradient."""
-        return any(not gradient.isfinite().all() for gradient in self.autograd.values())
-
-    @cached_property
-    def values(self) -> steps.Values:
-        return steps.forward(self.p, self.X, self.Y, eps=self.eps, smoothing=self.smoothing)
-
-    def values_by(self, table: Sequence[steps.Step]) -> steps.Values:
-        """The forward pass by another table, in float64."""
-        p = self.p.to(dtype=torch.float64)
-        return steps.forward(p, self.X, self.Y, eps=self.eps, smoothing=self.smoothing, table=table)
+    def counts(self) -> dict[str, int]:
+        """The sizes that lines read, by which they may divide."""
+        return {name: self.values[name] for name in self.chain.sizes_read}
 
     @cached_property
     def in_float64(self) -> Problem:
-        return self if self.p.flat.dtype == torch.float64 else self.at(self.p.to(dtype=torch.float64))
+        return self if self.dtype == torch.float64 else self.to(torch.float64)
+
+    def to(self, dtype: torch.dtype) -> Problem:
+        """The same in another precision."""
+        return self.at(converted(self.inputs, dtype, self.device))
 
     @cached_property
-    def elsewhere(self) -> Problem:
-        """The same batch at other parameters, none of them special: no gain of 1, no zeros, nothing saturated.
-
-        Code that is right at all parameters is right there, and a mistake that these parameters hide shows there.
-        """
-        return self.at(tame(self.p))
-
-    def at(self, p: Parameters) -> Problem:
-        return Problem(p, self.X, self.Y, self.eps, self.smoothing, measure_rounding=self.measure_rounding)
+    def in_complex(self) -> Problem:
+        """The same in complex numbers. Raises ChainError if they can't go through the chain."""
+        inputs = converted(self.in_float64.inputs, torch.complex128, self.device)
+        return Problem(self.analytic_chain, inputs, self.sizes, self.in_float64.above)
 
     def compare(
         self, tensor: str, ours: object, theirs: Tensor, tolerance: float, known: Tensor | None = None
@@ -126,21 +192,24 @@ class Problem:
         return False
 
 
-def tame(p: Parameters, seed: int = 0) -> Parameters:
-    """Random parameters of the same sizes and precision: matrices scaled by their fan-in, vectors clear of zero."""
-    generator = torch.Generator().manual_seed(seed)
-    other = p.to()
-    for view in other.views.values():
-        draw = torch.randn(view.shape, generator=generator, dtype=torch.float64)
-        if view.dim() == 2 and view.shape[0] > 1:
-            draw = draw * 1.5 / view.shape[0] ** 0.5
-        else:
-            draw = draw.sign() * (0.4 + torch.rand(view.shape, generator=generator, dtype=torch.float64))
-        view.copy_(draw)
-    return other
+def drawn(chain: Chain, dtype: torch.dtype, seed: int = 0, **options: Any) -> Problem:
+    """A chain at random inputs on the CPU; `options` are those of `Problem`. Raises ChainError if it can't be run."""
+    values, sizes = chain.draw(seed)
+    return Problem(chain, converted(values, dtype, torch.device("cpu")), sizes, **options)
 
 
-def inconsistent(values: steps.Values, seed: int = 0) -> steps.Values:
+def converted(values: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Values:
+    """The same values, the real numbers in another precision."""
+
+    def one(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value.to(device, dtype) if value.is_floating_point() else value.to(device)
+
+    return {name: one(value) for name, value in values.items()}
+
+
+def inconsistent(values: Values, seed: int = 0) -> Values:
     """Forward values of the same shapes, signs and sizes that no longer follow from each other.
 
     A line whose mistake can't be seen from any loss, since something cancels on consistent values, shows it there.
@@ -154,3 +223,11 @@ def inconsistent(values: steps.Values, seed: int = 0) -> steps.Values:
         return value * factor.to(value)
 
     return {name: drawn(value) for name, value in values.items()}
+
+
+def _from_above(output: Tensor, generator: torch.Generator) -> Tensor:
+    if output.dim() == 0:
+        return torch.ones_like(output)
+    sign = torch.randint(0, 2, output.shape, generator=generator) * 2.0 - 1
+    magnitude = 0.25 + torch.rand(output.shape, generator=generator, dtype=torch.float64)
+    return (sign * magnitude).to(output)

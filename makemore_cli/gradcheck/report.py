@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -14,10 +15,8 @@ YES, NO = "[green]yes[/]", "[bold red]no[/]"
 
 
 def show(report: Report, console: Console) -> None:
-    head = (
-        f"A batch of {report.batch_size} in {report.dtype} on {report.device}; tolerance {report.tolerance:g} of scale."
-    )
-    console.print(head)
+    head = f"{report.title} in {report.dtype} on {report.device}; tolerance {report.tolerance:g} of scale."
+    console.print(escape(head))
     for section in report.sections:
         console.print()
         console.print(_table(section))

@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-from makemore_cli.backprop import atomic as steps
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.user_code import Cell
 
@@ -22,12 +21,13 @@ def by_name(
     cells: Iterable[Cell],
     given: Mapping[str, Any],
     names: Sequence[str],
+    order: Sequence[str],
     path: Path,
 ) -> dict[str, Any]:
     """The gradients that `function` returned; None stands for one that it does not give.
 
     A dictionary or an object holds them by name: `dlogits`. A tuple or list has the names of the variables in the
-    return statement, if these are gradients' names, or else the parameters' order or that of `names`.
+    return statement, if these are gradients' names, or else the parameters' `order` or that of `names`.
     Raises MakemoreError for anything else.
     """
     if inspect.iscoroutine(returned):
@@ -40,7 +40,7 @@ def by_name(
         return _of_a_dictionary(returned, given, names, path)
     written = [list(_names(node)) for node in _returned_by(_definition(function, cells))]
     if isinstance(returned, list | tuple):
-        parameters = [name for name in steps.PARAMETERS if name in given]
+        parameters = [name for name in order if name in given]
         for order in (*written, parameters, names):
             if order and len(order) == len(returned):
                 return {name: g for name, g in zip(order, returned, strict=True) if g is not None}

@@ -7,12 +7,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
-
 from makemore_cli.gradcheck.check import gradcheck
-from makemore_cli.gradcheck.problem import Problem
-from makemore_cli.network.model import BATCHNORM_EPSILON, Sizes
-from makemore_cli.network.parameters import initialise
+from makemore_cli.gradcheck.network import random_problem
 from makemore_cli.network.threads import threads
 
 
@@ -43,20 +39,11 @@ def run_trials(count: int, seed: int = 0, progress: Callable[[int], None] = lamb
     draw = random.Random(seed)
     trials = Trials(count)
     for number in range(count):
-        n, H = draw.choice([2, 3, 7, 16, 32, 64, 100]), draw.choice([1, 2, 15, 16, 64, 65, 200])
-        T, E, V = draw.choice([1, 2, 3, 5, 8]), draw.choice([1, 2, 10, 24]), draw.choice([2, 3, 27, 60])
-        first_bias, dtype, own = draw.random() < 0.8, draw.choice([torch.float32, torch.float64]), draw.randrange(2**31)
-        smoothing = draw.choice([0.0, 0.0, 0.1, 0.5])
-        parameters, generator = initialise(Sizes(V, T, E, H, first_bias), own)
-        X = torch.randint(0, V, (n, T), generator=generator)
-        Y = torch.randint(0, V, (n,), generator=generator)
-        with threads(parameters, n):
-            report = gradcheck(
-                Problem(parameters.to(dtype=dtype), X, Y, BATCHNORM_EPSILON, smoothing, measure_rounding=True)
-            )
+        problem, about = random_problem(draw)
+        with threads(problem.p, len(problem.X)):
+            report = gradcheck(problem)
         if not report.ok:
-            problem = f"n={n} T={T} E={E} H={H} V={V} b1={first_bias} smoothing={smoothing} {report.dtype} seed={own}"
-            trials.refused.append(f"{problem}: {report.failures()[0]}")
+            trials.refused.append(f"{about}: {report.failures()[0]}")
         for section in report.sections:
             for finding in section.findings:
                 c = finding.comparison

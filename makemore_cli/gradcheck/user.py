@@ -36,15 +36,38 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop.chain import Values
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.in_float64 import in_precision
 from makemore_cli.gradcheck.returned_gradients import by_name
 from makemore_cli.gradcheck.user_code import Cell, backward_slice, begins_anew, binds, read_cells, writes
 
-# What the lecture's notebook calls things, by their names here.
-ALIASES = {"Xb": "X", "Yb": "Y", "batch_size": "n"}
-SIZES = {"vocab_size": ("C", 0), "n_embd": ("C", 1), "n_hidden": ("W2", 0)}  # a tensor and its dimension
+
+@dataclass(frozen=True)
+class Names:
+    """The names of a forward pass, for somebody's backward pass on it."""
+
+    tensors: frozenset[str]
+    numbers: frozenset[str]  # plain numbers, such as n and eps
+    parameters: tuple[str, ...]  # the order of gradients in a list
+    # Other names: of a tensor or number, and of a size, by a tensor and its dimension.
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+    @cached_property
+    def given(self) -> frozenset[str]:
+        """All names that there may be."""
+        return frozenset({*self.tensors, *self.numbers, *self.aliases, *self.sizes})
+
+    @cached_property
+    def gradients(self) -> frozenset[str]:
+        return frozenset(f"d{name}" for name in self.tensors)
+
+    def copies(self, values: Values) -> dict[str, Any]:
+        """Copies of a forward pass, under all its names."""
+        given = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in values.items()}
+        given |= {alias: given[name] for alias, name in self.aliases.items()}
+        return given | {name: values[tensor].shape[dim] for name, (tensor, dim) in self.sizes.items()}
 
 
 @dataclass
@@ -68,8 +91,8 @@ class UserGradients:
 class UserPass:
     """A backward pass from a user's file. Raises MakemoreError if there is none that can be run."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, names: Names) -> None:
+        self.path, self.names = path, names
         self._cells = read_cells(path)
         self._is_function = binds(self._cells, "backward") and not self._is_helper()
         self._modules: dict[torch.dtype, tuple[ModuleType, frozenset[str]]] = {}
@@ -77,16 +100,19 @@ class UserPass:
         if self._is_function:
             self._module(torch.float32)
         else:
-            self._parts({f"d{name}" for name in steps.SHAPES}, set())
+            self._parts(set(names.gradients), set())
 
-    def run(self, values: steps.Values) -> list[UserGradients]:
-        """Run it on a forward pass; its precision is that of the values. Raises MakemoreError, with the user's line."""
+    def run(self, values: Values, order: Sequence[str]) -> list[UserGradients]:
+        """Run it on a forward pass, in its precision; `order` is that of the tensors that have gradients.
+
+        Raises MakemoreError, with the user's line.
+        """
         dtype = next(v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point())
-        given = _given(values)
+        given = self.names.copies(values)
         try:
             with torch.no_grad(), self._at_home(), in_precision(dtype) as mode:
                 run = self._run_function if self._is_function else self._run_script
-                passes = run(given, dtype, gradient_names(values))
+                passes = run(given, dtype, order)
         finally:
             self._quiet = True
         for one in passes:
@@ -106,10 +132,9 @@ class UserPass:
             return False
         arguments = functions[-1].args
         asked = [*arguments.posonlyargs, *arguments.args][: -len(arguments.defaults) or None]
-        if {argument.arg for argument in asked} <= _GIVEN_NAMES:
+        if {argument.arg for argument in asked} <= self.names.given:
             return False
-        gradients = {f"d{name}" for name in steps.SHAPES}
-        return any(writes(cell) & gradients for cell in self._cells)
+        return any(writes(cell) & self.names.gradients for cell in self._cells)
 
     # A function.
 
@@ -119,7 +144,7 @@ class UserPass:
             module = ModuleType(self.path.stem)
             module.__dict__.update(_libraries(), __file__=str(self.path))
             sys.modules.setdefault(self.path.stem, module)
-            needed = backward_slice(self._cells, set(), _GIVEN_NAMES, function="backward")
+            needed = backward_slice(self._cells, set(), self.names.given, function="backward")
             with self._at_home(), in_precision(dtype):
                 try:
                     self._execute(needed if self.path.suffix == ".ipynb" else self._cells, module.__dict__)
@@ -144,7 +169,7 @@ class UserPass:
             returned = module.backward(*positional, **named)
         except (Exception, SystemExit) as error:
             raise self._blame(error) from None
-        gradients = by_name(returned, module.backward, self._cells, given, names, self.path)
+        gradients = by_name(returned, module.backward, self._cells, given, names, self.names.parameters, self.path)
         unknown = [f"d{k}" for k, v in gradients.items() if k not in names and isinstance(v, Tensor | np.ndarray)]
         gradients = {name: gradients[name] for name in names if name in gradients}
         return [UserGradients(self.path.name, gradients, unknown=unknown, shared=_shared(gradients))]
@@ -185,7 +210,9 @@ class UserPass:
             unknown = [
                 name
                 for name in sorted(written - gradients - given.keys())
-                if re.match(r"d[A-Za-z]", name) and isinstance(namespace.get(name), Tensor) and name[1:] in steps.SHAPES
+                if re.match(r"d[A-Za-z]", name)
+                and isinstance(namespace.get(name), Tensor)
+                and name[1:] in self.names.tensors
             ]
             where = part[0].where if len(parts) > 1 else str(self.path)
             title = where.replace(str(self.path), self.path.name, 1)
@@ -249,24 +276,8 @@ class UserPass:
         return MakemoreError(f"{where}: {type(error).__name__}: {message}{line}")
 
 
-def gradient_names(values: steps.Values) -> tuple[str, ...]:
-    """The tensors of a forward pass that have gradients, in the lecture's order."""
-    return steps.gradient_names(steps.table_of(values))
-
-
 def _libraries() -> dict[str, Any]:
     return {"torch": torch, "F": F, "nn": torch.nn, "np": np, "numpy": np}
-
-
-def _given(values: steps.Values) -> dict[str, Any]:
-    """Copies of the forward pass, under its own names and the notebook's."""
-    given = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in values.items()}
-    aliases = {alias: given[name] for alias, name in ALIASES.items()}
-    aliases |= {name: values[tensor].shape[dim] for name, (tensor, dim) in SIZES.items()}
-    return {**given, **aliases, "block_size": values["X"].shape[1]}
-
-
-_GIVEN_NAMES = frozenset({*steps.SHAPES, "n", "eps", "smoothing", *ALIASES, *SIZES, "block_size"})
 
 
 def _arguments(path: Path, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:

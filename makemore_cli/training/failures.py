@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from makemore_cli.backprop import atomic as steps
-from makemore_cli.backprop.stable import Chain, run_chain
+from makemore_cli.backprop.atomic import network_up_to
+from makemore_cli.backprop.stable import StableRun, run_chain
 from makemore_cli.errors import MakemoreError
 from makemore_cli.names.vocabulary import END, Vocabulary
 from makemore_cli.network.parameters import Parameters
@@ -79,7 +79,7 @@ def not_learning(
     )
 
 
-def _first_of_the_chain(found: Chain, p: Parameters, vocabulary: Vocabulary) -> str | None:
+def _first_of_the_chain(found: StableRun, p: Parameters, vocabulary: Vocabulary) -> str | None:
     """The first tensor of the atomic chain that is not finite, given parameters that are, and what is wrong with it.
 
     From the logits to the loss and back, cross-entropy's one expression takes the place of the atomic steps, which
@@ -87,7 +87,7 @@ def _first_of_the_chain(found: Chain, p: Parameters, vocabulary: Vocabulary) -> 
     """
     _, values, gradients = found
     x, y = values["X"], values["Y"]
-    chain = {s.name: values[s.name] for s in steps.up_to("logits", p.sizes.first_bias)}
+    chain = {s.name: values[s.name] for s in network_up_to("logits", p.sizes.first_bias).steps}
     chain |= {f"d{name}": gradient for name, gradient in gradients.items()}
     for name, tensor in chain.items():
         wrong = ~tensor.isfinite()
@@ -103,7 +103,7 @@ def _first_of_the_chain(found: Chain, p: Parameters, vocabulary: Vocabulary) -> 
     return None
 
 
-def _after_the_update(found: Chain, engine: Engine, lr: float) -> str:
+def _after_the_update(found: StableRun, engine: Engine, lr: float) -> str:
     """The first tensor that is not finite after an update with a finite gradient."""
     kept = {name: Parameters(engine.parameters.sizes, flat) for name, flat in engine.optimiser.kept.items()}
     for what, tensors in {"": engine.parameters, **kept}.items():

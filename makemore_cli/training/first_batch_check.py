@@ -9,8 +9,8 @@ from makemore_cli.errors import ParameterError
 from makemore_cli.gradcheck.check import compare_sources, gradcheck
 from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report
-from makemore_cli.gradcheck.problem import Problem
-from makemore_cli.gradcheck.sources import SOURCES, Source
+from makemore_cli.gradcheck.network import NAMES, SOURCES, NetworkProblem
+from makemore_cli.gradcheck.sources import Source
 from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.names.dataset import changed
 from makemore_cli.network.parameters import Parameters
@@ -33,7 +33,7 @@ def check_first_batch(
     """
     ours = source(of, "of") if of else None
     witness = source(against or "autograd", "against")
-    own = UserPass(user) if user else None
+    own = UserPass(user, NAMES) if user else None
     setup = set_up(config, checkpoint.vocabulary if checkpoint else None)
     parameters = setup.parameters
     if checkpoint is not None:
@@ -43,7 +43,7 @@ def check_first_batch(
     remarks = []
     if checkpoint is not None and setup.dataset.sha256 != checkpoint.data_sha256:
         remarks.append(changed(setup.dataset))
-    problem = Problem(parameters, X[0], Y[0], config.model.batchnorm.epsilon, config.train.label_smoothing)
+    problem = NetworkProblem(parameters, X[0], Y[0], config.model.batchnorm.epsilon, config.train.label_smoothing)
     with threads(parameters, config.train.batch_size):
         if own is not None:
             report = check_user(problem, own, witness)

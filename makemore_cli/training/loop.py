@@ -8,8 +8,7 @@ import numpy as np
 
 from makemore_cli.errors import MakemoreError, StoppedError
 from makemore_cli.gradcheck.check import crosscheck
-from makemore_cli.gradcheck.problem import Problem
-from makemore_cli.gradcheck.sources import SOURCES
+from makemore_cli.gradcheck.network import SOURCES, NetworkProblem
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.sample import default_seed, sample
 from makemore_cli.names.splits import SPLITS
@@ -109,7 +108,7 @@ class Loop:
         if self.timetable.crosschecks(chunk.start):
             self.crosschecks += 1
             engine = self.engine
-            problem = Problem(engine.parameters, chunk.X[0], chunk.Y[0], engine.eps, engine.smoothing)
+            problem = NetworkProblem(engine.parameters, chunk.X[0], chunk.Y[0], engine.eps, engine.smoothing)
             crosscheck(problem, chunk.start + 1, SOURCES[engine.source])
 
     def _log(self, trained: TrainedChunk) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from makemore_cli.backprop import atomic as steps
+from makemore_cli.backprop.atomic import given, network_up_to
 from makemore_cli.backprop.fused import training_pass
 from makemore_cli.network.parameters import Parameters
 
@@ -45,5 +45,5 @@ def spread(tensor: Tensor) -> float:
 
 def saturated(p: Parameters, X: Tensor, eps: float) -> float:
     """The share of tanh's outputs for a batch of contexts X (n, T) that are beyond 0.97 in size."""
-    h = steps.forward(p, X, X[:, 0], eps=eps, table=steps.up_to("h", p.sizes.first_bias))["h"]
+    h = network_up_to("h", p.sizes.first_bias).forward(given(p, X, X[:, 0], eps))["h"]
     return float((h.abs() > SATURATED).float().mean())

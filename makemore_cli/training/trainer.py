@@ -10,7 +10,7 @@ import torch
 
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import StoppedError, WriteError
-from makemore_cli.gradcheck.sources import SOURCES
+from makemore_cli.gradcheck.network import SOURCES
 from makemore_cli.inference.sample import default_seed, sample
 from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from makemore_cli.backprop import atomic as steps
-from makemore_cli.backprop.stable import Chain, run_chain
+from makemore_cli.backprop.chain import Values
+from makemore_cli.backprop.stable import StableRun, run_chain
 from makemore_cli.inference import evaluate
 from makemore_cli.names import dataset as data
 from makemore_cli.names.dataset import Dataset
@@ -66,7 +66,7 @@ class Look:
         return Parameters.from_arrays(self.model.sizes, self.model.parameters)
 
     @cached_property
-    def chain(self) -> Chain:
+    def chain(self) -> StableRun:
         """Both passes, with the batch's own statistics, as in training."""
         return run_chain(self.parameters, self.X, self.Y, self.model.epsilon, self.smoothing)
 
@@ -76,7 +76,7 @@ class Look:
         return self.checkpoint.config.train.label_smoothing
 
     @property
-    def values(self) -> steps.Values:
+    def values(self) -> Values:
         """The tensors of the forward pass, up to the logits."""
         return self.chain.values
 

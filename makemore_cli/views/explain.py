@@ -11,7 +11,8 @@ import textwrap
 import torch
 
 from makemore_cli.backprop import atomic as steps
-from makemore_cli.backprop.derivations import DERIVATIONS, Stage
+from makemore_cli.backprop.chain import Line, Stage, Step, arguments
+from makemore_cli.backprop.derivations import DERIVATIONS
 from makemore_cli.backprop.line_text import line_text
 from makemore_cli.errors import MakemoreError
 from makemore_cli.network.model import Sizes
@@ -94,10 +95,10 @@ def _numbers(name: str | None) -> list[str]:
         shown = list(values)
     elif name in DERIVATIONS:
         stages = DERIVATIONS[name]
-        shown = [n for stage in stages for n in (*steps.arguments(stage.line), stage.name[1:])]
+        shown = [n for stage in stages for n in (*arguments(stage.line), stage.name[1:])]
     else:
         own = next((s for s in steps.STEPS if s.name == name), None)
-        shown = [*(steps.arguments(own.forward) if own else ()), name]
+        shown = [*(arguments(own.forward) if own else ()), name]
     sizes = f"n = {SMALL_BATCH}, T = {SMALL.context}, E = {SMALL.embedding}, H = {SMALL.hidden}, V = {SMALL.vocabulary}"
     lines = ["", f"numbers of a small batch: {sizes}"]
     for tensor in dict.fromkeys(n for n in shown if n in values and n in steps.SHAPES):
@@ -115,17 +116,17 @@ def _matrix(name: str, value: torch.Tensor) -> list[str]:
     return [f"{head:<18}{' '.join(row)}" for head, row in zip(heads, cells, strict=True)]
 
 
-def _forward_line(step: steps.Step) -> str:
+def _forward_line(step: Step) -> str:
     return f"{step.name} = {line_text(step.forward)}"
 
 
-def _backward_line(target: str, line: steps.Line, sign: str = "=") -> str:
+def _backward_line(target: str, line: Line, sign: str = "=") -> str:
     return f"{target} {sign} {line_text(line)}"
 
 
-def _reads(line: steps.Line) -> str:
+def _reads(line: Line) -> str:
     """The shapes of what a line reads: with them, a matrix product can be put together in one way only."""
-    read = [n for n in steps.arguments(line) if n in steps.SHAPES or n.removeprefix("d") in steps.SHAPES]
+    read = [n for n in arguments(line) if n in steps.SHAPES or n.removeprefix("d") in steps.SHAPES]
     return f"    shapes   {', '.join(f'{n} ({_shape(n)})' for n in read)}"
 
 

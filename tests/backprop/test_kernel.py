@@ -20,10 +20,10 @@ from makemore_cli.backprop import fused, kernel
 from makemore_cli.backprop.update_factors import Factors
 from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
-from makemore_cli.gradcheck import sources
+from makemore_cli.gradcheck import network
 from makemore_cli.gradcheck.check import compare_sources
-from makemore_cli.gradcheck.problem import Problem
-from makemore_cli.gradcheck.sources import SOURCES, Source
+from makemore_cli.gradcheck.network import SOURCES, NetworkProblem
+from makemore_cli.gradcheck.sources import Source
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.network.reference import forward
 from makemore_cli.training.engines import Engine, KernelEngine, RunningStatistics, TensorEngine
@@ -35,7 +35,7 @@ EPS = 1e-5
 
 def agree(*sizes: int, dtype: torch.dtype, first_bias: bool = True, smoothing: float = 0.0, seed: int = 0) -> None:
     p, X, Y = problem(*sizes, dtype=dtype, first_bias=first_bias, seed=seed)
-    report = compare_sources(Problem(p, X, Y, EPS, smoothing), SOURCES["kernel"], SOURCES["float64"])
+    report = compare_sources(NetworkProblem(p, X, Y, EPS, smoothing), SOURCES["kernel"], SOURCES["float64"])
     assert report.ok, f"{sizes}: {report.failures()}"
     looked_up, multiplied = report.sections
     for finding in looked_up.findings + multiplied.findings:
@@ -59,7 +59,7 @@ def test_gradients_of_wide_layers(H: int) -> None:
     for number, (T, E, V, n) in enumerate(product([1, 3, 8], [2, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
         if number % 6 == 0:
             p, X, Y = problem(n, T, E, H, V, seed=number)
-            ours, truth = (SOURCES[name].gradients(Problem(p, X, Y, EPS, 0.0)) for name in ("kernel", "float64"))
+            ours, truth = (SOURCES[name].gradients(NetworkProblem(p, X, Y, EPS, 0.0)) for name in ("kernel", "float64"))
             if n > 2:  # where a batch of two gives ±1/√2 whatever came in, the largest entry is no scale
                 for name in ("C", "W1", "W2", "b2", "bngain", "bnbias"):
                     if V > 2:
@@ -88,12 +88,12 @@ def test_gradients_for_any_sizes(
 @pytest.mark.every(4)
 @pytest.mark.parametrize("tensor", ["C", "W1", "b1", "W2", "b2", "bngain", "bnbias"])
 def test_a_wrong_entry_of_any_gradient_is_seen(tensor: str) -> None:
-    def wrong(problem: Problem) -> dict[str, torch.Tensor]:
+    def wrong(problem: NetworkProblem) -> dict[str, torch.Tensor]:
         gradients = SOURCES["kernel"].gradients(problem)
         gradients[tensor].flatten()[3] += 1e-3
         return gradients
 
-    report = compare_sources(Problem(*problem(H=16), EPS, 0.0), Source("wrong", "", wrong), SOURCES["autograd"])
+    report = compare_sources(NetworkProblem(*problem(H=16), EPS, 0.0), Source("wrong", "", wrong), SOURCES["autograd"])
     assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == [tensor]
 
 
@@ -195,17 +195,17 @@ def test_a_mistake_on_either_path_is_seen_and_the_path_named(
     n: int, path: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a letter that a batch holds twice, dC keeps one use only; and the same path's loss is off by a little."""
-    right = sources.kernel_pass
+    right = network.kernel_pass
 
-    def wrong(problem: Problem, lookup: bool | None):
+    def wrong(problem: NetworkProblem, lookup: bool | None):
         loss, gradients = right(problem, lookup)
         if lookup is (path == 0):
             gradients["C"][problem.X[0, 0]] *= 0.5
             loss *= 1 + 1e-6
         return loss, gradients
 
-    monkeypatch.setattr(sources, "kernel_pass", wrong)
-    report = compare_sources(Problem(*problem(n=n, H=16), EPS, 0.0), SOURCES["kernel"], SOURCES["autograd"])
+    monkeypatch.setattr(network, "kernel_pass", wrong)
+    report = compare_sources(NetworkProblem(*problem(n=n, H=16), EPS, 0.0), SOURCES["kernel"], SOURCES["autograd"])
     gradient, loss = report.failures()
     assert gradient.startswith(f"kernel, {PATHS[path]}, against autograd: ")
     assert "C (27, 10)" in gradient
@@ -219,10 +219,10 @@ def test_a_wrong_loss_is_seen_on_either_side(of: str, monkeypatch: pytest.Monkey
         right = fused.training_pass
         monkeypatch.setattr(fused, "training_pass", lambda *a: (found := right(*a))._replace(loss=found.loss * 1.001))
     else:
-        compiled = sources.kernel_pass
-        monkeypatch.setattr(sources, "kernel_pass", lambda *a: ((found := compiled(*a))[0] * 1.001, found[1]))
+        compiled = network.kernel_pass
+        monkeypatch.setattr(network, "kernel_pass", lambda *a: ((found := compiled(*a))[0] * 1.001, found[1]))
     for pair in ((of, "autograd"), ("atomic", of), (of, of)):
-        report = compare_sources(Problem(*problem(n=7, H=16), EPS, 0.0), *(SOURCES[name] for name in pair))
+        report = compare_sources(NetworkProblem(*problem(n=7, H=16), EPS, 0.0), *(SOURCES[name] for name in pair))
         assert len(report.failures()) == {"fused": 1, "kernel": 2}[of]
         assert all("computes a loss of" in failure for failure in report.failures())
 
@@ -341,7 +341,7 @@ def test_a_loss_that_is_not_finite_is_not_hidden(where: str, what: float) -> Non
 def test_on_another_device_it_is_refused() -> None:
     p, X, Y = problem(H=16)
     with pytest.raises(MakemoreError, match=r"^train\.device must be cpu for the source kernel"):
-        SOURCES["kernel"].gradients(Problem(p.to(device="meta"), X, Y, EPS, 0.0))
+        SOURCES["kernel"].gradients(NetworkProblem(p.to(device="meta"), X, Y, EPS, 0.0))
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
-from makemore_cli.gradcheck import sources
+from makemore_cli.backprop.chain import Chain, Line, Step, arguments
+from makemore_cli.gradcheck import network, sources
 from makemore_cli.gradcheck.check import gradcheck
-from makemore_cli.gradcheck.problem import Problem
+from makemore_cli.gradcheck.network import NetworkProblem
 from makemore_cli.network import reference
 from tests.conftest import DEVICES, problem
 
@@ -30,7 +32,7 @@ LECTURE = """\
 @pytest.mark.parametrize("H", [1, 64, 65, 200])
 @pytest.mark.parametrize("n", [2, 7, 32, 256])
 def test_gradcheck_passes(n: int, H: int, T: int, dtype: torch.dtype) -> None:
-    report = gradcheck(Problem(*problem(n=n, H=H, T=T, dtype=dtype, seed=n), EPS, 0.0))
+    report = gradcheck(NetworkProblem(*problem(n=n, H=H, T=T, dtype=dtype, seed=n), EPS, 0.0))
     assert report.ok, report.failures()
     assert [f.comparison.tensor for f in report.sections[0].findings] == LECTURE.split()
     assert all(f.comparison.exact for f in report.sections[0].findings)
@@ -49,7 +51,9 @@ def test_gradcheck_passes(n: int, H: int, T: int, dtype: torch.dtype) -> None:
 )
 @settings(max_examples=12)
 def test_gradcheck_passes_for_any_sizes(n, T, E, H, V, first_bias, dtype, smoothing, seed) -> None:
-    report = gradcheck(Problem(*problem(n, T, E, H, V, first_bias=first_bias, dtype=dtype, seed=seed), EPS, smoothing))
+    report = gradcheck(
+        NetworkProblem(*problem(n, T, E, H, V, first_bias=first_bias, dtype=dtype, seed=seed), EPS, smoothing)
+    )
     assert report.ok, report.failures()
 
 
@@ -82,11 +86,11 @@ def test_central_differences_agree() -> None:
         assert gradient[i].item() == pytest.approx((losses[0] - losses[1]) / (2 * h), abs=1e-9)
 
 
-@pytest.mark.parametrize("source", [sources.atomic, sources.training_pass])
+@pytest.mark.parametrize("source", [sources.atomic, network.training_pass])
 def test_a_second_backward_gives_the_same_and_changes_nothing(source) -> None:
     p, X, Y = problem()
     before = [t.clone() for t in (p.flat, X, Y)]
-    first, second = (source(Problem(p, X, Y, EPS, 0.0)) for _ in range(2))
+    first, second = (source(NetworkProblem(p, X, Y, EPS, 0.0)) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(now, then) for now, then in zip((p.flat, X, Y), before, strict=True))
 
@@ -171,13 +175,17 @@ def test_parameters_are_views_on_one_tensor() -> None:
 # Every backward line, broken in each of the ways that people break them.
 
 LINES = [(s.name, target) for s in steps.STEPS for target in s.backward]
-USES_N = [(s.name, target) for s in steps.STEPS for target, line in s.backward.items() if "n" in steps.arguments(line)]
+USES_N = [(s.name, target) for s in steps.STEPS for target, line in s.backward.items() if "n" in arguments(line)]
 
 
-def _broken(step: str, target: str, how: str) -> tuple[steps.Step, ...]:
-    """The table with one line wrong."""
+def _with_steps(steps_: Iterable[Step]) -> Chain:
+    return replace(steps.network_chain(), steps=tuple(steps_))
 
-    def spoil(line: steps.Line) -> steps.Line:
+
+def _broken(step: str, target: str, how: str) -> Chain:
+    """The chain with one line wrong."""
+
+    def spoil(line: Line) -> Line:
         def wrong(**values):
             right = line(**values)
             n = values.get("n", 0)
@@ -189,9 +197,9 @@ def _broken(step: str, target: str, how: str) -> tuple[steps.Step, ...]:
                 "n-1 for n": lambda: right * n / (n - 1),
             }[how]()
 
-        return _with_arguments(wrong, steps.arguments(line))
+        return _with_arguments(wrong, arguments(line))
 
-    return tuple(
+    return _with_steps(
         replace(s, backward={t: spoil(line) if t == target else line for t, line in s.backward.items()})
         if s.name == step
         else s
@@ -199,7 +207,7 @@ def _broken(step: str, target: str, how: str) -> tuple[steps.Step, ...]:
     )
 
 
-def _with_arguments(function, names: tuple[str, ...]) -> steps.Line:
+def _with_arguments(function, names: tuple[str, ...]) -> Line:
     """A line that is called by position, by the names of its arguments."""
     source = f"lambda {', '.join(names)}: function({', '.join(f'{name}={name}' for name in names)})"
     return eval(source, {"function": function})
@@ -216,27 +224,28 @@ MUTATIONS = (
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(("step", "target", "how"), MUTATIONS, ids=" ".join)
 def test_a_broken_line_is_caught_and_named(step: str, target: str, how: str, dtype: torch.dtype) -> None:
-    report = gradcheck(Problem(*problem(n=7, H=16, dtype=dtype), EPS, 0.0), table=_broken(step, target, how))
+    report = gradcheck(NetworkProblem(*problem(n=7, H=16, dtype=dtype), EPS, 0.0), chain=_broken(step, target, how))
     assert not report.ok
     assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [(step, target[1:])]
     assert f"the line for {target} in the step {step} is wrong" in report.failures()[0]
 
 
 def test_a_missing_line_and_a_line_too_many_are_caught() -> None:
-    def with_lines(step: str, change) -> tuple[steps.Step, ...]:
-        return tuple(replace(s, backward=change(dict(s.backward))) if s.name == step else s for s in steps.STEPS)
+    def with_lines(step: str, change) -> Chain:
+        return _with_steps(replace(s, backward=change(dict(s.backward))) if s.name == step else s for s in steps.STEPS)
 
     def without(lines):
         del lines["dlogits"]
         return lines
 
-    report = gradcheck(Problem(*problem(n=7, H=16), EPS, 0.0), table=with_lines("logit_maxes", without))
+    report = gradcheck(NetworkProblem(*problem(n=7, H=16), EPS, 0.0), chain=with_lines("logit_maxes", without))
     assert [(line.step, line.comparison.fault) for line in report.wrong_lines] == [
         ("logit_maxes", "there is no gradient")
     ]
 
     extra = {"dhpreact": lambda hpreact, dh: hpreact * dh}
-    report = gradcheck(Problem(*problem(n=7, H=16), EPS, 0.0), table=with_lines("h", lambda lines: lines | extra))
+    wrong = with_lines("h", lambda lines: lines | extra)
+    report = gradcheck(NetworkProblem(*problem(n=7, H=16), EPS, 0.0), chain=wrong)
     assert [line.step for line in report.wrong_lines] == ["h"]
 
 
@@ -246,8 +255,8 @@ def test_wrong_shapes_are_never_close() -> None:
     def flat(lines):
         return {**lines, "dbnbias": lambda dhpreact: dhpreact.sum(0)}
 
-    table = tuple(replace(s, backward=flat(s.backward)) if s.name == "hpreact" else s for s in steps.STEPS)
-    report = gradcheck(Problem(*problem(n=7, H=16), EPS, 0.0), table=table)
+    wrong = _with_steps(replace(s, backward=flat(s.backward)) if s.name == "hpreact" else s for s in steps.STEPS)
+    report = gradcheck(NetworkProblem(*problem(n=7, H=16), EPS, 0.0), chain=wrong)
     assert not report.ok
     assert "the gradient's shape is (16,), not (1, 16)" in report.failures()[0]
 
@@ -267,7 +276,7 @@ def test_wrong_shapes_are_never_close() -> None:
 def test_a_broken_fused_expression_is_caught(monkeypatch: pytest.MonkeyPatch, function: str, wrong) -> None:
     """In batchnorm's it is n for n − 1."""
     monkeypatch.setattr(fused, function, wrong(getattr(fused, function)))
-    report = gradcheck(Problem(*problem(), EPS, 0.0))
+    report = gradcheck(NetworkProblem(*problem(), EPS, 0.0))
     assert [s.name for s in report.sections if not s.ok] == [
         "fused " + function.replace("_backward", "").replace("_", "-"),
         "training pass",

@@ -19,8 +19,8 @@ from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import KINDS as OPTIM_KINDS
 from makemore_cli.config.schema import Config
 from makemore_cli.gradcheck.compare import TOLERANCE
+from makemore_cli.gradcheck.network import SOURCES
 from makemore_cli.gradcheck.numeric import ENTRIES
-from makemore_cli.gradcheck.sources import SOURCES
 from makemore_cli.views.plots.gallery import KINDS
 from tests.conftest import Cli
 from tests.gradcheck.test_mutations import MUTATIONS

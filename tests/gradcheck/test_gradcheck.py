@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
+from makemore_cli.backprop.chain import arguments, run
 from makemore_cli.backprop.derivations import DERIVATIONS
+from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.errors import CheckFailedError, MakemoreError
-from makemore_cli.gradcheck import check, numeric, sources
+from makemore_cli.gradcheck import check, network, numeric, sources
 from makemore_cli.gradcheck.check_user import check_user
-from makemore_cli.gradcheck.compare import TOLERANCE, compare, sizes
+from makemore_cli.gradcheck.compare import TOLERANCE, compare
 from makemore_cli.gradcheck.diagnose import diagnose
-from makemore_cli.gradcheck.problem import Problem
-from makemore_cli.gradcheck.sources import SOURCES, Source
+from makemore_cli.gradcheck.network import NAMES, SOURCES, NetworkProblem
+from makemore_cli.gradcheck.sources import Source
 from makemore_cli.gradcheck.trials import run_trials
 from makemore_cli.gradcheck.user import UserPass
 from tests.conftest import Cli, problem
@@ -37,9 +39,9 @@ SINGLE, DOUBLE = torch.float32, torch.float64
 
 def test_complex_step_agrees_to_the_last_digits() -> None:
     """Every entry of every tensor whose true gradient isn't zero, within 1e-14 of scale."""
-    posed = Problem(*problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE), EPS, 0.0)
+    posed = NetworkProblem(*problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE), EPS, 0.0)
     ours, witness = sources.atomic(posed), numeric.complex_step(posed, entries=None)
-    size = sizes(sources.autograd(posed))
+    size = posed.size
     assert set(ours) == set(witness)
     for name in ours:
         if name not in ZERO:
@@ -47,9 +49,9 @@ def test_complex_step_agrees_to_the_last_digits() -> None:
 
 
 def test_central_differences_agree() -> None:
-    posed = Problem(*problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE), EPS, 0.0)
+    posed = NetworkProblem(*problem(n=6, T=2, E=3, H=7, V=8, dtype=DOUBLE), EPS, 0.0)
     ours, witness = sources.atomic(posed), numeric.finite(posed, entries=None)
-    size = sizes(sources.autograd(posed))
+    size = posed.size
     for name in ours:
         assert float((ours[name] - witness[name]).abs().max()) <= SOURCES["finite"].accuracy * size[name], name
 
@@ -62,7 +64,7 @@ def test_any_source_agrees_with_any_other(of: str, against: str, dtype: torch.dt
     """Without label smoothing and with some."""
     smoothing = 0.1 if of == "fused" or against == "functions" else 0.0
     report = check.compare_sources(
-        Problem(*problem(n=5, H=6, dtype=dtype), EPS, smoothing), SOURCES[of], SOURCES[against]
+        NetworkProblem(*problem(n=5, H=6, dtype=dtype), EPS, smoothing), SOURCES[of], SOURCES[against]
     )
     assert report.ok, report.failures()
     whole = not {of, against} & {"fused", "kernel", "functions"}
@@ -72,7 +74,7 @@ def test_any_source_agrees_with_any_other(of: str, against: str, dtype: torch.dt
 def test_a_numeric_witness_sees_a_wrong_entry() -> None:
     """Where it looks at all; and what it could not compute is no agreement."""
     p, X, Y = problem(n=5, H=6, dtype=DOUBLE)
-    right = sources.training_pass
+    right = network.training_pass
 
     def wrong(*arguments) -> sources.Gradients:
         gradients = {name: gradient.clone() for name, gradient in right(*arguments).items()}
@@ -80,14 +82,16 @@ def test_a_numeric_witness_sees_a_wrong_entry() -> None:
         return gradients
 
     for witness in ("finite", "complex"):
-        report = check.compare_sources(Problem(p, X, Y, EPS, 0.0), sources.Source("wrong", "", wrong), SOURCES[witness])
+        report = check.compare_sources(
+            NetworkProblem(p, X, Y, EPS, 0.0), sources.Source("wrong", "", wrong), SOURCES[witness]
+        )
         assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == ["b2"]
 
 
 def test_float64_says_which_of_the_two_is_nearer() -> None:
-    report = check.compare_sources(Problem(*problem(), EPS, 0.0), SOURCES["fused"], SOURCES["float64"])
+    report = check.compare_sources(NetworkProblem(*problem(), EPS, 0.0), SOURCES["fused"], SOURCES["float64"])
     assert {f.nearer for f in report.sections[0].findings} <= {"fused", "autograd", "both"}
-    exact = check.compare_sources(Problem(*problem(), EPS, 0.0), SOURCES["atomic"], SOURCES["float64"])
+    exact = check.compare_sources(NetworkProblem(*problem(), EPS, 0.0), SOURCES["atomic"], SOURCES["float64"])
     assert {f.nearer for f in exact.sections[0].findings} == {"both"}  # bit for bit autograd's, so equally near
 
 
@@ -110,7 +114,7 @@ def test_right_code_is_never_refused(count: int) -> None:
 @pytest.mark.parametrize("n", [2, 7, 32, 256])
 def test_the_training_pass_is_within_a_third_of_the_tolerance(n: int, H: int, dtype: torch.dtype) -> None:
     """In a batch of two, float32's gradients, autograd's too, are off by 6e-3 of their size: rounding is the scale."""
-    report = check.gradcheck(Problem(*problem(n=n, H=H, dtype=dtype), EPS, 0.0, measure_rounding=n == 2))
+    report = check.gradcheck(NetworkProblem(*problem(n=n, H=H, dtype=dtype), EPS, 0.0, measure_rounding=n == 2))
     for finding in report.sections[3].findings:
         assert finding.comparison.relative < (9.6e-7 if dtype == SINGLE else 3e-13)
 
@@ -121,11 +125,11 @@ def test_a_small_mistake_of_the_training_pass_is_caught_in_float64(eps: float, m
     """A forgotten epsilon moves float32's gradients by no more than rounding does."""
     right = fused.training_pass
     monkeypatch.setattr(fused, "training_pass", lambda p, X, Y, *_: right(p, X, Y, eps))
-    report = check.gradcheck(Problem(*problem(), EPS, 0.0))
+    report = check.gradcheck(NetworkProblem(*problem(), EPS, 0.0))
     assert [section.name for section in report.sections if not section.ok] == ["training pass"]
     assert "in float64" in report.failures()[0]
     with pytest.raises(CheckFailedError, match=r"^step 5: .* in float64 "):
-        check.crosscheck(Problem(*problem(), EPS, 0.0), 5, SOURCES["fused"])
+        check.crosscheck(NetworkProblem(*problem(), EPS, 0.0), 5, SOURCES["fused"])
 
 
 def test_saturated_and_degenerate_batches_are_no_alarm() -> None:
@@ -135,16 +139,16 @@ def test_saturated_and_degenerate_batches_are_no_alarm() -> None:
         hot, same = p.to(), torch.zeros_like(X)
         hot.W2.mul_(scale)
         for contexts in (X, same):
-            report = check.gradcheck(Problem(hot, contexts, Y, EPS, 0.0))
+            report = check.gradcheck(NetworkProblem(hot, contexts, Y, EPS, 0.0))
             assert report.ok, (scale, report.failures())
-            check.crosscheck(Problem(hot, contexts, Y, EPS, 0.0), 1, SOURCES["fused"])
+            check.crosscheck(NetworkProblem(hot, contexts, Y, EPS, 0.0), 1, SOURCES["fused"])
     hot.W2.mul_(1000.0)
-    assert any("underflow" in remark for remark in check.gradcheck(Problem(hot, X, Y, EPS, 0.0)).remarks)
+    assert any("underflow" in remark for remark in check.gradcheck(NetworkProblem(hot, X, Y, EPS, 0.0)).remarks)
 
 
 def test_a_source_that_gives_nothing_to_compare_is_a_fault() -> None:
     """A new source may name its gradients wrongly, or have none that its witness has."""
-    one = Problem(*problem(), EPS, 0.0)
+    one = NetworkProblem(*problem(), EPS, 0.0)
     odd = Source("odd", "with d before its names", lambda p: {"dW1": p.truth["W1"]})
     with pytest.raises(ValueError, match="source odd gives gradients of unknown tensors: dW1"):
         check.compare_sources(one, odd, SOURCES["autograd"])
@@ -196,11 +200,11 @@ def test_a_comparison_tells_where_and_how_far() -> None:
 @settings(max_examples=100)
 def test_diagnoses_hold_for_any_gradient(factor: tuple[float, str], rows: int, columns: int, seed: int) -> None:
     truth = torch.randn((rows, columns), generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
-    told = diagnose(factor[0] * truth, truth, n=12)
+    told = diagnose(factor[0] * truth, truth, {"n": 12})
     assert told is not None
     assert factor[1] in told
     noise = torch.randn((rows, columns), generator=torch.Generator().manual_seed(seed + 1), dtype=DOUBLE)
-    assert diagnose(truth + 0.3 * noise, truth, n=12) is None  # what has no known form is not explained away
+    assert diagnose(truth + 0.3 * noise, truth, {"n": 12}) is None  # what has no known form is not explained away
 
 
 # A user's own pass.
@@ -221,11 +225,11 @@ def backward(logits, h, W2, Y, n):
 def user(tmp_path: Path, text: str) -> UserPass:
     path = tmp_path / "mine.py"
     path.write_text(text, encoding="utf-8")
-    return UserPass(path)
+    return UserPass(path, NAMES)
 
 
 def test_a_right_pass_agrees_and_what_it_leaves_out_is_told(tmp_path: Path) -> None:
-    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, RIGHT), SOURCES["autograd"])
+    report = check_user(NetworkProblem(*problem(), EPS, 0.0), user(tmp_path, RIGHT), SOURCES["autograd"])
     assert report.ok, report.failures()
     assert [f.comparison.tensor for f in report.sections[0].findings] == ["logits", "h", "W2", "b2"]
     assert report.remarks[0].startswith("not given, so not checked: dlogprobs, dprobs, ")
@@ -234,7 +238,7 @@ def test_a_right_pass_agrees_and_what_it_leaves_out_is_told(tmp_path: Path) -> N
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
 def test_the_lectures_notebook_agrees(tmp_path: Path, dtype: torch.dtype) -> None:
     """All 26 gradients by the notebook's lines, with `return locals()`; most of them exact, as in the lecture."""
-    report = check_user(Problem(*problem(dtype=dtype), EPS, 0.0), user(tmp_path, CHAIN), SOURCES["autograd"])
+    report = check_user(NetworkProblem(*problem(dtype=dtype), EPS, 0.0), user(tmp_path, CHAIN), SOURCES["autograd"])
     assert report.ok, report.failures()
     findings = report.sections[0].findings
     assert len(findings) == 26
@@ -275,7 +279,7 @@ def test_a_users_wrong_line_is_named(tmp_path: Path, line: str, instead: str, te
     """One line is wrong; the tensor is named, and all that come after it inherit."""
     assert CHAIN.count(line) == 1
     report = check_user(
-        Problem(*problem(n=12), EPS, 0.0), user(tmp_path, CHAIN.replace(line, instead)), SOURCES["autograd"]
+        NetworkProblem(*problem(n=12), EPS, 0.0), user(tmp_path, CHAIN.replace(line, instead)), SOURCES["autograd"]
     )
     assert not report.ok
     assert [f.comparison.tensor for f in report.sections[0].findings if f.alone is False] == [tensor]
@@ -287,7 +291,7 @@ def test_a_users_wrong_line_is_named(tmp_path: Path, line: str, instead: str, te
 
 def test_a_pass_that_changes_what_it_was_given(tmp_path: Path) -> None:
     text = "def backward(probs, Y, n):\n    probs[range(n), Y] -= 1\n    return {'dlogits': probs / n}\n"
-    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(NetworkProblem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert not report.ok
     assert report.failures() == ["mine.py changes probs, which it was given: work on a copy"]
 
@@ -310,7 +314,7 @@ def test_a_pass_that_changes_what_it_was_given(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_pass_that_does_not_run_shows_the_users_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(MakemoreError) as error:
-        check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
+        check_user(NetworkProblem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert str(error.value).startswith(f"{tmp_path / 'mine.py'}")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
@@ -334,7 +338,7 @@ def test_a_pass_that_does_not_run_shows_the_users_line(tmp_path: Path, text: str
 def test_odd_gradients_are_no_agreement(tmp_path: Path, against: str, gradient: str, told: str) -> None:
     text = RIGHT.replace("dW2 = h.T @ dlogits", f"right = h.T @ dlogits\n    dW2 = {gradient}")
     p, X, Y = problem(n=5, H=2, V=6)
-    report = check_user(Problem(p, X, Y, EPS, 0.0), user(tmp_path, text), SOURCES[against])
+    report = check_user(NetworkProblem(p, X, Y, EPS, 0.0), user(tmp_path, text), SOURCES[against])
     assert not report.ok
     assert [f.comparison.tensor for f in report.sections[0].findings if not f.ok] == ["W2"]
     assert told in report.failures()[0]
@@ -354,14 +358,14 @@ def test_odd_gradients_are_no_agreement(tmp_path: Path, against: str, gradient: 
     ids=["defaults", "dataclass", "BOM", "lambda", "float32 alone", "requires_grad"],
 )  # fmt: skip
 def test_ordinary_files_are_read(tmp_path: Path, text: str) -> None:
-    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(NetworkProblem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert report.ok, report.failures()
     assert len(report.sections[0].findings) == 4
 
 
 def test_a_short_pass_is_told_its_own_mistakes_from_inherited_ones(tmp_path: Path) -> None:
     text = RIGHT.replace("dlogits = (F", "dlogits = -(F").replace("dW2 = h.T", "dW2 = 3 * h.T")
-    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(NetworkProblem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     findings = {f.comparison.tensor: f for f in report.sections[0].findings}
     assert (findings["h"].inherited, findings["b2"].inherited, findings["W2"].alone) == (True, True, False)
     assert findings["logits"].diagnosis == "the sign is wrong"
@@ -371,13 +375,12 @@ def test_a_short_pass_is_told_its_own_mistakes_from_inherited_ones(tmp_path: Pat
 def test_a_line_too_many_and_a_gradient_that_should_be_zero(tmp_path: Path) -> None:
     extra = {"dW2": lambda W2, dh: torch.ones_like(W2)}
     table = tuple(replace(s, backward={**s.backward, **extra}) if s.name == "h" else s for s in steps.STEPS)
-    report = check.gradcheck(Problem(*problem(), EPS, 0.0), table=table)
-    assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [("h", "W2")]
-    json.dumps(report.to_json(), allow_nan=False)
+    with pytest.raises(ChainError, match="step h has a line for dW2, but it reads hpreact"):
+        replace(steps.network_chain(), steps=table)
     p, X, Y = problem()
     p.W2.zero_()
     text = RIGHT.replace("dh = dlogits @ W2.T", "dh = dlogits @ W2.T + 1")
-    wrong = check_user(Problem(p, X, Y, EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
+    wrong = check_user(NetworkProblem(p, X, Y, EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert [f.comparison.tensor for f in wrong.sections[0].findings if not f.ok] == ["h"]
     json.dumps(wrong.to_json(), allow_nan=False)
 
@@ -386,9 +389,9 @@ def test_a_right_pass_where_probabilities_underflow(tmp_path: Path) -> None:
     p, X, Y = problem()
     p.W2.mul_(1e5)
     for report in (
-        check_user(Problem(p, X, Y, EPS, 0.0), user(tmp_path, RIGHT), SOURCES["autograd"]),
-        check.compare_sources(Problem(p, X, Y, EPS, 0.0), SOURCES["fused"], SOURCES["autograd"]),
-        check.compare_sources(Problem(p, X, Y, EPS, 0.0), SOURCES["atomic"], SOURCES["functions"]),
+        check_user(NetworkProblem(p, X, Y, EPS, 0.0), user(tmp_path, RIGHT), SOURCES["autograd"]),
+        check.compare_sources(NetworkProblem(p, X, Y, EPS, 0.0), SOURCES["fused"], SOURCES["autograd"]),
+        check.compare_sources(NetworkProblem(p, X, Y, EPS, 0.0), SOURCES["atomic"], SOURCES["functions"]),
     ):
         assert report.ok, report.failures()
         assert any("underflow" in remark for remark in report.remarks)
@@ -401,8 +404,9 @@ def test_another_network_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
         replace(s, forward=lambda hpreact: torch.sigmoid(hpreact), backward=sigmoid) if s.name == "h" else s
         for s in steps.STEPS
     )
-    monkeypatch.setattr(steps, "STEPS", table)
-    report = check.gradcheck(Problem(*problem(), EPS, 0.0))
+    other = replace(steps.network_chain(), steps=table)
+    monkeypatch.setattr(network, "network_chain", lambda first_bias, smoothed: other)
+    report = check.gradcheck(NetworkProblem(*problem(), EPS, 0.0))
     assert not report.ok
     assert any(failure.startswith("the chain computes a loss of") for failure in report.failures())
 
@@ -418,7 +422,7 @@ def test_another_network_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_faults_of_the_training_pass(wrong, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     right = fused.training_pass
     monkeypatch.setattr(fused, "training_pass", lambda *problem: wrong(right(*problem)))
-    report = check.gradcheck(Problem(*problem(), EPS, 0.0))
+    report = check.gradcheck(NetworkProblem(*problem(), EPS, 0.0))
     assert not report.ok
     assert any(failure.startswith(told) for failure in report.failures())
 
@@ -426,7 +430,7 @@ def test_other_faults_of_the_training_pass(wrong, told: str, monkeypatch: pytest
 def test_the_training_pass_may_not_underflow_with_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     p, X, Y = problem()
     p.W2.mul_(1e5)
-    assert check.gradcheck(Problem(p, X, Y, EPS, 0.0)).ok
+    assert check.gradcheck(NetworkProblem(p, X, Y, EPS, 0.0)).ok
     right = fused.training_pass
 
     def wrong(*problem):
@@ -435,14 +439,14 @@ def test_the_training_pass_may_not_underflow_with_the_chain(monkeypatch: pytest.
         return result
 
     monkeypatch.setattr(fused, "training_pass", wrong)
-    assert not check.gradcheck(Problem(p, X, Y, EPS, 0.0)).ok
+    assert not check.gradcheck(NetworkProblem(p, X, Y, EPS, 0.0)).ok
     with pytest.raises(CheckFailedError, match="W2"):
-        check.crosscheck(Problem(p, X, Y, EPS, 0.0), 1, SOURCES["fused"])
+        check.crosscheck(NetworkProblem(p, X, Y, EPS, 0.0), 1, SOURCES["fused"])
 
 
 def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:
     text = "def backward(logits):\n    dfoo = logits\n    return locals()\n"
-    report = check_user(Problem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
+    report = check_user(NetworkProblem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert not report.ok
     assert "returned no gradient of the chain's tensors" in report.failures()[0]
     assert "no tensor of the chain, so left aside: dfoo" in report.remarks
@@ -499,10 +503,10 @@ def test_mistakes_of_the_command_line(arguments: str, message: str, cli: Cli) ->
 def test_every_stage_of_a_derivation_gives_autograds_gradient(name: str) -> None:
     p, X, Y = problem(n=9, H=11, dtype=DOUBLE)
     smoothing = 0.1 if name == "label_smoothing" else 0.0
-    truth = sources.autograd(Problem(p, X, Y, EPS, smoothing))
+    truth = sources.autograd(NetworkProblem(p, X, Y, EPS, smoothing))
     values = steps.forward(p, X, Y, eps=EPS, smoothing=smoothing) | {"dhpreact": truth["hpreact"]}
     for stage in DERIVATIONS[name]:
-        values[stage.name] = steps.run(stage.line, values)
+        values[stage.name] = run(stage.line, values)
         expected = truth[stage.name[1:]]
         assert float((values[stage.name] - expected).abs().max()) < 1e-13 * float(expected.abs().max()), stage.says
 
@@ -532,8 +536,12 @@ def test_explain_shows_the_codes_lines(cli: Cli) -> None:
 def test_every_line_of_the_table_can_be_shown() -> None:
     from makemore_cli.backprop.line_text import line_text
 
-    for table in (steps.steps(True), steps.steps(False), steps.steps(True, smoothed=True)):
+    for table in (
+        steps.network_chain().steps,
+        steps.network_chain(False).steps,
+        steps.network_chain(smoothed=True).steps,
+    ):
         for step in table:
             for line in (step.forward, *step.backward.values()):
-                names = steps.arguments(line)
+                names = arguments(line)
                 assert all(name in line_text(line) for name in names)

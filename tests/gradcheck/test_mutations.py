@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from makemore_cli.backprop import atomic as steps
-from makemore_cli.backprop.atomic import Line
+from makemore_cli.backprop.chain import Chain, Line, Step, arguments
 from makemore_cli.gradcheck.check import gradcheck
-from makemore_cli.gradcheck.problem import Problem
+from makemore_cli.gradcheck.network import NetworkProblem
 from tests.conftest import problem
 
 EPS = 1e-5
@@ -131,8 +131,8 @@ def _right(logprobs: torch.Tensor, Y: torch.Tensor, value: float) -> torch.Tenso
     return torch.zeros_like(logprobs).scatter(1, Y[:, None], value)
 
 
-def mutated(m: Mutation) -> tuple[steps.Step, ...]:
-    def lines(step: steps.Step) -> dict[str, Line]:
+def mutated(m: Mutation) -> Chain:
+    def lines(step: Step) -> dict[str, Line]:
         changed = dict(step.backward)
         if m.wrong is None:
             del changed[m.target]
@@ -140,7 +140,8 @@ def mutated(m: Mutation) -> tuple[steps.Step, ...]:
             changed[m.target] = m.wrong
         return changed
 
-    return tuple(replace(s, backward=lines(s)) if s.name == m.step else s for s in steps.STEPS)
+    table = tuple(replace(s, backward=lines(s)) if s.name == m.step else s for s in steps.STEPS)
+    return replace(steps.network_chain(), steps=table)
 
 
 # In float32 everything is held against float64 too; so a part of them is enough there.
@@ -154,7 +155,7 @@ BOTH = [(m, dtype) for i, m in enumerate(MUTATIONS) for dtype in (torch.float32,
     ids=lambda given: f"{given.target}-in-{given.step}" if isinstance(given, Mutation) else str(given),
 )
 def test_a_wrong_line_is_caught_named_and_diagnosed(m: Mutation, dtype: torch.dtype) -> None:
-    report = gradcheck(Problem(*problem(n=11, T=3, E=4, H=16, V=27, dtype=dtype), EPS, 0.0), table=mutated(m))
+    report = gradcheck(NetworkProblem(*problem(n=11, T=3, E=4, H=16, V=27, dtype=dtype), EPS, 0.0), chain=mutated(m))
     assert not report.ok
     first = report.wrong_lines[0]
     assert (first.step, f"d{first.comparison.tensor}") == (m.step, m.target)
@@ -191,8 +192,10 @@ def test_there_are_enough_of_them() -> None:
     ids=["none", "one-hot", "not-shared", "sign", "too-much"],
 )
 def test_wrong_lines_of_the_smoothed_loss_are_caught(wrong: Line) -> None:
-    table = tuple(replace(s, backward={"dlogprobs": wrong}) if s.name == "loss" else s for s in steps.steps(True, True))
-    report = gradcheck(Problem(*problem(n=11, T=3, E=4, H=16, V=27), EPS, 0.1), table=table)
+    right = steps.network_chain(smoothed=True)
+    table = tuple(replace(s, backward={"dlogprobs": wrong}) if s.name == "loss" else s for s in right.steps)
+    one = NetworkProblem(*problem(n=11, T=3, E=4, H=16, V=27), EPS, 0.1)
+    report = gradcheck(one, chain=replace(right, steps=table))
     assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [("loss", "logprobs")]
 
 
@@ -202,13 +205,15 @@ def test_the_lines_without_b1_are_checked_too(target: str) -> None:
         return {  # a line is called by the names of its arguments
             ("W1", "dhprebn"): lambda W1, dhprebn: -line(W1, dhprebn),
             ("embcat", "dhprebn"): lambda embcat, dhprebn: -line(embcat, dhprebn),
-        }[steps.arguments(line)]
+        }[arguments(line)]
 
+    right = steps.network_chain(first_bias=False)
     table = tuple(
         replace(s, backward={t: negated(line) if t == target else line for t, line in s.backward.items()})
         if s.name == "hprebn"
         else s
-        for s in steps.steps(first_bias=False)
+        for s in right.steps
     )
-    report = gradcheck(Problem(*problem(n=7, first_bias=False), EPS, 0.0), table=table)
+    one = NetworkProblem(*problem(n=7, first_bias=False), EPS, 0.0)
+    report = gradcheck(one, chain=replace(right, steps=table))
     assert [(c.step, f"d{c.comparison.tensor}", c.diagnosis) for c in report.wrong_lines] == [("hprebn", target, SIGN)]

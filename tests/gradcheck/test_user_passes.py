@@ -11,8 +11,7 @@ import torch
 from makemore_cli.gradcheck.check import gradcheck
 from makemore_cli.gradcheck.check_user import BLIND, DIFFERS, UNTRIED, check_user
 from makemore_cli.gradcheck.findings import Report
-from makemore_cli.gradcheck.problem import Problem
-from makemore_cli.gradcheck.sources import SOURCES
+from makemore_cli.gradcheck.network import NAMES, SOURCES, NetworkProblem
 from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import initialise
@@ -27,7 +26,7 @@ EPS = 1e-5
 def checked(folder: Path, text: str, name: str = "mine.py", n: int = 12, **options: object) -> Report:
     path = folder / name
     path.write_text(text, encoding="utf-8")
-    return check_user(Problem(*problem(n=n, **options), EPS, 0.0), UserPass(path), SOURCES["autograd"])
+    return check_user(NetworkProblem(*problem(n=n, **options), EPS, 0.0), UserPass(path, NAMES), SOURCES["autograd"])
 
 
 def assert_right(folder: Path, style: str, n: int) -> None:
@@ -155,7 +154,7 @@ def test_nan_in_float32_alone_is_a_remark(tmp_path: Path) -> None:
     path.write_text(RIGHT["reciprocal"])
     p, X, Y = problem(n=12)
     p.W2.mul_(150)
-    report = check_user(Problem(p, X, Y, EPS, 0.0), UserPass(path), SOURCES["autograd"])
+    report = check_user(NetworkProblem(p, X, Y, EPS, 0.0), UserPass(path, NAMES), SOURCES["autograd"])
     assert report.ok, report.failures()
     assert any("in float32 they give NaN or infinity at these parameters" in remark for remark in report.remarks)
 
@@ -227,7 +226,7 @@ def test_what_is_the_notebooks_and_what_is_pythons(tmp_path: Path, cell: str) ->
 def test_what_a_function_returns(tmp_path: Path, text: str, given: str) -> None:
     path = tmp_path / "mine.py"
     path.write_text(text, encoding="latin-1")
-    report = check_user(Problem(*problem(n=12), EPS, 0.0), UserPass(path), SOURCES["autograd"])
+    report = check_user(NetworkProblem(*problem(n=12), EPS, 0.0), UserPass(path, NAMES), SOURCES["autograd"])
     assert report.ok, report.failures()
     assert {f.comparison.tensor for f in report.sections[0].findings} == set(given.split())
 
@@ -318,7 +317,9 @@ def test_right_passes_are_accepted_at_saturated_and_hot_parameters(tmp_path: Pat
         p, X, Y, about = random_problem(draw)
         style = draw.choice(styles)
         (tmp_path / "mine.py").write_text(RIGHT[style])
-        report = check_user(Problem(p, X, Y, EPS, 0.0), UserPass(tmp_path / "mine.py"), SOURCES["autograd"])
+        report = check_user(
+            NetworkProblem(p, X, Y, EPS, 0.0), UserPass(tmp_path / "mine.py", NAMES), SOURCES["autograd"]
+        )
         assert report.ok, (seed, style, about, report.failures())
 
 
@@ -329,16 +330,16 @@ def test_the_training_pass_is_accepted_there_too(count: int) -> None:
     X = torch.randint(0, 27, (96, 3), generator=generator)
     Y = torch.randint(0, 27, (96,), generator=generator)
     p.bnbias.add_(18)
-    assert gradcheck(Problem(p, X, Y, EPS, 0.0)).ok
+    assert gradcheck(NetworkProblem(p, X, Y, EPS, 0.0)).ok
     # All letters are predicted with certainty: softmax − onehot is what rounding has left of 1 − 1.
     p, generator = initialise(Sizes(5, 3, 10, 64), 631794260)
     X = torch.randint(0, 5, (3, 3), generator=generator)
     Y = torch.randint(0, 5, (3,), generator=generator)
     p.W2.mul_(303.4)
-    assert gradcheck(Problem(p, X, Y, EPS, 0.0)).ok
+    assert gradcheck(NetworkProblem(p, X, Y, EPS, 0.0)).ok
     seed = torch.randint(0, 2**31, ()).item()
     draw = random.Random(seed)
     for _ in range(count):
         p, X, Y, about = random_problem(draw)
-        report = gradcheck(Problem(p, X, Y, EPS, 0.0))
+        report = gradcheck(NetworkProblem(p, X, Y, EPS, 0.0))
         assert report.ok, (seed, about, report.failures())

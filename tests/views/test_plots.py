@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck import sources
-from makemore_cli.gradcheck.problem import Problem
+from makemore_cli.gradcheck.network import NetworkProblem
 from makemore_cli.names.dataset import load
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.runs.metrics import load_metrics
@@ -149,7 +149,7 @@ def test_histograms(name: str, subject: Subject) -> None:
     picture = make(subject, name)
     assert isinstance(picture, HistogramsPicture)
     seen = subject.seen
-    truth = dict(sources.autograd(Problem(seen.parameters, seen.X, seen.Y, seen.model.epsilon, 0.0)))
+    truth = dict(sources.autograd(NetworkProblem(seen.parameters, seen.X, seen.Y, seen.model.epsilon, 0.0)))
     assert len(picture.histograms) == (7 if name == "weight-gradients" else 5)
     for h in picture.histograms:
         tensor = seen.values[h.name] if name == "activations" else truth[h.name[1:]]

@@ -1,0 +1,250 @@
+"""The inputs of a chain: their shapes in symbols, such as "n H", and numbers drawn for them."""
+
+from __future__ import annotations
+
+import ast
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from makemore_cli.errors import MakemoreError
+
+Sizes = Mapping[str, int]
+Bounds = int | tuple[int, int]
+FIRST_SIZES = (4, 3, 5, 6, 7, 8, 9, 10)  # no two alike, so that no transpose fits by luck; none below 3
+SMALLEST_SIZE, LARGEST_SIZE = 2, 9  # of random ones
+ATTEMPTS = 1000  # to draw sizes that fit all shapes
+REAL = (0.25, 1.5)  # what is drawn for a real number, without its sign: nothing is near zero, nothing saturates
+POSITIVE = (0.5, 2.0)
+
+
+class ChainError(MakemoreError):
+    """A chain that is declared wrongly, or can't be run. The message says what and where."""
+
+
+def dimensions(shape: str) -> list[str]:
+    """The dimensions of a shape: `n T·E` has two."""
+    return shape.replace("*", "·").split()
+
+
+def symbols(shape: str) -> list[str]:
+    """The sizes that a shape names, in their order. Raises ChainError for a dimension that can't be computed."""
+    return list(dict.fromkeys(name for dimension in dimensions(shape) for name in _names(dimension)))
+
+
+def measured(shape: str, sizes: Sizes) -> tuple[int, ...]:
+    """A shape in numbers."""
+    return tuple(_value(dimension, sizes) for dimension in dimensions(shape))
+
+
+def _names(dimension: str) -> list[str]:
+    return [node.id for node in ast.walk(_tree(dimension)) if isinstance(node, ast.Name)]
+
+
+def _value(dimension: str, sizes: Sizes) -> int:
+    return int(eval(_compiled(dimension), {"__builtins__": {}}, dict(sizes)))
+
+
+@cache
+def _compiled(dimension: str) -> Any:
+    return compile(_tree(dimension), "<shape>", "eval")
+
+
+@cache
+def _tree(dimension: str) -> ast.Expression:
+    try:
+        tree = ast.parse(dimension.replace("·", "*"), mode="eval")
+    except SyntaxError:
+        tree = None
+    allowed = (ast.Expression, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Name, ast.Load)
+    for node in ast.walk(tree) if tree else [None]:
+        if not (isinstance(node, allowed) or (isinstance(node, ast.Constant) and type(node.value) is int)):
+            raise ChainError(
+                f"{dimension} is no dimension: write sizes and whole numbers with + - · //, without spaces, "
+                "as in n T·E or n L-K+1"
+            )
+    assert tree is not None
+    return tree
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input of a chain: its shape in symbols, and which numbers it takes."""
+
+    shape: str
+
+    @property
+    def sizes(self) -> list[str]:
+        """The sizes that have to be known before it can be drawn."""
+        return symbols(self.shape)
+
+    @property
+    def about(self) -> str:
+        """Its domain in words."""
+        return "real"
+
+    def draw(self, sizes: Sizes, generator: torch.Generator) -> Any:
+        """Random numbers from its domain, clear of zero: float64, or int64 for an index."""
+        magnitude = _uniform(measured(self.shape, sizes), *REAL, generator)
+        return magnitude * (torch.randint(0, 2, magnitude.shape, generator=generator) * 2 - 1)
+
+
+@dataclass(frozen=True)
+class Between(Input):
+    """Real numbers between two bounds."""
+
+    low: float
+    high: float
+
+    @property
+    def about(self) -> str:
+        return f"between {self.low:g} and {self.high:g}"
+
+    def draw(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
+        margin = 0.05 * (self.high - self.low)
+        return _uniform(measured(self.shape, sizes), self.low + margin, self.high - margin, generator)
+
+
+@dataclass(frozen=True)
+class Positive(Input):
+    """Real numbers above zero, such as a variance, or what a logarithm or a root is taken of."""
+
+    @property
+    def about(self) -> str:
+        return "positive"
+
+    def draw(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
+        return _uniform(measured(self.shape, sizes), *POSITIVE, generator)
+
+
+@dataclass(frozen=True)
+class Index(Input):
+    """Whole numbers from 0 to below a size."""
+
+    below: str
+    distinct: bool
+
+    @property
+    def sizes(self) -> list[str]:
+        return list(dict.fromkeys([*symbols(self.shape), *symbols(self.below)]))
+
+    @property
+    def about(self) -> str:
+        return f"whole numbers below {self.below}"
+
+    def draw(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
+        """At least one of them twice, unless they are to be distinct: a row that is used twice adds two gradients.
+
+        Raises ChainError if so many distinct ones don't exist.
+        """
+        shape, below = measured(self.shape, sizes), measured(self.below, sizes)[0]
+        count = torch.Size(shape).numel()
+        if self.distinct:
+            if count > below:
+                raise ChainError(f"{count} distinct whole numbers below {self.below} = {below} don't exist")
+            return torch.randperm(below, generator=generator)[:count].view(shape)
+        drawn = torch.randint(0, below, shape, generator=generator)
+        if count > 1:
+            drawn.view(-1)[-1] = drawn.view(-1)[0]
+        return drawn
+
+
+@dataclass(frozen=True)
+class Given(Input):
+    """A tensor, or a plain number such as an epsilon, that is always the same."""
+
+    value: Any
+
+    @property
+    def about(self) -> str:
+        return "given" if isinstance(self.value, Tensor) else f"always {self.value}"
+
+    def draw(self, sizes: Sizes, generator: torch.Generator) -> Any:
+        return self.value.clone() if isinstance(self.value, Tensor) else self.value
+
+
+def positive(shape: str) -> Positive:
+    """Real numbers above zero."""
+    return Positive(shape)
+
+
+def between(shape: str, low: float, high: float) -> Between:
+    """Real numbers between two bounds. Raises ChainError if there are none."""
+    if not low < high:
+        raise ChainError(f"between({shape!r}, {low:g}, {high:g}): the lower bound must come first")
+    return Between(shape, float(low), float(high))
+
+
+def index(shape: str, below: str | int, *, distinct: bool = False) -> Index:
+    """Whole numbers from 0 to below a size, such as the letters of a batch; `distinct` ones are all different."""
+    return Index(shape, str(below), distinct)
+
+
+def given(value: Any, shape: str | None = None) -> Given:
+    """A tensor that is always the same. The sizes that its shape names are its own.
+
+    Raises ChainError if the shape has another number of dimensions than the tensor.
+    """
+    if not isinstance(value, Tensor):
+        return Given("", value)
+    shape = " ".join(map(str, value.shape)) if shape is None else shape
+    if len(dimensions(shape)) != value.dim():
+        raise ChainError(f"given: {tuple(value.shape)} is no {_shown(shape)}: the number of dimensions differs")
+    return Given(shape, value.detach())
+
+
+def as_input(value: object) -> Input:
+    """An input as it may be written: a shape for real numbers, a tensor, a plain number, or an `Input` itself."""
+    if isinstance(value, Input):
+        return value
+    return Input(value) if isinstance(value, str) else given(value)
+
+
+def draw_sizes(inputs: Mapping[str, Input], shapes: Iterable[str], bounds: Mapping[str, Bounds], seed: int) -> Sizes:
+    """A size for each symbol: the same few for seed 0, else random ones; no dimension of `shapes` is below 1.
+
+    `bounds` gives a size, or the lowest and the highest that a random one may have. Given tensors bring their own.
+    Raises ChainError if no sizes fit.
+    """
+    fixed: dict[str, int] = {name: bound for name, bound in bounds.items() if isinstance(bound, int)}
+    for name, one in inputs.items():
+        if isinstance(one, Given) and isinstance(one.value, Tensor):
+            for dimension, length in zip(dimensions(one.shape), one.value.shape, strict=True):
+                if dimension.isidentifier() and fixed.setdefault(dimension, length) != length:
+                    raise ChainError(
+                        f"{name} has the shape {tuple(one.value.shape)}, but {dimension} is {fixed[dimension]}"
+                    )
+    shapes = list(shapes)
+    named = [name for one in inputs.values() for name in one.sizes]
+    named = list(dict.fromkeys([*named, *(name for shape in shapes for name in symbols(shape))]))
+    free = [name for name in named if name not in fixed]
+    draw = random.Random(seed)
+    for attempt in range(ATTEMPTS):
+        sizes = dict(fixed)
+        for place, name in enumerate(free):
+            low, high = _range(bounds.get(name))
+            first = FIRST_SIZES[place % len(FIRST_SIZES)]
+            usual = seed == 0 and attempt == 0
+            sizes[name] = min(max(first, low), high) if usual else draw.randint(low, high)
+        if all(length >= 1 for shape in shapes for length in measured(shape, sizes)):
+            return sizes
+    raise ChainError(
+        f"no sizes fit the shapes {', '.join(_shown(shape) for shape in shapes)}: give some as sizes={{…}}"
+    )
+
+
+def _range(bound: Bounds | None) -> tuple[int, int]:
+    return bound if isinstance(bound, tuple) else (SMALLEST_SIZE, LARGEST_SIZE)
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def _shown(shape: str) -> str:
+    return " × ".join(dimensions(shape)) or "number"
