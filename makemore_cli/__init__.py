@@ -1,3 +1,26 @@
 """Train the makemore character MLP with gradients written by hand."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from makemore_cli.backprop.chain import Chain, chain, step
+    from makemore_cli.backprop.inputs import between, given, index, positive
+
 __version__ = "0.1.0"
+__all__ = ["Chain", "between", "chain", "given", "index", "positive", "step"]
+
+_MODULES = {
+    **dict.fromkeys(("Chain", "chain", "step"), "makemore_cli.backprop.chain"),
+    **dict.fromkeys(("between", "given", "index", "positive"), "makemore_cli.backprop.inputs"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What a chain is declared with. PyTorch is imported when one of these is asked for, not before."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_MODULES[name]), name)

@@ -173,6 +173,8 @@ class Chain:
             above = {name: torch.ones_like(values[name]) for name in self.outputs}
         gradients = {f"d{name}": gradient for name, gradient in above.items()}
         for s in reversed(self.steps):
+            if s.backward and f"d{s.name}" not in gradients:  # only read where nothing comes back, by a comparison, say
+                gradients[f"d{s.name}"] = torch.zeros_like(values[s.name])
             for target, line in s.backward.items():
                 contribution = run(line, {**values, **gradients})
                 gradients[target] = gradients[target] + contribution if target in gradients else contribution

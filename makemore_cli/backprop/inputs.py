@@ -23,6 +23,9 @@ REAL = (0.25, 1.5)  # what is drawn for a real number, without its sign: nothing
 POSITIVE = (0.5, 2.0)
 
 
+DOMAINS = ("positive", "between", "index", "given")  # the functions that make inputs
+
+
 class ChainError(MakemoreError):
     """A chain that is declared wrongly, or can't be run. The message says what and where."""
 

@@ -1,33 +1,86 @@
-"""The source text of the table's lines. What people are shown is the code that runs, never typed twice."""
+"""The source text of a chain's lines. What people are shown is the code that runs, never typed twice."""
 
 from __future__ import annotations
 
 import ast
+import inspect
+import linecache
+from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
+from types import CodeType
 
 from makemore_cli.backprop.chain import Line
 
 
 def line_text(line: Line) -> str:
-    """The expression of a line, as its source has it."""
-    code = line.__code__
-    return _expressions(code.co_filename)[code.co_firstlineno]
+    """The expression of a line, as its source has it; a function of several statements is shown as its call."""
+    node, text = _found(line)
+    return text if node is not None else ast.unparse(expression(line))
 
 
 @cache
 def expression(line: Line) -> ast.expr:
     """The expression of a line as a syntax tree, which must not be changed."""
-    return ast.parse(line_text(line), mode="eval").body
+    node, _ = _found(line)
+    if node is not None:
+        return node
+    names = inspect.signature(line).parameters
+    name = getattr(line, "__name__", type(line).__name__)
+    function = ast.Name(name if name.isidentifier() else "line", ast.Load())
+    return ast.fix_missing_locations(ast.Call(function, [ast.Name(name, ast.Load()) for name in names], []))
 
 
 @cache
-def _expressions(file: str) -> dict[int, str]:
-    """Every lambda's expression in a source file, by the line on which the lambda begins."""
-    source = Path(file).read_text(encoding="utf-8")
-    found = {}
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Lambda):
-            text = " ".join((ast.get_source_segment(source, node.body) or "").split())
-            found[node.lineno] = text.replace("( ", "(").replace(" )", ")")  # where it stood on several lines
+def _found(line: Line) -> tuple[ast.expr | None, str]:
+    """The expression that a lambda or a function of one statement returns, and its text; None if there is none."""
+    code = getattr(line, "__code__", None)
+    if code is None:
+        return None, ""
+    here = _expressions(code.co_filename).get((code.co_name, code.co_firstlineno), [])
+    same = [one for one in here if one[0] == code.co_varnames[: code.co_argcount]]
+    if len(same) > 1:  # several on one line
+        same = [one for one in same if _is_of(one[1], code)] or same
+    return (same[0][2], same[0][3]) if same else (None, "")
+
+
+@cache
+def _expressions(file: str) -> dict[tuple[str, int], list[tuple[tuple[str, ...], ast.AST, ast.expr, str]]]:
+    """The lambdas and one-line functions of a source file, by name and first line: arguments, node, body, text."""
+    source = "".join(linecache.getlines(file))  # a notebook's cells are there too
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return {}
+    found: dict[tuple[str, int], list[tuple[tuple[str, ...], ast.AST, ast.expr, str]]] = {}
+    for node, name, body in _definitions(tree):
+        arguments = node.args
+        names = tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args))
+        text = " ".join((ast.get_source_segment(source, body) or "").split())
+        text = text.replace("( ", "(").replace(" )", ")")  # where it stood on several lines
+        first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+        found.setdefault((name, first), []).append((names, node, body, text))
     return found
+
+
+def _definitions(tree: ast.AST) -> Iterator[tuple[ast.Lambda | ast.FunctionDef, str, ast.expr]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Lambda):
+            yield node, "<lambda>", node.body
+        elif isinstance(node, ast.FunctionDef):
+            statements = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            if len(statements) == 1 and isinstance(statements[0], ast.Return) and statements[0].value is not None:
+                yield node, node.name, statements[0].value
+
+
+def _is_of(node: ast.AST, code: CodeType) -> bool:
+    """Whether a lambda's code comes from a node: by its place, or, before Python 3.11, by its instructions."""
+    if not isinstance(node, ast.Lambda):
+        return True
+    if hasattr(code, "co_positions"):
+        body = node.body
+        places = [(line, column) for line, _, column, _ in code.co_positions() if line and column]
+        start, end = (body.lineno, body.col_offset), (body.end_lineno or 0, body.end_col_offset or 0)
+        return all(start <= place <= end for place in places)
+    alone = compile(ast.Expression(node), "<lambda>", "eval")
+    other = next((c for c in alone.co_consts if isinstance(c, CodeType)), code)
+    return (other.co_code, other.co_consts, other.co_names) == (code.co_code, code.co_consts, code.co_names)

@@ -10,7 +10,7 @@ from makemore_cli.backprop.chain import Chain
 from makemore_cli.errors import CheckFailedError
 from makemore_cli.gradcheck.findings import Report, Section, make_report
 from makemore_cli.gradcheck.judge import judge, judge_in_one_precision
-from makemore_cli.gradcheck.lines import check_lines
+from makemore_cli.gradcheck.lines import LINE_ERRORS, check_lines
 from makemore_cli.gradcheck.network import SOURCES, NetworkProblem, wrong_losses
 from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import Pair, Source
@@ -28,27 +28,32 @@ def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
     try:
         ours = chain.backward(problem.values, problem.above)
         witness = problem.autograd
-    except RuntimeError as error:
+    except LINE_ERRORS as error:
         if not wrong_lines:
             raise
         ours, witness = {}, {}  # a wrong line's shape stops those that come after it
         faults.append(f"after that the chain can't go on: {' '.join(str(error).split())}")
-    exercise_1 = Pair(
-        Source("atomic chain", "exercise 1, line by line", lambda _: ours, by_lines=True),
+    name, about = problem.first_section
+    first = Pair(
+        Source(name, about, lambda _: ours, by_lines=True),
         Source("autograd", "autograd through the chain", lambda _: witness),
         all_of_witness=True,
         wrong_lines=wrong_lines,
     )
     # Its lines were checked in float64.
-    sections = [Section(exercise_1.of.name, exercise_1.of.about, judge_in_one_precision(problem, exercise_1))]
-    for pair in problem.pairs:
+    sections = [Section(name, about, judge_in_one_precision(problem, first))]
+    remarks = []
+    for pair in problem.pairs if ours else ():
+        if why := pair.against.unfit(problem):
+            remarks.append(f"{pair.of.name}: skipped, since {why}")
+            continue
         try:
             sections.append(Section(pair.of.name, pair.of.about, judge(problem, pair)))
         except (RuntimeError, ValueError) as error:
             faults.append(f"the {pair.of.name} can't be run: {' '.join(str(error).split())}")
     if len(sections) == 1 + len(problem.pairs):
         faults += problem.faults()
-    return make_report(problem, sections, lines=lines, faults=faults)
+    return make_report(problem, sections, lines=lines, faults=faults, remarks=remarks)
 
 
 def compare_sources(problem: NetworkProblem, of: Source, against: Source) -> Report:

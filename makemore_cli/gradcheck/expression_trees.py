@@ -25,7 +25,7 @@ def value_of(code: CodeType, names: Mapping[str, Any]) -> Tensor | None:
     """The value of an expression's code, or None if it has none or is no tensor."""
     try:
         value = eval(code, {"torch": torch, "F": F, **names})
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, ZeroDivisionError):
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NameError, ArithmeticError):
         return None
     return value if isinstance(value, Tensor) else None
 

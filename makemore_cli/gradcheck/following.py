@@ -83,14 +83,18 @@ def follow(
     """
     result = Following(values, chain, above, {}, by_lines)
     for step in reversed(chain.steps):
+        if not differentiable(values[step.name]):
+            continue
         shape = values[step.name].shape
         own = gradients.get(step.name)
         if step.name in above:
             result.current[step.name] = above[step.name]
         elif own is not None and spreads(own, shape):
             result.given[step.name] = result.current[step.name] = own.to(values[step.name]).expand(shape)
-        else:
+        elif step.name in result.parts:
             result.current[step.name] = result.expected(step.name)
+        else:  # nothing comes back to it
+            result.current[step.name] = torch.zeros_like(values[step.name])
         for name, part in result.back(step, result.current[step.name]).items():
             result.parts.setdefault(name, {})[step.name] = part
     for name in result.parts:
@@ -109,7 +113,12 @@ def vjp(step: Step, values: Values, above: Tensor) -> Parts:
     leaves = {name: values[name].detach().requires_grad_() for name in inputs}
     with torch.enable_grad():
         output = run(step.forward, {**values, **leaves})
-    return dict(zip(inputs, torch.autograd.grad(output, tuple(leaves.values()), above), strict=True))
+    if not output.requires_grad:
+        return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    parts = torch.autograd.grad(output, tuple(leaves.values()), above, allow_unused=True)
+    return {
+        name: torch.zeros_like(values[name]) if part is None else part for name, part in zip(inputs, parts, strict=True)
+    }
 
 
 def differentiable(value: object) -> bool:

@@ -1,24 +1,39 @@
-"""Each backward line of the table by itself, so that the wrong one is named and not those that inherit its error.
+"""Each backward line of a chain by itself, so that the wrong one is named and not those that inherit its error.
 
 Each line gets the forward values of a real batch and a *random* gradient from above; autograd's vector-Jacobian
-product of that one step is the witness. So even those errors are seen that the loss can't show, since the true gradient
-is zero there (the branch through logit_maxes). A line is right or wrong whatever the precision, so it is tried in
-float64, where right and wrong are far apart.
+product of that one step is the witness. So even those errors are seen that no loss can show, since the true gradient is
+zero there (the branch through logit_maxes). Then it gets forward values that don't follow from each other, where what
+cancels on a real batch does not cancel. A line is right or wrong whatever the precision, so it is tried in float64,
+where right and wrong are far apart.
 """
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 
 import torch
+from torch import Tensor
 
-from makemore_cli.backprop.chain import Chain, Step, Values, arguments, run
-from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare
+from makemore_cli.backprop.chain import Chain, Line, Step, Values, arguments, failure, run
+from makemore_cli.backprop.line_text import expression, line_text
+from makemore_cli.gradcheck.compare import Comparison, compare, impossible, largest
 from makemore_cli.gradcheck.diagnose import diagnose
-from makemore_cli.gradcheck.following import vjp
-from makemore_cli.gradcheck.problem import Problem
+from makemore_cli.gradcheck.following import differentiable, vjp
+from makemore_cli.gradcheck.mutations import scope
+from makemore_cli.gradcheck.problem import Problem, inconsistent
+from makemore_cli.gradcheck.repairs import repairs
+from makemore_cli.gradcheck.rounding import DELTA, USUAL
 
 SEED = 0
+DRAWS = 4  # of random rounding
+# What a repaired line may be off by, of the scale, and of what the wrong line is off by.
+REPAIRED, CLEARLY = 1e-9, 1e-3
+WIDEST = 64  # entries along a dimension, of which the derivative's diagonal is computed
+MOST_REPAIRS = 20_000  # that are tried
+LINE_ERRORS = (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError, NameError)
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,7 @@ class LineCheck:
     step: str
     comparison: Comparison
     diagnosis: str | None  # of a wrong one
+    text: str = ""  # the line itself
 
 
 def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineCheck]:
@@ -38,23 +54,165 @@ def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineChe
     chain = chain or problem.chain
     values = chain.forward(problem.in_float64.inputs)
     generator = torch.Generator().manual_seed(SEED)
-    return [check for step in reversed(chain.steps) for check in _check_step(problem, step, values, generator)]
-
-
-def _check_step(problem: Problem, step: Step, values: Values, generator: torch.Generator) -> list[LineCheck]:
-    output = values[step.name]
-    above = torch.randn(output.shape, generator=generator, dtype=output.dtype).to(output.device)
-    truth = vjp(step, values, above)
-    without_eps = vjp(step, {**values, "eps": 0.0}, above) if "eps" in arguments(step.forward) else {}
+    # Elsewhere nothing is saturated, and no gain is 1.
+    elsewhere = chain.forward(problem.in_float64.elsewhere.inputs)
+    others = Values(inconsistent(elsewhere))
     checks = []
-    for name, theirs in truth.items():
-        line = step.backward.get(f"d{name}")
-        ours = None if line is None else run(line, {**values, f"d{step.name}": above})
-        comparison = compare(name, ours, theirs, float(theirs.abs().max()), TOLERANCE[torch.float64])
-        diagnosis = None
-        if ours is not None and not comparison.close:
-            mistakes = {"epsilon is forgotten": without_eps[name]} if name in without_eps else {}
-            mistakes[f"d{step.name} is passed on unchanged: the local derivative is missing"] = above
-            diagnosis = diagnose(ours, theirs, problem.counts, mistakes)
-        checks.append(LineCheck(step.name, comparison, diagnosis))
+    for step in reversed(chain.steps):
+        if not differentiable(values[step.name]):
+            continue
+        tolerance = problem.in_float64.tolerance
+        here = _Trial(step, values, _above(values[step.name], generator), tolerance)
+        apart = _Trial(step, others | {step.name: run(step.forward, others)}, here.above, tolerance)
+        together = _Trial(step, elsewhere, here.above, tolerance)
+        for name in here.truth:
+            line = step.backward.get(f"d{name}")
+            trials = [here]
+            if line is not None and apart.output.shape == here.output.shape:
+                trials.append(apart if _is_local(line, step, values) else together)
+            checks.append(_check(problem, step, name, trials))
     return checks
+
+
+@dataclass(eq=False)
+class _Trial:
+    """A step at some forward values, with a gradient from above."""
+
+    step: Step
+    values: Values
+    above: Tensor
+    tolerance: float
+
+    @property
+    def output(self) -> Tensor:
+        output: Tensor = self.values[self.step.name]
+        return output
+
+    @property
+    def names(self) -> Values:
+        """What a backward line may read."""
+        return {**self.values, f"d{self.step.name}": self.above}
+
+    @cached_property
+    def truth(self) -> dict[str, Tensor]:
+        return vjp(self.step, self.values, self.above)
+
+    def compare(self, name: str, line: Line | None) -> Comparison:
+        """A line's result with autograd's."""
+        theirs = self.truth[name]
+        if line is None:
+            return compare(name, None, theirs, largest(theirs.abs()), 0.0)
+        names = {k: v.clone() if isinstance(v, Tensor) else v for k, v in self.names.items()}
+        try:
+            ours = run(line, names)
+        except LINE_ERRORS as error:
+            return impossible(name, theirs, failure("it", line, self.names, error))
+        for argument in arguments(line):
+            if isinstance(names[argument], Tensor) and not torch.equal(names[argument], self.names[argument]):
+                return impossible(name, theirs, f"it changes {argument}, which it was given: work on a copy")
+        known = theirs.isfinite()
+        comparison = compare(name, ours, theirs, largest(theirs.abs()), self.tolerance, known)
+        if comparison.close or comparison.fault:
+            return comparison
+        return compare(name, ours, theirs, self.scales[name], self.tolerance, known)
+
+    @cached_property
+    def scales(self) -> dict[str, float]:
+        """The size of what comes back to each input, or the effect of rounding on it if that is larger."""
+        generator = torch.Generator().manual_seed(SEED)
+
+        def rounded(value: Tensor) -> Tensor:
+            sign = torch.randint(0, 2, value.shape, generator=generator, dtype=value.dtype) * 2 - 1
+            return value * (1 + DELTA * sign.to(value))
+
+        moved = dict.fromkeys(self.truth, 0.0)
+        for _ in range(DRAWS):
+            values = {k: rounded(v) if differentiable(v) else v for k, v in self.values.items()}
+            for name, other in vjp(self.step, values, rounded(self.above)).items():
+                moved[name] = max(moved[name], largest((other - self.truth[name]).abs()) / DELTA)
+        return {name: max(largest(truth.abs()), moved[name] / USUAL) for name, truth in self.truth.items()}
+
+
+def _check(problem: Problem, step: Step, name: str, trials: list[_Trial]) -> LineCheck:
+    line = step.backward.get(f"d{name}")
+    comparisons = [trial.compare(name, line) for trial in trials]
+    wrong = [at for at, comparison in enumerate(comparisons) if not comparison.close]
+    if not wrong or line is None:
+        return LineCheck(step.name, comparisons[wrong[0] if wrong else 0], None)
+    trial, comparison = trials[wrong[0]], comparisons[wrong[0]]
+    return LineCheck(step.name, comparison, _diagnosis(problem, line, comparison, trial, trials), line_text(line))
+
+
+def _diagnosis(problem: Problem, line: Line, comparison: Comparison, trial: _Trial, trials: list[_Trial]) -> str | None:
+    name, told = comparison.tensor, None
+    try:
+        ours = run(line, {k: v.clone() if isinstance(v, Tensor) else v for k, v in trial.names.items()})
+    except LINE_ERRORS:
+        ours = None
+    if isinstance(ours, Tensor) and ours.is_floating_point():
+        step, theirs = trial.step, trial.truth[name]
+        mistakes = {f"d{step.name} is passed on unchanged: the local derivative is missing": trial.above}
+        if "eps" in arguments(step.forward):
+            without_eps = vjp(step, {**trial.values, "eps": 0.0}, trial.above)[name]
+            mistakes = {"epsilon is forgotten": without_eps} | mistakes
+        told = diagnose(ours, theirs, problem.counts, mistakes)
+    if told is not None and not told.startswith(VAGUE):
+        return told
+    if f"d{trial.step.name}" not in arguments(line):
+        return f"it does not read d{trial.step.name}, the gradient from above"
+    repaired = _repaired(line, name, trials, comparison.relative)
+    if repaired is None and told is None and ours is not None:
+        repaired = _diagonal(ours, name, trial, problem)
+    return repaired or told
+
+
+# Diagnoses for which a repaired line says more.
+VAGUE = ("every entry is ", "its shape is", "it is zero", "each of its entries", "its true value is zero")
+
+
+def _repaired(line: Line, name: str, trials: list[_Trial], error: float) -> str | None:
+    """The change that makes a line right in all trials, in words; `error` is what it is off by, of its scale."""
+    step = trials[0].step
+    read = {*arguments(line), *arguments(step.forward), step.name, f"d{step.name}"}
+    names = {k: v for k, v in trials[0].names.items() if k in read or not isinstance(v, Tensor)}
+    around = scope(line)
+    near = min(REPAIRED, CLEARLY * error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what makes no sense, but is tried
+        for change in islice(repairs(expression(line), names, name), MOST_REPAIRS):
+            if all(_is(change.value(around | t.names), t.truth[name], near) for t in trials):
+                return f"{change.words} (right: {change.assigned_to(f'd{name}')})"
+    return None
+
+
+def _diagonal(ours: Tensor, name: str, trial: _Trial, problem: Problem) -> str | None:
+    """Whether only the diagonal of a derivative is there: each entry's own effect, without that on its neighbours."""
+    step, truth = trial.step, trial.truth[name]
+    mistakes = {}
+    for dim in range(truth.dim()) if truth.shape == trial.above.shape else ():
+        if 1 < truth.shape[dim] <= WIDEST:
+            alone = torch.zeros_like(truth)
+            for at in range(truth.shape[dim]):
+                mask = torch.zeros_like(truth).index_fill(dim, torch.tensor(at, device=truth.device), 1)
+                alone += vjp(step, trial.values, trial.above * mask)[name] * mask
+            mistakes[
+                f"only the diagonal of the derivative is there: an entry of {name} changes others of {step.name} along "
+                f"dimension {dim} too"
+            ] = alone
+    return diagnose(ours, truth, problem.counts, mistakes)
+
+
+def _is(value: Tensor | None, truth: Tensor, near: float) -> bool:
+    if value is None or value.shape != truth.shape or not value.is_floating_point():
+        return False
+    return largest((value - truth).abs()) <= near * largest(truth.abs()) and bool(value.isfinite().all())
+
+
+def _is_local(line: Line, step: Step, values: Values) -> bool:
+    """Whether a line reads its own step's inputs and output only, so that it can't rely on any other value."""
+    own = {*arguments(step.forward), step.name, f"d{step.name}"}
+    return all(name in own or not differentiable(values[name]) for name in arguments(line))
+
+
+def _above(output: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(output.shape, generator=generator, dtype=output.dtype).to(output.device)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import CodeType
 from typing import Any
@@ -29,6 +29,7 @@ class Mutation:
 
     words: str
     tree: ast.expr
+    scope: Mapping[str, Any] = field(default_factory=dict)  # what the line reads besides its arguments
 
     def assigned_to(self, target: str) -> str:
         """The wrong line as text."""
@@ -36,11 +37,21 @@ class Mutation:
 
     def value(self, names: Mapping[str, Any]) -> Tensor | None:
         """Its value, or None if it has none: a mutation may not fit the shapes."""
-        return value_of(self._compiled, names)
+        return value_of(self._compiled, {**self.scope, **names})
 
     @cached_property
     def _compiled(self) -> CodeType:
         return compiled(self.tree)
+
+
+def scope(line: Line) -> dict[str, Any]:
+    """What a line reads besides its arguments: names of its file, and of a function around it."""
+    code = getattr(line, "__code__", None)
+    if code is None:
+        return {}
+    around = {name: line.__globals__[name] for name in code.co_names if name in line.__globals__}
+    cells = zip(code.co_freevars, line.__closure__ or (), strict=True)
+    return around | {name: cell.cell_contents for name, cell in cells}
 
 
 def mutations_of(line: Line, names: Mapping[str, Any], steps: Mapping[str, Step]) -> list[Mutation]:
@@ -50,7 +61,8 @@ def mutations_of(line: Line, names: Mapping[str, Any], steps: Mapping[str, Step]
     if key not in _made:
         if len(_made) >= KEPT:
             _made.clear()
-        _made[key] = list(mutations(expression(line), names, steps))
+        around = scope(line)
+        _made[key] = [replace(one, scope=around) for one in mutations(expression(line), names, steps)]
     return _made[key]
 
 

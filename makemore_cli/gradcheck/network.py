@@ -18,7 +18,7 @@ from makemore_cli.backprop.chain import Chain, Values, step
 from makemore_cli.backprop.update_factors import Factors
 from makemore_cli.errors import ParameterError
 from makemore_cli.gradcheck import rounding, sources
-from makemore_cli.gradcheck.compare import largest
+from makemore_cli.gradcheck.compare import TOLERANCE, largest
 from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import AUTOGRAD, CHAIN_SOURCES, Gradients, Pair, Source
 from makemore_cli.gradcheck.user import Names
@@ -33,6 +33,8 @@ FARTHEST_LOSS = 1e-9  # of the loss, or of 1 if that is more
 
 class NetworkProblem(Problem):
     """A batch X, Y at parameters p. Raises ValueError for a batch of one example, which has no variance."""
+
+    tolerances = TOLERANCE
 
     def __init__(
         self, p: Parameters, X: Tensor, Y: Tensor, eps: float, smoothing: float, *, measure_rounding: bool = False
@@ -150,6 +152,10 @@ class NetworkProblem(Problem):
         return replace(
             self.chain, steps=tuple(by_real_part if s.name == by_real_part.name else s for s in self.chain.steps)
         )
+
+    @property
+    def first_section(self) -> tuple[str, str]:
+        return "atomic chain", "exercise 1, line by line"
 
     @property
     def pairs(self) -> tuple[Pair, ...]:

@@ -7,13 +7,14 @@ a run, only ENTRIES of each tensor, drawn at random, are tried; the other entrie
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from makemore_cli.backprop.chain import Values, arguments, run
+from makemore_cli.backprop.inputs import ChainError
 
 if TYPE_CHECKING:
     from makemore_cli.gradcheck.problem import Problem
@@ -23,6 +24,7 @@ COMPLEX_STEP = 1e-20  # squared it is nothing at all, and no difference is taken
 # A kink, such as a relu's zero: the slopes on its two sides differ by more than this fraction of the gradient's scale,
 # however small the step; what is less than NOISE of the result is rounding.
 SHARP, NOISE = 1e-3, 1e-11
+ANALYTIC = 1e-4  # of the gradient's scale: what the complex step and differences may differ by on an analytic chain
 SHORTER = 16.0  # times, to tell a kink from a bend, whose slopes come together
 
 
@@ -46,7 +48,7 @@ def finite(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tens
             return float(up - down) / (2 * h), abs(float(up) - here + float(down) - here)
 
         slope, bend = difference(h)
-        if bend > max(SHARP * h * problem.size[name], NOISE * max(1.0, abs(here))):
+        if bend > max(SHARP * h * problem.size.get(name, 0.0), NOISE * max(1.0, abs(here))):
             nearer, near_bend = difference(h / SHORTER)
             if near_bend > bend / SHORTER / 4:  # it shrinks with h
                 return None
@@ -54,7 +56,7 @@ def finite(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tens
                 return nearer
         return slope
 
-    return _each(problem, values, derivative, entries)
+    return _each(problem.truth, values, derivative, entries)
 
 
 def complex_step(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tensor]:
@@ -62,24 +64,39 @@ def complex_step(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str
 
     It needs lines that are analytic. Raises ChainError if complex numbers can't go through them.
     """
-    problem = problem.in_complex
+    names, problem = problem.in_float64.truth, problem.in_complex
     values = problem.values
 
     def derivative(name: str, at: int) -> float:
         value = _nudged(values[name], at, COMPLEX_STEP * 1j)
         return float(_total_with(problem, name, value, values).imag) / COMPLEX_STEP
 
-    return _each(problem, values, derivative, entries)
+    return _each(names, values, derivative, entries)
+
+
+def not_analytic(problem: Problem) -> str | None:
+    """Why the complex step can't be taken for a chain, or None: complex numbers can't go through, or come out wrong."""
+    try:
+        by_complex = complex_step(problem)
+    except ChainError as error:
+        return str(error)
+    by_differences = finite(problem)
+    for name, gradient in by_complex.items():
+        known = ~(gradient.isnan() | by_differences[name].isnan())
+        difference = (gradient - by_differences[name])[known].abs()
+        if difference.numel() and float(difference.max()) > ANALYTIC * problem.in_float64.scale[name]:
+            return f"a line on the way from {name} to the outputs is not analytic"
+    return None
 
 
 def _each(
-    problem: Problem, values: Values, derivative: Callable[[str, int], float | None], entries: int | None
+    names: Container[str], values: Values, derivative: Callable[[str, int], float | None], entries: int | None
 ) -> dict[str, Tensor]:
     """Derivatives by (some) entries of every tensor of the chain, the rest NaN."""
     generator = torch.Generator().manual_seed(0)
     gradients = {}
     for name, value in values.items():
-        if name in problem.order:
+        if name in names:
             gradient = torch.full((value.numel(),), torch.nan, dtype=torch.float64)
             for at in torch.randperm(value.numel(), generator=generator)[:entries].tolist():
                 slope = derivative(name, at)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from makemore_cli.backprop.chain import Chain, Values
-from makemore_cli.backprop.inputs import ChainError, Sizes
+from makemore_cli.backprop.inputs import Bounds, ChainError, Sizes
 from makemore_cli.gradcheck import rounding, sources
-from makemore_cli.gradcheck.compare import TOLERANCE, Comparison, compare, largest
+from makemore_cli.gradcheck.compare import CHAIN_TOLERANCE, Comparison, compare, largest
 from makemore_cli.gradcheck.following import Following
 from makemore_cli.gradcheck.sources import CHAIN_PAIRS, Gradients, Pair
 
@@ -25,6 +25,8 @@ class Problem:
 
     `sizes` are those of the chain's symbols. Raises ChainError if a line can't be run, or no input has a gradient.
     """
+
+    tolerances: Mapping[torch.dtype, float] = CHAIN_TOLERANCE  # of a gradient's scale
 
     def __init__(
         self,
@@ -42,7 +44,7 @@ class Problem:
             raise ChainError(f"{chain.name}: no input is real, so there is no gradient to be checked")
         self.dtype, self.device = real[0].dtype, real[0].device
         self.order = chain.gradient_names
-        self.tolerance = TOLERANCE.get(self.dtype, TOLERANCE[torch.float64])
+        self.tolerance = self.tolerances.get(self.dtype, self.tolerances[torch.float64])
         self._above = above
 
     # What one kind of network may know better.
@@ -91,6 +93,11 @@ class Problem:
     def alike(self) -> Tensor | None:
         """For each row of a batch the first row that is equal, so that both round alike; None if that is unknown."""
         return None
+
+    @property
+    def first_section(self) -> tuple[str, str]:
+        """What the comparison of the chain with autograd is called, and what it is."""
+        return "line by line", "the chain by hand, against autograd"
 
     @property
     def pairs(self) -> Sequence[Pair]:
@@ -192,10 +199,10 @@ class Problem:
         return False
 
 
-def drawn(chain: Chain, dtype: torch.dtype, seed: int = 0, **options: Any) -> Problem:
-    """A chain at random inputs on the CPU; `options` are those of `Problem`. Raises ChainError if it can't be run."""
-    values, sizes = chain.draw(seed)
-    return Problem(chain, converted(values, dtype, torch.device("cpu")), sizes, **options)
+def drawn(chain: Chain, dtype: torch.dtype, seed: int = 0, sizes: Mapping[str, Bounds] | None = None) -> Problem:
+    """A chain at random inputs on the CPU, with the given sizes. Raises ChainError if it can't be run."""
+    values, known = chain.draw(seed, sizes)
+    return Problem(chain, converted(values, dtype, torch.device("cpu")), known)
 
 
 def converted(values: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Values:

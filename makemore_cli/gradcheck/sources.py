@@ -86,6 +86,7 @@ class Source:
     double: bool = False  # in float64 whatever the parameters' precision, so that it is the truth for float32
     witness: str = "functions"  # what it is held against while a run trains with it
     losses: Callable[[Any], dict[str, float]] | None = None  # what it computes besides, by name
+    unfit: Callable[[Any], str | None] = lambda _: None  # why it can't be a witness of a problem
     paths: Mapping[str, GradientFunction] = field(default_factory=dict)  # ways that it can go, each to be checked
 
     def each_path(self) -> list[Source]:
@@ -120,7 +121,12 @@ ATOMIC = Source("atomic", "the chain by hand, line by line", atomic, by_lines=Tr
 AUTOGRAD = Source("autograd", "autograd through the chain", truth)
 FLOAT64 = Source("float64", "autograd in float64", float64, double=True)
 FINITE = Source("finite", "central differences in float64", numeric.finite, accuracy=1e-7, partial=True)
-COMPLEX = Source("complex", "complex-step differentiation", numeric.complex_step, partial=True)
+COMPLEX = Source(
+    "complex", "complex-step differentiation", numeric.complex_step, partial=True, unfit=numeric.not_analytic
+)
 CHAIN_SOURCES = {source.name: source for source in (ATOMIC, AUTOGRAD, FLOAT64, FINITE, COMPLEX)}
 # What a chain is compared with besides autograd.
-CHAIN_PAIRS = (Pair(ATOMIC, FINITE), Pair(ATOMIC, COMPLEX))
+CHAIN_PAIRS = (
+    Pair(replace(ATOMIC, name="central differences", about="some entries of each gradient, in float64"), FINITE),
+    Pair(replace(ATOMIC, name="complex step", about="some entries of each gradient, in float64"), COMPLEX),
+)

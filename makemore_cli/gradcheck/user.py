@@ -19,12 +19,9 @@ import __future__
 
 import ast
 import inspect
-import os
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,13 +31,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from makemore_cli.backprop.chain import Values
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.in_float64 import in_precision
 from makemore_cli.gradcheck.returned_gradients import by_name
 from makemore_cli.gradcheck.user_code import Cell, backward_slice, begins_anew, binds, read_cells, writes
+from makemore_cli.gradcheck.user_file import at_home, blame, libraries
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ class UserPass:
         dtype = next(v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point())
         given = self.names.copies(values)
         try:
-            with torch.no_grad(), self._at_home(), in_precision(dtype) as mode:
+            with torch.no_grad(), at_home(self.path, quiet=self._quiet), in_precision(dtype) as mode:
                 run = self._run_function if self._is_function else self._run_script
                 passes = run(given, dtype, order)
         finally:
@@ -142,10 +139,10 @@ class UserPass:
         """The file as a module, run in a precision, so that its constants have it; and the names that it defines."""
         if dtype not in self._modules:
             module = ModuleType(self.path.stem)
-            module.__dict__.update(_libraries(), __file__=str(self.path))
+            module.__dict__.update(libraries(), __file__=str(self.path))
             sys.modules.setdefault(self.path.stem, module)
             needed = backward_slice(self._cells, set(), self.names.given, function="backward")
-            with self._at_home(), in_precision(dtype):
+            with at_home(self.path, quiet=self._quiet), in_precision(dtype):
                 try:
                     self._execute(needed if self.path.suffix == ".ipynb" else self._cells, module.__dict__)
                 except MakemoreError:  # by what the function may not need: data to be read, say
@@ -198,7 +195,7 @@ class UserPass:
     def _run_script(self, given: dict[str, Any], dtype: torch.dtype, names: Sequence[str]) -> list[UserGradients]:
         gradients = {f"d{name}" for name in names}
         parts = self._parts(gradients, set(given))
-        namespace: dict[str, Any] = {**_libraries(), **given, "__name__": "__main__", "__file__": str(self.path)}
+        namespace: dict[str, Any] = {**libraries(), **given, "__name__": "__main__", "__file__": str(self.path)}
         passes: list[UserGradients] = []
         for part in parts:
             self._execute(part, namespace)
@@ -240,18 +237,6 @@ class UserPass:
         names = {alias.name for statement in imports if statement.module == "__future__" for alias in statement.names}
         return sum(getattr(__future__, name).compiler_flag for name in names if hasattr(__future__, name))
 
-    @contextmanager
-    def _at_home(self) -> Iterator[None]:
-        """The file's neighbours can be imported; what it prints goes to stderr, once, since results go to stdout."""
-        folder = str(self.path.absolute().parent)
-        sys.path.insert(0, folder)
-        try:
-            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if self._quiet else sys.stderr):  # noqa: PTH123
-                yield
-        finally:
-            if folder in sys.path:
-                sys.path.remove(folder)
-
     @property
     def _mentions_numpy_float32(self) -> bool:
         """Whether NumPy may have been asked for float32, which no mode of PyTorch's can see."""
@@ -265,19 +250,7 @@ class UserPass:
         )
 
     def _blame(self, error: BaseException) -> MakemoreError:
-        """The innermost line of the user's file that the error went through."""
-        files = {cell.where for cell in self._cells}
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
-        if isinstance(error, SyntaxError) and error.filename in files:
-            return MakemoreError(f"{error.filename}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}")
-        where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(self.path)
-        line = f": {frames[-1].line}" if frames else ""
-        message = " ".join(str(error).split())
-        return MakemoreError(f"{where}: {type(error).__name__}: {message}{line}")
-
-
-def _libraries() -> dict[str, Any]:
-    return {"torch": torch, "F": F, "nn": torch.nn, "np": np, "numpy": np}
+        return blame(self.path, {cell.where for cell in self._cells}, error)
 
 
 def _arguments(path: Path, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -1,0 +1,48 @@
+"""Run a user's Python file, and say in which of its lines an error is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from makemore_cli.errors import MakemoreError
+
+
+def libraries() -> dict[str, Any]:
+    """What is there without an import."""
+    return {"torch": torch, "F": F, "nn": torch.nn, "np": np, "numpy": np}
+
+
+@contextmanager
+def at_home(path: Path, *, quiet: bool = False) -> Iterator[None]:
+    """The file's neighbours can be imported; what it prints goes to stderr, since results go to stdout, or nowhere."""
+    folder = str(path.absolute().parent)
+    sys.path.insert(0, folder)
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if quiet else sys.stderr):  # noqa: PTH123
+            yield
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+def blame(path: Path, files: Collection[str], error: BaseException) -> MakemoreError:
+    """An error with the innermost line of the user's files that it went through."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files]
+    if isinstance(error, SyntaxError) and error.filename in files:
+        return MakemoreError(f"{error.filename}, line {error.lineno}: {error.msg}: {(error.text or '').strip()}")
+    where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(path)
+    line = f": {frames[-1].line}" if frames else ""
+    message = " ".join(str(error).split())
+    if isinstance(error, MakemoreError):  # it says all there is to say
+        return MakemoreError(f"{where}: {message}")
+    return MakemoreError(f"{where}: {type(error).__name__}: {message}{line}")
