@@ -90,6 +90,7 @@ class Chain:
     steps: tuple[Step, ...]
     bounds: Mapping[str, Bounds] = field(default_factory=dict)  # a size's number, or its lowest and its highest
     stages: tuple[Stage, ...] = ()
+    ends: tuple[str, ...] = ()  # the outputs, if they are not simply what no step reads
 
     def __post_init__(self) -> None:
         _Declaration(self).check()
@@ -100,7 +101,9 @@ class Chain:
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
-        """The tensors that no step reads."""
+        """The tensors that no step reads, unless the chain names its ends."""
+        if self.ends:
+            return self.ends
         read = {name for s in self.steps for name in arguments(s.forward)}
         return tuple(s.name for s in self.steps if s.name not in read)
 

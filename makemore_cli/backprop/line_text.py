@@ -33,6 +33,10 @@ def expression(line: Line) -> ast.expr:
 @cache
 def _found(line: Line) -> tuple[ast.expr | None, str]:
     """The expression that a lambda or a function of one statement returns, and its text; None if there is none."""
+    tree = getattr(line, "expression", None)
+    if tree is not None:  # it was made from a tree
+        return tree, ast.unparse(tree)
+    line = inspect.unwrap(line)
     code = getattr(line, "__code__", None)
     if code is None:
         return None, ""

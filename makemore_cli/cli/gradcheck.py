@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,12 @@ from makemore_cli.cli.app import app
 from makemore_cli.cli.options import ConfigOption, DeviceOption, JsonOption, SetOption
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
+
+if TYPE_CHECKING:
+    from makemore_cli.gradcheck.findings import Report
+    from makemore_cli.gradcheck.trials import Problems
+
+OWN = "A network of your own"  # the options' heading
 
 
 @app.command(epilog="Example: makemore gradcheck --of fused --against float64 --set train.batch_size=7")
@@ -44,6 +51,49 @@ def gradcheck(
             "or a notebook (.ipynb).",
         ),
     ] = None,
+    chain: Annotated[
+        str | None,
+        typer.Option(
+            "--chain",
+            metavar="FILE",
+            help="Check a network of your own, line by line: a Python file that declares a chain of steps, or has a "
+            "torch.autograd.Function, or functions forward and backward. Or the name of a chain that ships, such as "
+            "linear; an unknown name lists all.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    chain_template: Annotated[
+        bool,
+        typer.Option("--chain-template", help="Print a chain file with comments, to start from.", rich_help_panel=OWN),
+    ] = False,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--size",
+            metavar="NAME=NUMBER",
+            help="A size of the chain, such as n=8, as often as needed. Without it, a small number.",
+            rich_help_panel=OWN,
+        ),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            min=0,
+            help="The random seed of the chain's inputs (default 0). With another one, sizes are random too.",
+            rich_help_panel=OWN,
+        ),
+    ] = 0,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            "--dtype",
+            metavar="DTYPE",
+            help="The chain's precision: float32 (the default) or float64.",
+            rich_help_panel=OWN,
+        ),
+    ] = "float32",
     trials: Annotated[
         int | None,
         typer.Option(
@@ -57,6 +107,18 @@ def gradcheck(
     """Hold every hand-written gradient against autograd's on one batch. Exit code 1 if one disagrees."""
     from makemore_cli.config import load as configuration
 
+    if chain_template:
+        from makemore_cli.gradcheck.chain_template import TEMPLATE
+
+        output.print_lines(TEMPLATE.splitlines())
+        return
+    if chain is not None:
+        if any(option is not None for option in (config, run, of, against, user, device)) or settings:
+            raise MakemoreError("--chain: has its own inputs; leave out the options of the network")
+        _chain(chain, _sizes(sizes or ()), seed, dtype, trials, as_json)
+        return
+    if sizes or seed or dtype != "float32":
+        raise MakemoreError("--size, --seed and --dtype: are for a chain; add --chain")
     if run is not None and (config is not None or settings):
         raise MakemoreError("--run: has its own configuration; leave out --config and --set")
     if user is not None and of is not None:
@@ -77,6 +139,10 @@ def gradcheck(
     from makemore_cli.training.first_batch_check import check_first_batch
 
     report = check_first_batch(resolved, checkpoint, of=of, against=against, user=user)
+    _show(report, as_json)
+
+
+def _show(report: Report, as_json: bool) -> None:
     if as_json:
         output.print_json(report.to_json())
     else:
@@ -87,14 +153,36 @@ def gradcheck(
         raise typer.Exit(1)
 
 
-def _trials(count: int, as_json: bool) -> None:
-    from makemore_cli.gradcheck.trials import run_trials
+def _chain(name: str, sizes: dict[str, int], seed: int, dtype: str, trials: int | None, as_json: bool) -> None:
+    from makemore_cli.gradcheck.check_chain import check, find
+    from makemore_cli.gradcheck.trials import chain_problems
+
+    subject = find(name)
+    if trials is None:
+        _show(check(subject, dtype, seed, sizes), as_json)
+    else:
+        _trials(trials, as_json, chain_problems(subject, sizes), seed)
+
+
+def _sizes(given: Sequence[str]) -> dict[str, int]:
+    """Sizes as they are written: n=8."""
+    sizes = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        if not (name.isidentifier() and number.isascii() and number.isdigit() and int(number) > 0):
+            raise MakemoreError(f"--size {text}: write a size and a whole number above 0, as in n=8")
+        sizes[name] = int(number)
+    return sizes
+
+
+def _trials(count: int, as_json: bool, problems: Problems | None = None, seed: int = 0) -> None:
+    from makemore_cli.gradcheck.trials import network_problems, run_trials
 
     def progress(done: int) -> None:
         if done % 100 == 0:
             output.remark(f"{done:,} of {count:,} problems")
 
-    trials = run_trials(count, progress=progress)
+    trials = run_trials(count, seed, progress, problems or network_problems)
     if as_json:
         output.print_json(vars(trials))
     else:

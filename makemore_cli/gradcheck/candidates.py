@@ -108,6 +108,8 @@ class Candidates:
     def lines(self) -> Iterator[Candidate]:
         """One mistake in one of the lines between the pass's own gradients and this one."""
         for step, target in self._way:
+            if target not in step.backward:
+                continue
             line, names = step.backward[target], self._names
             right = run(line, names)
             for mutation in mutations_of(line, names, self.by_name):
@@ -199,7 +201,7 @@ class Candidates:
         parameters = [name for name in self.following.parts if name not in self.by_name]
         for step, target in self._way:
             names = self._names
-            read = [name for name in arguments(step.backward[target]) if name in parameters]
+            read = [name for name in self._reads(step, target) if name in parameters and target in step.backward]
             for name in read:
                 line = step.backward[target]
                 moved = {**names, name: names[name] - self.following.current[name]}
@@ -244,7 +246,7 @@ class Candidates:
     def other_forward_values(self) -> Iterator[Candidate]:
         """The right lines on forward values of which one was computed otherwise, with all that come of it."""
         stages = [stage for stage in self._stages if set(arguments(stage.line)) <= set(self._names)]
-        read = {name for step, target in self._way for name in arguments(step.backward[target])}
+        read = {name for step, target in self._way for name in self._reads(step, target)}
         for place, step in enumerate(self.following.chain.steps):
             if step.name == self.name or not self._reaches(
                 step.name, read.union(*(s.line.__code__.co_varnames for s in stages))
@@ -311,7 +313,7 @@ class Candidates:
         while wanted:
             name = wanted.pop(0)
             for step in self.following.chain.steps:
-                if f"d{name}" not in step.backward:
+                if step.name not in self.following.parts.get(name, {}):
                     continue
                 way.append((step, f"d{name}"))
                 if step.name not in self.following.given and step.name not in seen:
@@ -332,10 +334,11 @@ class Candidates:
     @cached_property
     def _names(self) -> dict[str, Any]:
         """The tensors that the lines may read: forward values, and gradients that do not depend on this one."""
-        come, order = {self.name}, [*self.following.above, *self.following.chain.gradient_names]
+        names = self.following.chain.gradient_names or tuple(self.following.parts)
+        come, order = {self.name}, [*self.following.above, *names]
         for step in reversed(self.following.chain.steps):
             if step.name in come:
-                come.update(target[1:] for target in step.backward)
+                come.update(name for name, parts in self.following.parts.items() if step.name in parts)
         return {
             **self.following.values,
             **{f"d{name}": self.following.current[name] for name in order if name not in come},
@@ -350,12 +353,14 @@ class Candidates:
             above = replaced.get(step.name, known.get(step.name, gradients.get(step.name)))
             if above is None:
                 continue
-            for target, line in step.backward.items():
-                name = target[1:]
+            for name, part in self.following.lines_back(step, values, above).items():
                 if name == self.name or any(name == s.name for s in self._steps_on_the_way):
-                    part = run(line, {**values, f"d{step.name}": above})
                     gradients[name] = gradients[name] + part if name in gradients else part
         return gradients.get(self.name, torch.zeros_like(self.expected))
+
+    def _reads(self, step: Step, target: str) -> tuple[str, ...]:
+        """What the line reads that takes a gradient back through a step."""
+        return arguments(step.backward.get(target, step.forward))
 
     def _in(self, step: Step, target: str, words: str) -> str:
         if target != f"d{self.name}":

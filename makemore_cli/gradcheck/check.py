@@ -41,7 +41,7 @@ def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
         wrong_lines=wrong_lines,
     )
     # Its lines were checked in float64.
-    sections = [Section(name, about, judge_in_one_precision(problem, first))]
+    sections = [Section(name, about, judge_in_one_precision(problem, first))] if ours else []
     remarks = []
     for pair in problem.pairs if ours else ():
         if why := pair.against.unfit(problem):

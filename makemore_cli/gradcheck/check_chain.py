@@ -4,17 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from makemore_cli.backprop.chain import Chain, Values, check_shapes
 from makemore_cli.backprop.inputs import Bounds, ChainError
 from makemore_cli.backprop.line_text import line_text
+from makemore_cli.backprop.shipped import SHIPPED
+from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.gradcheck import sources
+from makemore_cli.gradcheck.chain_file import FunctionPair, load
 from makemore_cli.gradcheck.check import gradcheck
+from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.following import differentiable, vjp
 from makemore_cli.gradcheck.problem import Problem, drawn
+from makemore_cli.gradcheck.sources import AUTOGRAD
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def find(name: str) -> Chain | FunctionPair:
+    """What a file declares, or a chain that ships, by its name.
+
+    Raises MakemoreError if there is neither, or the file has nothing to be checked.
+    """
+    if name in SHIPPED:
+        return SHIPPED[name]
+    path = Path(name)
+    if path.suffix != ".py" and path.suffix != ".ipynb" and not path.exists():
+        raise MakemoreError(f"{name}: no file, and no chain that ships; there are {', '.join(SHIPPED)}")
+    return load(path)
+
+
+def check(
+    subject: Chain | FunctionPair, dtype: str = "float32", seed: int = 0, sizes: Mapping[str, Bounds] | None = None
+) -> Report:
+    """Check a chain, or a pair of functions, at random inputs; see `check_chain`.
+
+    Raises ParameterError for an unknown precision or size.
+    """
+    if dtype not in DTYPES:
+        raise ParameterError("dtype", f"must be one of {', '.join(DTYPES)}, got {dtype}")
+    chain = subject if isinstance(subject, Chain) else subject.chain
+    for name in sizes or {}:
+        if name not in chain.sizes:
+            raise ParameterError("sizes", f"must be of {', '.join(chain.sizes) or 'no symbol'}, got {name}")
+    if isinstance(subject, Chain):
+        return check_chain(subject, DTYPES[dtype], seed, sizes)
+    return check_pair(subject, DTYPES[dtype], seed, sizes)
 
 
 def check_chain(
@@ -33,6 +72,20 @@ def check_chain(
     _check_missing(problem)
     report = gradcheck(problem)
     return _without_jumps(report)
+
+
+def check_pair(
+    pair: FunctionPair,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    sizes: Mapping[str, Bounds] | None = None,
+) -> Report:
+    """Check a backward function on its forward function, at random inputs as in `check_chain`.
+
+    Raises MakemoreError, with the user's line, if one of them can't be run.
+    """
+    problem = drawn(pair.chain, dtype, seed, sizes)
+    return check_user(problem, pair.backward, AUTOGRAD)
 
 
 def _check_missing(problem: Problem) -> None:
@@ -63,7 +116,10 @@ def _without_jumps(report: Report) -> Report:
 
     Then something is detached on the way, or jumps: it has no derivative, and autograd says what is meant.
     """
-    first, jumps = report.sections[0], []
+    jumps: list[str] = []
+    if not report.sections:
+        return report
+    first = report.sections[0]
     agreeing = {finding.comparison.tensor for finding in first.findings if finding.ok}
     for section in report.sections[1:]:
         for at, finding in enumerate(section.findings):

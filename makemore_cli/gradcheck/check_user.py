@@ -12,6 +12,7 @@ The pass is run on several forward passes of the same sizes, and what it gives i
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,11 +22,14 @@ import torch
 from torch import Tensor
 
 from makemore_cli.gradcheck.candidates import Candidates
-from makemore_cli.gradcheck.compare import ROUNDING, TOLERANCE, Comparison, compare, is_plain
+from makemore_cli.gradcheck.compare import ROUNDING, TOLERANCE, Comparison, compare, is_plain, largest
 from makemore_cli.gradcheck.diagnose import diagnose_user
+from makemore_cli.gradcheck.expression_trees import compiled, value_of
 from makemore_cli.gradcheck.findings import Finding, Report, Section, make_report
 from makemore_cli.gradcheck.following import Following, follow
+from makemore_cli.gradcheck.forward_code import whole_expression
 from makemore_cli.gradcheck.problem import Problem
+from makemore_cli.gradcheck.repairs import repaired
 from makemore_cli.gradcheck.sources import Gradients, Source
 from makemore_cli.gradcheck.user import UserGradients, UserPass
 from makemore_cli.gradcheck.user_runs import UserRuns
@@ -65,6 +69,10 @@ def check_user(problem: Problem, user: UserPass, against: Source) -> Report:
     )
 
 
+NEAR = 1e-9  # of a gradient's largest entry: a line that is evaluated again gives the same
+VAGUE = ("every entry is ", "each of its entries", "only ", "some of its entries")  # diagnoses that a repair can better
+
+
 # What a check on inconsistent forward values says.
 DIFFERS = "which agrees with autograd here, differs on forward values that are drawn at random"
 BLIND = (
@@ -80,6 +88,7 @@ class _Verdicts:
     """The verdicts of one run on its gradients: comparisons, and the gradients whose own lines are wrong."""
 
     following: Following
+    run: UserGradients
     plain: dict[str, Tensor]
     comparisons: dict[str, Comparison]
     wrong: set[str] = field(default_factory=set)
@@ -142,9 +151,20 @@ class _PassCheck:
                     where="at random parameters in float64" if judge is elsewhere else "in float64",
                 )
             )
+        findings = self._without_other_quantities(findings)
         self._remark(unstable, loose, here)
         self._inconsistencies({f.comparison.tensor for f in findings if not f.agrees})
         return Section(self.here.name, self.against.about, findings)
+
+    def _without_other_quantities(self, findings: list[Finding]) -> list[Finding]:
+        """The findings without those of local variables that are no gradients, if all that is returned is right."""
+        local = self.here.local
+        if not local or not all(f.ok for f in findings if f.comparison.tensor not in local):
+            return findings
+        others = [f"d{f.comparison.tensor}" for f in findings if not f.ok]
+        if others:
+            self._once(f"no gradient of a tensor of that name, though what is returned is right: {', '.join(others)}")
+        return [f for f in findings if f.ok]
 
     def _verdicts(
         self, problem: Problem, runs: list[UserGradients], witness: Gradients | None, single: bool = False
@@ -156,7 +176,7 @@ class _PassCheck:
         earlier = {k: v for k, v in self._plain(run.earlier, problem).items() if _finite(v)}
         finite = {k: v for k, v in plain.items() if _finite(v)}
         following = follow(problem.values, {**earlier, **finite}, problem.chain, problem.above)
-        verdicts = _Verdicts(following, plain, {})
+        verdicts = _Verdicts(following, run, plain, {})
         for name in self.names:
             theirs = (witness or problem.truth).get(name)
             if theirs is None or name not in run.gradients:
@@ -203,7 +223,27 @@ class _PassCheck:
             own = {k: v for k, v in judge.following.given.items() if k in run.gradients}
             alone = follow(judge.following.values, own, judge.following.chain, judge.following.above)
             told = diagnose_user(alone, name, ours, sizes, run.shared, left)
+        if told is None or told.startswith(VAGUE):
+            told = self._repaired(judge, name, ours) or told
         return told
+
+    def _repaired(self, judge: _Verdicts, name: str, ours: Tensor) -> str | None:
+        """The change of the user's own line that makes it right, if all of the line is known."""
+        variables, definition = judge.run.variables, self.runs.user.definition
+        if not variables or definition is None or ours.dtype != torch.float64:
+            return None
+        tree = whole_expression(definition, f"d{name}")
+        if tree is None:
+            return None
+        scope = {**self.runs.user.scope, **judge.following.values, **variables}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            again = value_of(compiled(tree), scope)
+        if again is None or again.shape != ours.shape or largest((again - ours).abs()) > NEAR * largest(ours.abs()):
+            return None  # it was something else when the line was run
+        read = {k: v for k, v in variables.items() if k != f"d{name}" and isinstance(v, Tensor | int | float)}
+        expected = judge.following.expected(name)
+        return repaired(tree, read, name, [(scope, expected)], judge.comparisons[name].relative)
 
     def _sane(self, c: Comparison, ours: Tensor | None) -> bool:
         """Whether float32's result is finite and near the truth, which float64 has confirmed."""

@@ -88,7 +88,8 @@ class Report:
     def failures(self) -> list[str]:
         """What is wrong, the most telling first: wrong lines, then mistakes in each section that are not inherited."""
         found = [
-            f"the line for d{c.comparison.tensor} in the step {c.step} is wrong: {c.comparison}{because(c.diagnosis)}"
+            f"the line for d{c.comparison.tensor} in the step {c.step} is wrong{f' ({c.place})' if c.place else ''}: "
+            f"{c.comparison}{because(c.diagnosis)}"
             for c in self.wrong_lines
         ]
         blamed = {line.comparison.tensor for line in self.wrong_lines}

@@ -58,9 +58,16 @@ class Following:
                     part = self.back(self.chain.by_name[step], rest)[name]
                     yield step, branch, self.expected(name) - self.parts[name][step] + part
 
+    def lines_back(self, step: Step, values: Values, above: Tensor) -> Parts:
+        """The same by the backward lines, or by autograd if the step has none; autograd can follow it."""
+        if not step.backward:
+            return vjp(step, values, above)
+        names = {**values, f"d{step.name}": above}
+        return {target[1:]: run(line, names) for target, line in step.backward.items()}
+
     def back(self, step: Step, above: Tensor) -> Parts:
         """The contribution of a step to the gradients of its inputs, given the gradient of its output."""
-        if not self.by_lines:
+        if not self.by_lines or not step.backward:
             return vjp(step, self.values, above)
         names = {**self.values, f"d{step.name}": above}
         return {
@@ -115,7 +122,9 @@ def vjp(step: Step, values: Values, above: Tensor) -> Parts:
         output = run(step.forward, {**values, **leaves})
     if not output.requires_grad:
         return {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-    parts = torch.autograd.grad(output, tuple(leaves.values()), above, allow_unused=True)
+    parts = torch.autograd.grad(
+        output, tuple(leaves.values()), above, allow_unused=True, create_graph=above.requires_grad
+    )
     return {
         name: torch.zeros_like(values[name]) if part is None else part for name, part in zip(inputs, parts, strict=True)
     }

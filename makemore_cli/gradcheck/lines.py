@@ -9,10 +9,10 @@ where right and wrong are far apart.
 
 from __future__ import annotations
 
-import warnings
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -24,15 +24,13 @@ from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.gradcheck.following import differentiable, vjp
 from makemore_cli.gradcheck.mutations import scope
 from makemore_cli.gradcheck.problem import Problem, inconsistent
-from makemore_cli.gradcheck.repairs import repairs
+from makemore_cli.gradcheck.repairs import repaired
 from makemore_cli.gradcheck.rounding import DELTA, USUAL
 
+PACKAGE = Path(__file__).parents[1]
 SEED = 0
 DRAWS = 4  # of random rounding
-# What a repaired line may be off by, of the scale, and of what the wrong line is off by.
-REPAIRED, CLEARLY = 1e-9, 1e-3
 WIDEST = 64  # entries along a dimension, of which the derivative's diagonal is computed
-MOST_REPAIRS = 20_000  # that are tried
 LINE_ERRORS = (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError, NameError)
 
 
@@ -43,7 +41,7 @@ class LineCheck:
     step: str
     comparison: Comparison
     diagnosis: str | None  # of a wrong one
-    text: str = ""  # the line itself
+    place: str = ""  # where a wrong one of somebody's own stands, and how it reads
 
 
 def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineCheck]:
@@ -104,9 +102,11 @@ class _Trial:
             return compare(name, None, theirs, largest(theirs.abs()), 0.0)
         names = {k: v.clone() if isinstance(v, Tensor) else v for k, v in self.names.items()}
         try:
-            ours = run(line, names)
+            ours: Tensor | None = run(line, names)
         except LINE_ERRORS as error:
             return impossible(name, theirs, failure("it", line, self.names, error))
+        if ours is None and not theirs.any():
+            ours = theirs
         for argument in arguments(line):
             if isinstance(names[argument], Tensor) and not torch.equal(names[argument], self.names[argument]):
                 return impossible(name, theirs, f"it changes {argument}, which it was given: work on a copy")
@@ -140,7 +140,15 @@ def _check(problem: Problem, step: Step, name: str, trials: list[_Trial]) -> Lin
     if not wrong or line is None:
         return LineCheck(step.name, comparisons[wrong[0] if wrong else 0], None)
     trial, comparison = trials[wrong[0]], comparisons[wrong[0]]
-    return LineCheck(step.name, comparison, _diagnosis(problem, line, comparison, trial, trials), line_text(line))
+    return LineCheck(step.name, comparison, _diagnosis(problem, line, comparison, trial, trials), _place(line))
+
+
+def _place(line: Line) -> str:
+    """Where a line stands: "my_chain.py, line 12: dz @ W.T"; of the package's own lines nothing is said."""
+    code = getattr(inspect.unwrap(line), "__code__", None)
+    if code is None or not Path(code.co_filename).exists() or PACKAGE in Path(code.co_filename).parents:
+        return ""
+    return f"{Path(code.co_filename).name}, line {code.co_firstlineno}: {line_text(line)}"
 
 
 def _diagnosis(problem: Problem, line: Line, comparison: Comparison, trial: _Trial, trials: list[_Trial]) -> str | None:
@@ -160,29 +168,23 @@ def _diagnosis(problem: Problem, line: Line, comparison: Comparison, trial: _Tri
         return told
     if f"d{trial.step.name}" not in arguments(line):
         return f"it does not read d{trial.step.name}, the gradient from above"
-    repaired = _repaired(line, name, trials, comparison.relative)
-    if repaired is None and told is None and ours is not None:
-        repaired = _diagonal(ours, name, trial, problem)
-    return repaired or told
+    better = _repaired(problem, line, name, trials, comparison.relative)
+    if better is None and told is None and ours is not None:
+        better = _diagonal(ours, name, trial, problem)
+    return better or told
 
 
 # Diagnoses for which a repaired line says more.
 VAGUE = ("every entry is ", "its shape is", "it is zero", "each of its entries", "its true value is zero")
 
 
-def _repaired(line: Line, name: str, trials: list[_Trial], error: float) -> str | None:
-    """The change that makes a line right in all trials, in words; `error` is what it is off by, of its scale."""
+def _repaired(problem: Problem, line: Line, name: str, trials: list[_Trial], error: float) -> str | None:
     step = trials[0].step
     read = {*arguments(line), *arguments(step.forward), step.name, f"d{step.name}"}
     names = {k: v for k, v in trials[0].names.items() if k in read or not isinstance(v, Tensor)}
-    around = scope(line)
-    near = min(REPAIRED, CLEARLY * error)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what makes no sense, but is tried
-        for change in islice(repairs(expression(line), names, name), MOST_REPAIRS):
-            if all(_is(change.value(around | t.names), t.truth[name], near) for t in trials):
-                return f"{change.words} (right: {change.assigned_to(f'd{name}')})"
-    return None
+    around = {**scope(line), **problem.sizes}
+    tried = [(around | trial.names, trial.truth[name]) for trial in trials]
+    return repaired(expression(line), {**problem.sizes, **names}, name, tried, error)
 
 
 def _diagonal(ours: Tensor, name: str, trial: _Trial, problem: Problem) -> str | None:
@@ -200,12 +202,6 @@ def _diagonal(ours: Tensor, name: str, trial: _Trial, problem: Problem) -> str |
                 f"dimension {dim} too"
             ] = alone
     return diagnose(ours, truth, problem.counts, mistakes)
-
-
-def _is(value: Tensor | None, truth: Tensor, near: float) -> bool:
-    if value is None or value.shape != truth.shape or not value.is_floating_point():
-        return False
-    return largest((value - truth).abs()) <= near * largest(truth.abs()) and bool(value.isfinite().all())
 
 
 def _is_local(line: Line, step: Step, values: Values) -> bool:

@@ -7,6 +7,7 @@ made from the line's syntax tree, so they need to know nothing of the network.
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -46,6 +47,7 @@ class Mutation:
 
 def scope(line: Line) -> dict[str, Any]:
     """What a line reads besides its arguments: names of its file, and of a function around it."""
+    line = inspect.unwrap(line)
     code = getattr(line, "__code__", None)
     if code is None:
         return {}

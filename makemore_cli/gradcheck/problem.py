@@ -43,7 +43,6 @@ class Problem:
         if not real:
             raise ChainError(f"{chain.name}: no input is real, so there is no gradient to be checked")
         self.dtype, self.device = real[0].dtype, real[0].device
-        self.order = chain.gradient_names
         self.tolerance = self.tolerances.get(self.dtype, self.tolerances[torch.float64])
         self._above = above
 
@@ -125,6 +124,14 @@ class Problem:
     @cached_property
     def values(self) -> Values:
         return self.chain.forward(self.inputs)
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """The tensors that have gradients, from the outputs down; without backward lines, autograd says which."""
+        if self.chain.gradient_names:
+            return self.chain.gradient_names
+        steps = [s.name for s in reversed(self.chain.steps) if s.name in self.autograd]
+        return (*steps, *(name for name in self.chain.inputs if name in self.autograd))
 
     @cached_property
     def above(self) -> dict[str, Tensor]:

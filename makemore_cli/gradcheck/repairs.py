@@ -8,16 +8,24 @@ says what was wrong.
 from __future__ import annotations
 
 import ast
+import warnings
 from ast import unparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from torch import Tensor
 
+from makemore_cli.gradcheck.compare import largest
 from makemore_cli.gradcheck.expression_trees import call, is_number, negative, parsed, with_node
 from makemore_cli.gradcheck.mutations import Mutation
 
+# What a repaired line may be off by, of the scale, and of what the wrong line is off by.
+REPAIRED, CLEARLY = 1e-9, 1e-3
+MOST_REPAIRS = 20_000  # that are tried
+
 Names = Mapping[str, Any]
+Trial = tuple[Names, Tensor]  # what a line may read, and what it should give
 Changes = Iterator[tuple[str, ast.expr]]
 
 # What a local derivative is made of. {} is a tensor.
@@ -50,6 +58,26 @@ COMPARISONS: dict[type[ast.cmpop], str] = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "
 MOST_DIMENSIONS = 4
 
 
+def repaired(tree: ast.expr, read: Names, target: str, trials: Sequence[Trial], error: float) -> str | None:
+    """The change that makes a line right in all trials, in words.
+
+    `read` is what the line may read at all; `error` is what it is off by, of its scale.
+    """
+    near = min(REPAIRED, CLEARLY * error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what makes no sense, but is tried
+        for change in islice(repairs(tree, read, target), MOST_REPAIRS):
+            if all(_is(change.value(names), truth, near) for names, truth in trials):
+                return f"{change.words} (right: {change.assigned_to(f'd{target}')})"
+    return None
+
+
+def _is(value: Tensor | None, truth: Tensor, near: float) -> bool:
+    if value is None or value.shape != truth.shape or not value.is_floating_point():
+        return False
+    return largest((value - truth).abs()) <= near * largest(truth.abs()) and bool(value.isfinite().all())
+
+
 def repairs(tree: ast.expr, names: Names, target: str) -> Iterator[Mutation]:
     """Every expression with one change, the most usual first, and what is wrong if that is the right one.
 
@@ -76,6 +104,7 @@ def repairs(tree: ast.expr, names: Names, target: str) -> Iterator[Mutation]:
     yield from at_nodes(lambda node: _factors(node, numbers, ("{}", "({} - 1)", "{}**0.5")))
     yield from at_nodes(lambda node: _factors(node, tensors, FORMS[:5]))
     yield from at_nodes(lambda node: _terms(node, [*gradients, *tensors, *numbers]))
+    yield from at_nodes(lambda node: _products(node, tensors))
     yield from at_nodes(lambda node: _factors(node, tensors, COUNTS))
     yield from at_nodes(lambda node: _factors(node, tensors, FORMS[5:]))
     for words, new in _anywhere(tree, list(names)):
@@ -271,6 +300,16 @@ def _factors(node: ast.expr, names: Sequence[str], forms: Sequence[str]) -> Chan
             yield f"the factor {unparse(factor)} is missing", ast.BinOp(node, ast.Mult(), factor)
             if form == "{}" or form in COUNTS:
                 yield f"it is not divided by {unparse(factor)}", ast.BinOp(node, ast.Div(), factor)
+
+
+def _products(node: ast.expr, names: Sequence[str]) -> Changes:
+    if is_number(node):
+        return
+    for name in names:
+        factor = ast.Name(name, ast.Load())
+        for one in (factor, ast.Attribute(factor, "mT", ast.Load())):
+            yield f"the matrix product with {unparse(one)} is missing", ast.BinOp(one, ast.MatMult(), node)
+            yield f"the matrix product with {unparse(one)} is missing", ast.BinOp(node, ast.MatMult(), one)
 
 
 def _terms(node: ast.expr, names: Sequence[str]) -> Changes:

@@ -29,11 +29,11 @@ def show(report: Report, console: Console) -> None:
     findings = [f for section in report.sections for f in section.findings]
     lines = [line.comparison.close for line in report.lines]
     # A failure counts what disagrees, a success what agrees.
-    counted = f"{sum(f.close is report.ok for f in findings)} of {len(findings)} gradients"
+    counted = [f"{sum(f.close is report.ok for f in findings)} of {len(findings)} gradients"] if findings else []
     if lines:
-        counted += f", {sum(close is report.ok for close in lines)} of {len(lines)} backward lines alone"
+        counted.append(f"{sum(close is report.ok for close in lines)} of {len(lines)} backward lines alone")
     verdict = "[bold green]All agree[/]" if report.ok else "[bold red]They disagree[/]"
-    console.print(f"{verdict}: {counted}.")
+    console.print(f"{verdict}: {', '.join(counted)}.")
 
 
 def _table(section: Section) -> Table:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from makemore_cli.backprop.chain import run
+from makemore_cli.gradcheck.following import differentiable
 from makemore_cli.gradcheck.sources import Gradients, downwards
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ def _gradients(problem: Problem, generator: torch.Generator | None) -> list[Grad
         for step in problem.chain.steps:
             value = run(step.forward, values)
             values[step.name] = value
-            if value.is_floating_point():
+            if differentiable(value):
                 values[step.name] = rounded(value, in_rows(value))
-            if values[step.name].requires_grad:
+            if differentiable(value) and value.requires_grad:
                 values[step.name].register_hook(rounded)  # its gradient, on its way down
                 names.append(step.name)
     with torch.no_grad():

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from makemore_cli.backprop.chain import Chain
+from makemore_cli.backprop.inputs import Bounds
+from makemore_cli.gradcheck.chain_file import FunctionPair
 from makemore_cli.gradcheck.check import gradcheck
+from makemore_cli.gradcheck.check_chain import check
+from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.network import random_problem
 from makemore_cli.network.threads import threads
 
@@ -34,14 +39,42 @@ class Trials:
         return lines + [f"refused: {refused}" for refused in self.refused]
 
 
-def run_trials(count: int, seed: int = 0, progress: Callable[[int], None] = lambda _: None) -> Trials:
-    """Check `count` problems of random sizes, precision and seed, degenerate ones as often as usual ones."""
+Problems = Callable[[random.Random], tuple[str, Callable[[], Report]]]  # draws a problem: what it is, and its check
+
+
+def network_problems(draw: random.Random) -> tuple[str, Callable[[], Report]]:
+    """Random batches of the network; degenerate ones are as frequent as usual ones."""
+    problem, about = random_problem(draw)
+
+    def check() -> Report:
+        with threads(problem.p, len(problem.X)):
+            return gradcheck(problem)
+
+    return about, check
+
+
+def chain_problems(subject: Chain | FunctionPair, sizes: Mapping[str, Bounds] | None = None) -> Problems:
+    """A chain, or a pair of functions, at random inputs of random sizes in both precisions; `sizes` are fixed."""
+
+    def draw_problem(draw: random.Random) -> tuple[str, Callable[[], Report]]:
+        seed, dtype = draw.randrange(1, 2**31), draw.choice(["float32", "float64"])
+        return f"{dtype} seed={seed}", lambda: check(subject, dtype, seed, sizes)
+
+    return draw_problem
+
+
+def run_trials(
+    count: int,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+    problems: Problems = network_problems,
+) -> Trials:
+    """Check `count` random problems: whether right code is ever refused, and how far from that it is."""
     draw = random.Random(seed)
     trials = Trials(count)
     for number in range(count):
-        problem, about = random_problem(draw)
-        with threads(problem.p, len(problem.X)):
-            report = gradcheck(problem)
+        about, check = problems(draw)
+        report = check()
         if not report.ok:
             trials.refused.append(f"{about}: {report.failures()[0]}")
         for section in report.sections:

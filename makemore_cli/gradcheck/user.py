@@ -21,7 +21,9 @@ import ast
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +36,9 @@ from torch import Tensor
 
 from makemore_cli.backprop.chain import Values
 from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.forward_code import assignments
 from makemore_cli.gradcheck.in_float64 import in_precision
+from makemore_cli.gradcheck.local_variables import LocalVariables
 from makemore_cli.gradcheck.returned_gradients import by_name
 from makemore_cli.gradcheck.user_code import Cell, backward_slice, begins_anew, binds, read_cells, writes
 from makemore_cli.gradcheck.user_file import at_home, blame, libraries
@@ -62,7 +66,7 @@ class Names:
 
     def copies(self, values: Values) -> dict[str, Any]:
         """Copies of a forward pass, under all its names."""
-        given = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in values.items()}
+        given = {name: _copy(value) for name, value in values.items()}
         given |= {alias: given[name] for alias, name in self.aliases.items()}
         return given | {name: values[tensor].shape[dim] for name, (tensor, dim) in self.sizes.items()}
 
@@ -78,6 +82,11 @@ class UserGradients:
     unknown: list[str] = field(default_factory=list)  # what it named as a gradient of no tensor of the chain
     single: bool = False  # whether float32 came into a run in float64, which is no more precise then
     shared: list[tuple[str, ...]] = field(default_factory=list)  # gradients that are one piece of memory
+    # If local variables are followed: the values that those have had which are named as gradients, but not returned,
+    # and all variables in the end.
+    kept: dict[str, list[Tensor]] = field(default_factory=dict)
+    local: set[str] = field(default_factory=set)  # those of them that have been taken for gradients
+    variables: dict[str, Any] = field(default_factory=dict)
 
     @property
     def visible(self) -> dict[str, Any]:
@@ -88,8 +97,8 @@ class UserGradients:
 class UserPass:
     """A backward pass from a user's file. Raises MakemoreError if there is none that can be run."""
 
-    def __init__(self, path: Path, names: Names) -> None:
-        self.path, self.names = path, names
+    def __init__(self, path: Path, names: Names, *, follow_locals: bool = False) -> None:
+        self.path, self.names, self.follow_locals = path, names, follow_locals
         self._cells = read_cells(path)
         self._is_function = binds(self._cells, "backward") and not self._is_helper()
         self._modules: dict[torch.dtype, tuple[ModuleType, frozenset[str]]] = {}
@@ -162,14 +171,20 @@ class UserPass:
         module, defined = self._module(dtype)
         module.__dict__.update({name: value for name, value in given.items() if name not in defined})
         positional, named = _arguments(self.path, module.backward, given)
+        watched = nullcontext() if not self.follow_locals else LocalVariables(inspect.unwrap(module.backward).__code__)
         try:
-            returned = module.backward(*positional, **named)
+            with watched as local:
+                returned = module.backward(*positional, **named)
         except (Exception, SystemExit) as error:
-            raise self._blame(error) from None
+            raise self._blame_shape(error, given, local, names) from None
         gradients = by_name(returned, module.backward, self._cells, given, names, self.names.parameters, self.path)
         unknown = [f"d{k}" for k, v in gradients.items() if k not in names and isinstance(v, Tensor | np.ndarray)]
         gradients = {name: gradients[name] for name in names if name in gradients}
-        return [UserGradients(self.path.name, gradients, unknown=unknown, shared=_shared(gradients))]
+        one = UserGradients(self.path.name, gradients, unknown=unknown, shared=_shared(gradients))
+        if local is not None:
+            one.kept = {n: local.values[f"d{n}"] for n in names if n not in gradients and f"d{n}" in local.values}
+            one.variables = local.final
+        return [one]
 
     # A script or a notebook.
 
@@ -249,6 +264,41 @@ class UserPass:
             for node in ast.walk(statement)
         )
 
+    @property
+    def scope(self) -> dict[str, Any]:
+        """The names of the file, and what is there without an import."""
+        module, _ = self._module(torch.float64)
+        return vars(module)
+
+    @cached_property
+    def definition(self) -> ast.FunctionDef | None:
+        """The function `backward` in the file."""
+        found = [s for cell in self._cells for s in cell.statements if isinstance(s, ast.FunctionDef)]
+        return next((s for s in reversed(found) if s.name == "backward"), None)
+
+    def _blame_shape(
+        self, error: BaseException, given: Mapping[str, Any], local: LocalVariables | None, names: Sequence[str]
+    ) -> MakemoreError:
+        """An error that comes of a gradient of another shape than its tensor's, with the line of that gradient."""
+        told = self._blame(error)
+        if local is None or self.definition is None:
+            return told
+        here = {cell.where for cell in self._cells}
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in here]
+        failed = frames[-1].lineno if frames and frames[-1].lineno else 0
+        for name in names:
+            gradient, tensor = local.final.get(f"d{name}"), given.get(name)
+            if not isinstance(gradient, Tensor) or not isinstance(tensor, Tensor):
+                continue
+            lines = [line for line, _, _ in assignments(self.definition, f"d{name}") if line < failed]
+            if not lines or (gradient.shape == tensor.shape and gradient.is_floating_point()):
+                continue
+            fault = f"has the shape {tuple(gradient.shape)}, but {name} has {tuple(tensor.shape)}"
+            if gradient.shape == tensor.shape:
+                fault = f"is of type {str(gradient.dtype).removeprefix('torch.')}"
+            return MakemoreError(f"{self.path}, line {lines[-1]}: d{name} {fault}; after that, {told}")
+        return told
+
     def _blame(self, error: BaseException) -> MakemoreError:
         return blame(self.path, {cell.where for cell in self._cells}, error)
 
@@ -274,6 +324,14 @@ def _arguments(path: Path, function: Callable[..., Any], given: Mapping[str, Any
             elif name in given:
                 named[name] = given[name]
     return positional, named
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, tuple | list) and type(value) in (tuple, list):
+        return type(value)(map(_copy, value))
+    return {k: _copy(v) for k, v in value.items()} if type(value) is dict else value
 
 
 def _shared(gradients: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -119,7 +119,7 @@ def _parse(source: str, where: str, file: str) -> list[ast.stmt]:
 
 def binds(cells: Iterable[Cell], name: str) -> bool:
     """Whether a name is bound at the top level: a function's, an assignment's or an import's."""
-    return any(name in _Uses.of(statement).binds for cell in cells for statement in cell.statements)
+    return any(name in Uses.of(statement).binds for cell in cells for statement in cell.statements)
 
 
 def backward_slice(cells: list[Cell], gradients: Set[str], given: Set[str], function: str | None = None) -> list[Cell]:
@@ -136,7 +136,7 @@ def backward_slice(cells: list[Cell], gradients: Set[str], given: Set[str], func
     needed: set[str] = {function} if function else set()
     kept_cells = []
     for cell in reversed(flat):
-        uses = [_Uses.of(statement) for statement in cell.statements]
+        uses = [Uses.of(statement) for statement in cell.statements]
         first = next((i for i, u in enumerate(uses) if u.writes & gradients), len(uses))
         forward = max((i for i, u in enumerate(uses[:first]) if u.binds & given), default=-1)
         kept = []
@@ -172,7 +172,7 @@ def begins_anew(cell: Cell, known: Set[str]) -> bool:
     """Whether a cell makes a gradient that is there already, from other things than itself."""
     written: set[str] = set()
     for statement in cell.statements:
-        u = _Uses.of(statement)
+        u = Uses.of(statement)
         if (u.binds - u.reads - written) & known:
             return True
         written |= u.writes
@@ -181,14 +181,14 @@ def begins_anew(cell: Cell, known: Set[str]) -> bool:
 
 def writes(cell: Cell) -> set[str]:
     """The names that a cell assigns to or changes."""
-    return set().union(*(_Uses.of(statement).writes for statement in cell.statements))
+    return set().union(*(Uses.of(statement).writes for statement in cell.statements))
 
 
 def _flattened(statements: Iterable[ast.stmt], gradients: Set[str], given: Set[str]) -> Iterator[ast.stmt]:
     """Statements in order; of a loop that runs a forward pass, as in training, the body once."""
     for statement in statements:
         if isinstance(statement, ast.For | ast.While | ast.With | ast.If):
-            inner = [_Uses.of(s) for s in ast.walk(statement) if isinstance(s, ast.stmt) and s is not statement]
+            inner = [Uses.of(s) for s in ast.walk(statement) if isinstance(s, ast.stmt) and s is not statement]
             if any(u.writes & gradients for u in inner) and any(u.binds & given for u in inner):
                 yield from _flattened(statement.body, gradients, given)
                 continue
@@ -196,7 +196,7 @@ def _flattened(statements: Iterable[ast.stmt], gradients: Set[str], given: Set[s
             yield statement
 
 
-class _Uses(ast.NodeVisitor):
+class Uses(ast.NodeVisitor):
     """The names that a statement binds, changes in place, and reads."""
 
     def __init__(self) -> None:
@@ -205,7 +205,7 @@ class _Uses(ast.NodeVisitor):
         self.reads: set[str] = set()
 
     @classmethod
-    def of(cls, statement: ast.stmt) -> _Uses:
+    def of(cls, statement: ast.stmt) -> Uses:
         uses = cls()
         uses.visit(statement)
         return uses
@@ -227,7 +227,7 @@ class _Uses(ast.NodeVisitor):
     def _block(self, statements: Iterable[ast.stmt]) -> None:
         """Statements in order: what one of them binds, the next ones do not read from outside."""
         for statement in statements:
-            inner = _Uses.of(statement)
+            inner = Uses.of(statement)
             self.reads |= inner.reads - self.binds
             self.binds |= inner.binds
             self.changes |= inner.changes
@@ -285,7 +285,7 @@ class _Uses(ast.NodeVisitor):
         self.binds.update(alias.asname or alias.name for alias in node.names)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
-        inner = _Uses()
+        inner = Uses()
         inner.generic_visit(node)
         own = {argument.arg for argument in ast.walk(node) if isinstance(argument, ast.arg)}
         self.binds.add(node.name)
@@ -295,12 +295,12 @@ class _Uses(ast.NodeVisitor):
     visit_ClassDef = visit_FunctionDef  # noqa: N815
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
-        inner = _Uses()
+        inner = Uses()
         inner.visit(node.body)
         self.reads |= inner.reads - {argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)}
 
     def _comprehension(self, node: ast.expr) -> None:
-        inner = _Uses()
+        inner = Uses()
         inner.generic_visit(node)
         self.reads |= inner.reads - inner.binds
 

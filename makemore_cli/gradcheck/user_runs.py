@@ -2,37 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
+from torch import Tensor
 
+from makemore_cli.backprop.chain import Values
 from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.compare import largest
+from makemore_cli.gradcheck.following import follow
 from makemore_cli.gradcheck.problem import Problem, inconsistent
 from makemore_cli.gradcheck.user import UserGradients, UserPass
+
+NEAR = 1e-5  # of a gradient's largest entry, within which a local variable is taken for it
 
 
 class UserRuns:
     """A user's passes on each forward pass; None if they don't run."""
 
     def __init__(self, problem: Problem, user: UserPass) -> None:
-        self.here = user.run(problem.values, problem.order)
-        self._order = problem.order
+        self._problem, self.user = problem, user
+        self.here = self._run(problem, problem.values)
         self.why_not: str | None = None  # float64 is of no use
-        self.double = self._tried(user, problem.in_float64)
+        self.double = self._tried(problem.in_float64)
         if self.double is None:
             self.why_not = "it does not run in float64"
         elif any(one.single for one in self.double):
             self.why_not = "it makes float32 numbers even where float64 is asked for"
-        self.elsewhere = self._tried(user, problem.in_float64.elsewhere)
+        self.elsewhere = self._tried(problem.in_float64.elsewhere)
         self.elsewhere_single = None
         if problem.dtype != torch.float64:
-            self.elsewhere_single = self._tried(user, problem.elsewhere)
-        self.inconsistent_values = inconsistent(problem.in_float64.elsewhere.values)
-        self.inconsistent = self._tried(user, self.inconsistent_values)
+            self.elsewhere_single = self._tried(problem.elsewhere)
+        elsewhere = problem.in_float64.elsewhere
+        self.inconsistent_values = inconsistent(elsewhere.values)
+        # Without backward lines to say what a line may read, one that reads its step's output would look wrong there.
+        has_lines = bool(problem.chain.gradient_names)
+        self.inconsistent = self._tried(elsewhere, self.inconsistent_values) if has_lines else None
 
-    def _tried(self, user: UserPass, on: Problem | dict[str, Any]) -> list[UserGradients] | None:
+    def _tried(self, on: Problem, values: Values | None = None) -> list[UserGradients] | None:
         try:
-            runs = user.run(on.values if isinstance(on, Problem) else on, self._order)
+            runs = self._run(on, on.values if values is None else values)
         except MakemoreError:
             return None
         return runs if [one.name for one in runs] == [one.name for one in self.here] else None
+
+    def _run(self, on: Problem, values: Values) -> list[UserGradients]:
+        more = {**on.sizes, **{f"d{name}": gradient for name, gradient in on.above.items()}}
+        more = {name: value for name, value in more.items() if name in self.user.names.numbers}
+        runs = self.user.run({**more, **values}, self._problem.order)
+        for one in runs:
+            if one.kept:
+                self._take_kept(one, on, values)
+        return runs
+
+    def _take_kept(self, one: UserGradients, on: Problem, values: Values) -> None:
+        """Take local variables for the gradients that they are named after, with the value that follows, if one does.
+
+        A variable may be used for more than that: dh, say, for what becomes of it after a product.
+        """
+        for name in self._problem.order:
+            if name not in one.kept:
+                continue
+            fitting = [value for value in one.kept[name] if value.shape == values[name].shape]
+            if not fitting:
+                one.gradients[name] = one.kept[name][-1]
+                one.local.add(name)
+                continue
+            plain = {k: v for k, v in one.gradients.items() if isinstance(v, Tensor) and v.is_floating_point()}
+            plain.pop(name, None)
+            expected = follow(values, plain, on.chain, on.above).expected(name)
+            near = [v for v in fitting if largest((v - expected).abs()) <= NEAR * largest(expected.abs())]
+            one.gradients[name] = (near or fitting)[-1]
+            one.local.add(name)

@@ -1,0 +1,171 @@
+"""The steps of a forward pass that is written as a function: each assignment computes one tensor.
+
+A statement that does more than that, such as a loop, a branch or a change in place, becomes a step for each name that
+it writes. A name that is assigned several times stands for its last value, but a parameter for what it was given.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from makemore_cli.backprop.chain import Line, Step
+from makemore_cli.gradcheck.expression_trees import copied, renamed
+from makemore_cli.gradcheck.user_code import Uses
+
+RETURNED = "returned"  # the name of what a return statement computes without one
+
+
+class ForwardCode:
+    """A forward pass in steps: `steps`, and `returned`, the names of what the function returns, in their order."""
+
+    def __init__(self, definition: ast.FunctionDef, scope: Mapping[str, Any], known: Sequence[str]) -> None:
+        """`scope` has the names of the function's module; `known` are the inputs and sizes."""
+        self.steps: list[Step] = []
+        self.returned: list[str] = []
+        self._scope, self._where = scope, definition
+        self._current = {name: name for name in known}
+        self._fixed = frozenset(known)
+        body = definition.body[1:] if ast.get_docstring(definition) is not None else definition.body
+        self._times = Counter(name for statement in body for name in _written(statement))
+        self._seen: Counter[str] = Counter()
+        for statement in body:
+            if isinstance(statement, ast.Return):
+                self._return(statement.value)
+                break
+            self._statement(statement)
+
+    def _statement(self, statement: ast.stmt) -> None:
+        if isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            statement = ast.copy_location(ast.Assign([statement.target], statement.value), statement)
+        if isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.Name):
+            read = ast.copy_location(ast.Name(statement.target.id, ast.Load()), statement.target)
+            value = ast.copy_location(ast.BinOp(read, statement.op, statement.value), statement)
+            statement = ast.copy_location(ast.Assign([statement.target], value), statement)
+        if isinstance(statement, ast.Assign) and all(isinstance(target, ast.Name) for target in statement.targets):
+            first, *others = [target.id for target in statement.targets if isinstance(target, ast.Name)]
+            self._expression(first, statement.value)
+            for other in others:
+                self._expression(other, ast.copy_location(ast.Name(first, ast.Load()), statement))
+        elif _written(statement):
+            self._block(statement)
+
+    def _expression(self, name: str, value: ast.expr) -> str:
+        """A step that computes one name by an expression."""
+        tree = renamed(value, {old: ast.Name(new, ast.Load()) for old, new in self._current.items()})
+        reads = self._reads(Uses.of(ast.Expr(value)))
+        line = _compiled(tree, reads, self._scope, self._where)
+        return self._add(name, line)
+
+    def _block(self, statement: ast.stmt) -> None:
+        """A step for each name that a statement writes, each by the whole statement on copies of what it reads."""
+        written = _written(statement)
+        uses = Uses.of(statement)
+        reads = [name for name in self._current if name in uses.reads | uses.changes]
+        arguments = [self._current[name] for name in reads]
+        lines = [_block_line(statement, reads, arguments, name, self._scope, self._where) for name in written]
+        for name, line in zip(written, lines, strict=True):
+            self._add(name, line)
+
+    def _add(self, name: str, line: Line) -> str:
+        self._seen[name] += 1
+        is_last = self._seen[name] == self._times[name] and name not in self._fixed
+        own = name if is_last else f"{name}_{self._seen[name] + (name in self._fixed)}"
+        self.steps.append(Step(own, line, {}))
+        self._current[name] = own
+        return own
+
+    def _return(self, value: ast.expr | None) -> None:
+        parts = value.elts if isinstance(value, ast.Tuple | ast.List) else [value] if value is not None else []
+        for place, part in enumerate(parts):
+            if isinstance(part, ast.Name) and part.id in self._current:
+                self.returned.append(self._current[part.id])
+                continue
+            name = RETURNED if place == 0 else f"{RETURNED}_{place + 1}"
+            self._times[name] = 1
+            self.returned.append(self._expression(name, part))
+
+    def _reads(self, uses: Uses) -> list[str]:
+        return [self._current[name] for name in self._current if name in uses.reads]
+
+
+def _written(statement: ast.stmt) -> list[str]:
+    """The names that a statement binds or changes, in a fixed order; not those of loops and comprehensions alone."""
+    uses = Uses.of(statement)
+    return sorted(uses.binds | uses.changes) if not isinstance(statement, ast.FunctionDef | ast.Import) else []
+
+
+def _compiled(tree: ast.expr, reads: Sequence[str], scope: Mapping[str, Any], where: ast.AST) -> Line:
+    """A line that computes an expression of what it reads."""
+    function = ast.Lambda(_arguments(reads), tree)
+    code = compile(ast.fix_missing_locations(ast.Expression(ast.copy_location(function, where))), "<forward>", "eval")
+    line: Line = eval(code, dict(scope))
+    line.expression = copied(tree)  # type: ignore[attr-defined]  # its text is not in a file
+    return line
+
+
+def _block_line(
+    statement: ast.stmt,
+    reads: Sequence[str],
+    arguments: Sequence[str],
+    result: str,
+    scope: Mapping[str, Any],
+    where: ast.AST,
+) -> Line:
+    """A line that runs a statement on copies of what it reads, and gives one of the names that it writes."""
+    body = [statement, ast.Return(ast.Name(result, ast.Load()))]
+    inner = ast.FunctionDef("block", _arguments(reads), body, [])
+    namespace = dict(scope)
+    module = ast.Module([ast.fix_missing_locations(ast.copy_location(inner, where))], [])
+    exec(compile(module, "<forward>", "exec"), namespace)
+    block = namespace["block"]
+    names = ", ".join(arguments)
+    line: Line = eval(
+        f"lambda {names}: block(*map(copy, ({names}{',' if arguments else ''})))", {"block": block, "copy": _copy}
+    )
+    called = ast.parse(f"block({names})", mode="eval").body
+    line.expression = called  # type: ignore[attr-defined]
+    return line
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _arguments(names: Sequence[str]) -> ast.arguments:
+    return ast.arguments([], [ast.arg(name) for name in names], None, [], [], None, [])
+
+
+def assignments(definition: ast.FunctionDef, name: str) -> Iterator[tuple[int, ast.expr, bool]]:
+    """What a function assigns to a name, statement by statement: line, expression, and whether it is added."""
+    for node in ast.walk(definition):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name) and target.id == name:
+                    yield node.lineno, node.value, False
+                elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    for one, value in zip(target.elts, node.value.elts, strict=False):
+                        if isinstance(one, ast.Name) and one.id == name:
+                            yield node.lineno, value, False
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
+            yield node.lineno, node.value, isinstance(node.op, ast.Add)
+
+
+def whole_expression(definition: ast.FunctionDef, name: str) -> ast.expr | None:
+    """All that a function assigns and adds to a name, as one expression; None if that is not plain assignments."""
+    whole: ast.expr | None = None
+    found = sorted(assignments(definition, name), key=lambda one: one[0])
+    if any(isinstance(node, ast.For | ast.While | ast.If) for node in ast.walk(definition)):
+        return None
+    for _, value, added in found:
+        if whole is None:
+            whole = copied(value)
+        elif added:
+            whole = ast.BinOp(whole, ast.Add(), copied(value))
+        else:
+            whole = renamed(value, {name: whole})
+    return whole
