@@ -6,17 +6,23 @@ autograd can follow; so autograd is the witness here too.
 
 from __future__ import annotations
 
+import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Chain, Line, Step, chain
+from makemore_cli.backprop.chain import Chain, Line, Step, Values, chain
 from makemore_cli.backprop.inputs import Bounds, ChainError, Given, Index, as_input
+from makemore_cli.gradcheck.forward_code import whole_expression
+from makemore_cli.gradcheck.local_variables import LocalVariables
 
 OUTPUT = "output"
+UNDECLARED = "n D"  # the shape of an input that is not declared
 
 
 class Context:
@@ -46,33 +52,29 @@ def function_chain(
 ) -> Chain:
     """The chain of one step that a function is, or of a step for each of its outputs.
 
-    `inputs` are those of `chain`, by the names of forward's parameters. Raises ChainError if one is not declared.
+    `inputs` are those of `chain`, by the names of forward's parameters. What is not declared is a matrix; all of these
+    have the same sizes. Raises ChainError if the function can't be run so.
     """
     names = parameters(function)
     missing = [name for name in names if name not in inputs]
-    if missing:
+    inputs = {name: inputs.get(name, UNDECLARED) for name in names}
+    # What comes out of a first call says how many outputs there are.
+    once = Step(OUTPUT, _line(names, lambda *given: _forward(function, given)[0]), {})
+    alone = chain(function.__name__, inputs, once, sizes=sizes)
+    drawn, _ = alone.draw()
+    try:
+        first = alone.forward(drawn)[OUTPUT]
+    except ChainError as error:
+        if not missing:
+            raise
         declared = ", ".join(f'"{name}": "n D"' for name in missing)
         raise ChainError(
-            f"{function.__name__}: the shape of {' and '.join(missing)} is not declared: write, say, "
-            f"inputs = {{{declared}}} in the file"
-        )
-    # What comes out of a first call says how many outputs there are.
-    one_step = chain(
-        function.__name__,
-        {name: inputs[name] for name in names},
-        Step(OUTPUT, _line(names, lambda *given: _forward(function, given)[0]), {}),
-        sizes=sizes,
-    )
-    drawn, _ = one_step.draw()
-    first = one_step.forward(drawn)[OUTPUT]
+            f"{error}; declare the shapes of the inputs: write inputs = {{{declared}}} in the file"
+        ) from None
     outputs = len(first) if isinstance(first, tuple) else None
     real = [name for name in names if _is_real(inputs[name])]
-    return chain(
-        function.__name__,
-        {name: inputs[name] for name in names},
-        *(_step(function, names, real, at, outputs) for at in range(outputs or 1)),
-        sizes=sizes,
-    )
+    steps = (_step(function, names, real, at, outputs) for at in range(outputs or 1))
+    return chain(function.__name__, inputs, *steps, sizes=sizes)
 
 
 def parameters(function: type[torch.autograd.Function]) -> list[str]:
@@ -113,9 +115,12 @@ def _step(
             found = found if isinstance(found, tuple) else (found,)
             return found[names.index(of)] if len(found) > names.index(of) else None
 
-        return _line([*names, f"d{name}"], line)
+        result = _line([*names, f"d{name}"], line, f"{function.__name__}.backward")
+        result.own = OwnCode(function, names, names.index(of), at)  # type: ignore[attr-defined]
+        return result
 
-    return Step(name, _line(names, forward), {f"d{one}": backward(one) for one in real}, why=function.__doc__ or "")
+    called = _line(names, forward, f"{function.__name__}.forward")
+    return Step(name, called, {f"d{one}": backward(one) for one in real}, why=function.__doc__ or "")
 
 
 def _forward(function: type[torch.autograd.Function], given: Any) -> tuple[Any, Context]:
@@ -130,12 +135,51 @@ def _forward(function: type[torch.autograd.Function], given: Any) -> tuple[Any, 
     return result, context
 
 
-def _line(names: list[str], function: Callable[..., Any]) -> Line:
-    """A function as a line that reads some names."""
+def _line(names: list[str], function: Callable[..., Any], called: str = OUTPUT) -> Line:
+    """A function as a line that reads some names, to be shown as `called`."""
 
     def line(*given: Any) -> Any:
         return function(*given)
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     line.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
+    line.expression = ast.parse(f"{called}({', '.join(names)})", mode="eval").body  # type: ignore[attr-defined]
     return line
+
+
+@dataclass(frozen=True)
+class OwnCode:
+    """The expression that a function's backward returns for one input, and the variables that it reads."""
+
+    function: type[torch.autograd.Function]
+    names: list[str]
+    place: int  # of the input
+    output: int
+
+    @property
+    def tree(self) -> ast.expr | None:
+        """The expression; None if backward returns in several places, or returns a variable."""
+        try:
+            definition = ast.parse(textwrap.dedent(inspect.getsource(self.function.backward))).body[0]
+        except (OSError, SyntaxError, TypeError):
+            return None
+        returns = [node.value for node in ast.walk(definition) if isinstance(node, ast.Return)]
+        if len(returns) != 1 or returns[0] is None:
+            return None
+        parts = returns[0].elts if isinstance(returns[0], ast.Tuple) else returns
+        tree = parts[self.place] if self.place < len(parts) else None
+        if isinstance(tree, ast.Name) and isinstance(definition, ast.FunctionDef):
+            return whole_expression(definition, tree.id)
+        return tree
+
+    def variables(self, values: Values) -> dict[str, Any]:
+        """Backward's local variables and the names of its file, when it is run on some values."""
+        inputs = [values[name] for name in self.names]
+        result, context = _forward(self.function, inputs)
+        results = result if isinstance(result, tuple) else (result,)
+        name = OUTPUT if not isinstance(result, tuple) else f"{OUTPUT}_{self.output + 1}"
+        above = [values[f"d{name}"] if at == self.output else torch.zeros_like(one) for at, one in enumerate(results)]
+        code = inspect.unwrap(self.function.backward).__code__
+        with torch.no_grad(), LocalVariables(code) as local:
+            self.function.backward(context, *above)
+        return {**self.function.backward.__globals__, **local.final}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from pathlib import Path
@@ -21,7 +21,8 @@ from makemore_cli.backprop.chain import Chain, Line, Step
 from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.autograd_function import function_chain, parameters
-from makemore_cli.gradcheck.forward_code import ForwardCode
+from makemore_cli.gradcheck.following import differentiable
+from makemore_cli.gradcheck.forward_code import ForwardCode, without_containers
 from makemore_cli.gradcheck.in_float64 import in_precision
 from makemore_cli.gradcheck.user import Names, UserPass
 from makemore_cli.gradcheck.user_code import Cell, read_cells
@@ -169,24 +170,26 @@ def _as_pair(
     ends = tuple(name for name in code.returned if f"d{name}" in asked) or (code.returned[0],)
     steps = _needed(code.steps, {*code.returned, *(name for name in asked)})
     read = {argument for s in steps for argument in chains.arguments(s.forward)}
-    chain = Chain(
-        path.stem, {name: one for name, one in known.items() if name in read}, steps, _sizes(module), ends=ends
-    )
+    used = {name: one for name, one in known.items() if name in read}
+    chain = Chain(path.stem, used, steps, _sizes(module), ends=ends)
+    values = chain.forward(chain.draw()[0])
+    chain = replace(chain, steps=_needed(without_containers(steps, values), {*code.returned, *asked}))
     # What backward asks for under a name of its own is what forward returns besides its outputs.
     rest = [name for name in code.returned if name not in ends]
     there = {*chain.inputs, *chain.sizes, *chain.by_name, *(f"d{name}" for name in ends)}
     strange = [name for name in asked if name not in there]
     aliases = dict(zip(strange, rest, strict=False))
-    if len(ends) == 1 and strange and len(strange) > len(rest):
+    if len(ends) == 1 and len(strange) > len(rest) and f"d{ends[0]}" not in asked:
         aliases[strange[0]] = f"d{ends[0]}"  # backward(grad_output, …)
         aliases |= dict(zip(strange[1:], rest, strict=False))
-    tensors = frozenset({*chain.inputs, *chain.by_name})
+    tensors = frozenset({*chain.inputs, *chain.by_name} - code.hidden)
     numbers = frozenset({*chain.sizes, *(f"d{name}" for name in ends)})
-    names = Names(tensors, numbers, tuple(chain.inputs), aliases=aliases)
+    real = tuple(name for name in known if differentiable(values.get(name)))
+    names = Names(tensors, numbers, (real, tuple(known)), aliases=aliases)
     return FunctionPair(chain, UserPass(path, names, follow_locals=True), backward)
 
 
-def _needed(steps: list[Step], wanted: set[str]) -> tuple[Step, ...]:
+def _needed(steps: Sequence[Step], wanted: set[str]) -> tuple[Step, ...]:
     """The steps that somebody reads in the end."""
     kept: list[Step] = []
     for s in reversed(steps):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.chain_file import FunctionPair, load
 from makemore_cli.gradcheck.check import gradcheck
 from makemore_cli.gradcheck.check_user import check_user
-from makemore_cli.gradcheck.findings import Report
+from makemore_cli.gradcheck.findings import Report, Section
 from makemore_cli.gradcheck.following import differentiable, vjp
 from makemore_cli.gradcheck.problem import Problem, drawn
 from makemore_cli.gradcheck.sources import AUTOGRAD
@@ -112,23 +112,38 @@ def _needed(values: Values, output: str, chain: Chain) -> list[str]:
 
 
 def _without_jumps(report: Report) -> Report:
-    """The report, without blame where central differences disagree with autograd, which the lines agree with.
+    """The report, without blame for what has no derivative.
 
-    Then something is detached on the way, or jumps: it has no derivative, and autograd says what is meant.
+    If every line is right by itself, and one of them takes another slope at a kink than autograd, gradients that
+    disagree come of that. If central differences disagree with autograd, with which the lines agree, something is
+    detached on the way, or jumps, and autograd says what is meant.
     """
-    jumps: list[str] = []
-    if not report.sections:
+    if report.wrong_lines or not report.sections:
         return report
-    first = report.sections[0]
-    agreeing = {finding.comparison.tensor for finding in first.findings if finding.ok}
-    for section in report.sections[1:]:
-        for at, finding in enumerate(section.findings):
-            if not finding.ok and finding.comparison.tensor in agreeing:
-                section.findings[at] = replace(finding, agrees=True, alone=True, diagnosis=None)
-                jumps.append(finding.comparison.tensor)
+    kinks = [f"d{line.comparison.tensor} in the step {line.step}" for line in report.lines if line.kink]
+    if kinks:
+        _forgive(report.sections, None)
+        report.remarks.append(
+            f"{', '.join(kinks)}: takes another slope at a kink than autograd, and is as right; gradients below differ "
+            "for that"
+        )
+    agreeing = {finding.comparison.tensor for finding in report.sections[0].findings if finding.ok}
+    jumps = _forgive(report.sections[1:], agreeing)
     if jumps:
         report.remarks.append(
             f"{', '.join(dict.fromkeys(jumps))}: central differences disagree with autograd, with which the lines "
             "agree: something is detached on the way, or jumps"
         )
     return report
+
+
+def _forgive(sections: Sequence[Section], tensors: Container[str] | None) -> list[str]:
+    """Let the findings on some tensors pass, or on all of them. Returns those that had not passed."""
+    forgiven = []
+    for section in sections:
+        for at, finding in enumerate(section.findings):
+            name = finding.comparison.tensor
+            if not finding.ok and (tensors is None or name in tensors):
+                section.findings[at] = replace(finding, agrees=True, alone=True, diagnosis=None)
+                forgiven.append(name)
+    return forgiven

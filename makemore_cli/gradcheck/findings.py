@@ -21,6 +21,7 @@ class Finding:
     in_float64: Comparison | None = None  # the same once more, where that decides
     agrees: bool | None = None  # where several runs together decide
     where: str = "in float64"  # that comparison was made
+    place: str = ""  # the line of a user's function that makes it
 
     @property
     def close(self) -> bool:
@@ -42,9 +43,10 @@ class Finding:
         return not self.close and self.alone is True
 
     def __str__(self) -> str:
+        place = f"{self.place}: " if self.place else ""
         if self.in_float64 is not None and not self.in_float64.close and self.comparison.close:
-            return f"{self.where} {self.in_float64}{because(self.diagnosis)}"
-        return f"{self.comparison}{because(self.diagnosis)}"
+            return f"{place}{self.where} {self.in_float64}{because(self.diagnosis)}"
+        return f"{place}{self.comparison}{because(self.diagnosis)}"
 
 
 @dataclass(frozen=True)

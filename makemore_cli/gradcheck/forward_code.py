@@ -7,14 +7,19 @@ it writes. A name that is assigned several times stands for its last value, but 
 from __future__ import annotations
 
 import ast
+import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Line, Step
+from makemore_cli.backprop.chain import Line, Step, arguments, run
+from makemore_cli.backprop.line_text import expression
 from makemore_cli.gradcheck.expression_trees import copied, renamed
+from makemore_cli.gradcheck.repairs import MODULES
 from makemore_cli.gradcheck.user_code import Uses
 
 RETURNED = "returned"  # the name of what a return statement computes without one
@@ -27,6 +32,7 @@ class ForwardCode:
         """`scope` has the names of the function's module; `known` are the inputs and sizes."""
         self.steps: list[Step] = []
         self.returned: list[str] = []
+        self.hidden: set[str] = set()  # names of earlier values, which are not in the code
         self._scope, self._where = scope, definition
         self._current = {name: name for name in known}
         self._fixed = frozenset(known)
@@ -65,9 +71,9 @@ class ForwardCode:
         """A step for each name that a statement writes, each by the whole statement on copies of what it reads."""
         written = _written(statement)
         uses = Uses.of(statement)
-        reads = [name for name in self._current if name in uses.reads | uses.changes]
-        arguments = [self._current[name] for name in reads]
-        lines = [_block_line(statement, reads, arguments, name, self._scope, self._where) for name in written]
+        reads = [name for name in self._current if name in uses.reads | uses.changes | {*written}]
+        current = [self._current[name] for name in reads]
+        lines = [_block_line(statement, reads, current, name, self._scope, self._where) for name in written]
         for name, line in zip(written, lines, strict=True):
             self._add(name, line)
 
@@ -75,6 +81,8 @@ class ForwardCode:
         self._seen[name] += 1
         is_last = self._seen[name] == self._times[name] and name not in self._fixed
         own = name if is_last else f"{name}_{self._seen[name] + (name in self._fixed)}"
+        if own != name:
+            self.hidden.add(own)
         self.steps.append(Step(own, line, {}))
         self._current[name] = own
         return own
@@ -95,8 +103,18 @@ class ForwardCode:
 
 def _written(statement: ast.stmt) -> list[str]:
     """The names that a statement binds or changes, in a fixed order; not those of loops and comprehensions alone."""
+    if isinstance(statement, ast.FunctionDef | ast.Import | ast.ImportFrom):
+        return []
     uses = Uses.of(statement)
-    return sorted(uses.binds | uses.changes) if not isinstance(statement, ast.FunctionDef | ast.Import) else []
+    called = {  # for their effect, as in hs.append(h)
+        node.value.func.value.id
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Attribute)
+        and isinstance(node.value.func.value, ast.Name)
+    }
+    return sorted(uses.binds | uses.changes | called - set(MODULES))
 
 
 def _compiled(tree: ast.expr, reads: Sequence[str], scope: Mapping[str, Any], where: ast.AST) -> Line:
@@ -133,7 +151,51 @@ def _block_line(
 
 
 def _copy(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
+    if isinstance(value, Tensor):
+        return value.clone()
+    return copy(value) if isinstance(value, list | dict | set) else value
+
+
+def without_containers(steps: Sequence[Step], values: Mapping[str, Any]) -> list[Step]:
+    """The same steps, where none reads a list or tuple of tensors, through which no gradient could be followed.
+
+    A step that does computes it anew. `values` are those of a forward pass.
+    """
+    made: dict[str, Step] = {}
+    result = []
+    for step in steps:
+        for name in arguments(step.forward):
+            if name in made:
+                step = replace(step, forward=_inlined(step.forward, name, made[name].forward))
+        if _holds_tensors(values[step.name]):
+            made[step.name] = step
+        result.append(step)
+    return result
+
+
+def _holds_tensors(value: object) -> bool:
+    if isinstance(value, dict):
+        return _holds_tensors(list(value.values()))
+    return isinstance(value, list | tuple) and (
+        not value or any(isinstance(v, Tensor) or _holds_tensors(v) for v in value)
+    )
+
+
+def _inlined(line: Line, name: str, made: Line) -> Line:
+    """A line that computes one of its arguments by another line."""
+    inner = arguments(made)
+    outer = [argument for argument in arguments(line) if argument != name]
+    reads = list(dict.fromkeys([*outer, *inner]))
+
+    def both(*given: Any) -> Any:
+        values = dict(zip(reads, given, strict=True))
+        values[name] = made(*(values[argument] for argument in inner))
+        return run(line, values)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    both.__signature__ = inspect.Signature([inspect.Parameter(read, kind) for read in reads])  # type: ignore[attr-defined]
+    both.expression = renamed(expression(line), {name: expression(made)})  # type: ignore[attr-defined]
+    return both
 
 
 def _arguments(names: Sequence[str]) -> ast.arguments:

@@ -10,7 +10,7 @@ where right and wrong are far apart.
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -19,9 +19,11 @@ from torch import Tensor
 
 from makemore_cli.backprop.chain import Chain, Line, Step, Values, arguments, failure, run
 from makemore_cli.backprop.line_text import expression, line_text
+from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import Comparison, compare, impossible, largest
 from makemore_cli.gradcheck.diagnose import diagnose
 from makemore_cli.gradcheck.following import differentiable, vjp
+from makemore_cli.gradcheck.kinks import Slopes, right_at_kinks
 from makemore_cli.gradcheck.mutations import scope
 from makemore_cli.gradcheck.problem import Problem, inconsistent
 from makemore_cli.gradcheck.repairs import repaired
@@ -41,13 +43,14 @@ class LineCheck:
     step: str
     comparison: Comparison
     diagnosis: str | None  # of a wrong one
+    kink: bool = False  # whether it takes another slope than autograd where there are several
     place: str = ""  # where a wrong one of somebody's own stands, and how it reads
 
 
 def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineCheck]:
     """Check every backward line of the chain with a random gradient from above, from the outputs down.
 
-    A step without a line for one of its differentiable inputs fails.
+    A step without a line for one of its differentiable inputs fails, if a gradient has to go there.
     """
     chain = chain or problem.chain
     values = chain.forward(problem.in_float64.inputs)
@@ -55,6 +58,7 @@ def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineChe
     # Elsewhere nothing is saturated, and no gain is 1.
     elsewhere = chain.forward(problem.in_float64.elsewhere.inputs)
     others = Values(inconsistent(elsewhere))
+    followed = sources.with_leaves(problem.in_float64)
     checks = []
     for step in reversed(chain.steps):
         if not differentiable(values[step.name]):
@@ -65,6 +69,8 @@ def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineChe
         together = _Trial(step, elsewhere, here.above, tolerance)
         for name in here.truth:
             line = step.backward.get(f"d{name}")
+            if line is None and not (followed[name].requires_grad and bool(here.truth[name].any())):
+                continue
             trials = [here]
             if line is not None and apart.output.shape == here.output.shape:
                 trials.append(apart if _is_local(line, step, values) else together)
@@ -80,6 +86,7 @@ class _Trial:
     values: Values
     above: Tensor
     tolerance: float
+    kinks: set[str] = field(default_factory=set)  # inputs whose line takes another slope at a kink than autograd
 
     @property
     def output(self) -> Tensor:
@@ -114,7 +121,15 @@ class _Trial:
         comparison = compare(name, ours, theirs, largest(theirs.abs()), self.tolerance, known)
         if comparison.close or comparison.fault:
             return comparison
-        return compare(name, ours, theirs, self.scales[name], self.tolerance, known)
+        comparison = compare(name, ours, theirs, self.scales[name], self.tolerance, known)
+        if comparison.close or ours is None:
+            return comparison
+        slopes = Slopes(self.step, self.values, self.above)
+        at_kinks = right_at_kinks(ours, slopes.low[name], slopes.high[name])
+        if at_kinks.any():
+            self.kinks.add(name)
+            known &= ~at_kinks
+        return compare(name, ours, theirs, largest(theirs.abs()), self.tolerance, known)
 
     @cached_property
     def scales(self) -> dict[str, float]:
@@ -138,9 +153,10 @@ def _check(problem: Problem, step: Step, name: str, trials: list[_Trial]) -> Lin
     comparisons = [trial.compare(name, line) for trial in trials]
     wrong = [at for at, comparison in enumerate(comparisons) if not comparison.close]
     if not wrong or line is None:
-        return LineCheck(step.name, comparisons[wrong[0] if wrong else 0], None)
+        kink = any(name in trial.kinks for trial in trials)
+        return LineCheck(step.name, comparisons[wrong[0] if wrong else 0], None, kink)
     trial, comparison = trials[wrong[0]], comparisons[wrong[0]]
-    return LineCheck(step.name, comparison, _diagnosis(problem, line, comparison, trial, trials), _place(line))
+    return LineCheck(step.name, comparison, _diagnosis(problem, line, comparison, trial, trials), place=_place(line))
 
 
 def _place(line: Line) -> str:
@@ -182,6 +198,11 @@ def _repaired(problem: Problem, line: Line, name: str, trials: list[_Trial], err
     step = trials[0].step
     read = {*arguments(line), *arguments(step.forward), step.name, f"d{step.name}"}
     names = {k: v for k, v in trials[0].names.items() if k in read or not isinstance(v, Tensor)}
+    own = getattr(line, "own", None)
+    if own is not None and own.tree is not None:  # an autograd function's, whose variables are its own
+        tried = [(own.variables(trial.names), trial.truth[name]) for trial in trials]
+        variables = {k: v for k, v in tried[0][0].items() if isinstance(v, Tensor | int | float)}
+        return repaired(own.tree, variables, name, tried, error)
     around = {**scope(line), **problem.sizes}
     tried = [(around | trial.names, trial.truth[name]) for trial in trials]
     return repaired(expression(line), {**problem.sizes, **names}, name, tried, error)

@@ -283,7 +283,7 @@ def wrong_losses(problem: NetworkProblem, of: Source) -> list[str]:
 NAMES = Names(
     frozenset(SHAPES),
     frozenset({"n", "eps", "smoothing"}),
-    tuple(PARAMETERS),
+    (tuple(PARAMETERS),),
     aliases={"Xb": "X", "Yb": "Y", "batch_size": "n"},
     sizes={"vocab_size": ("C", 0), "n_embd": ("C", 1), "n_hidden": ("W2", 0), "block_size": ("X", 1)},
 )

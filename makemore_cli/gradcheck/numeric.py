@@ -69,7 +69,7 @@ def complex_step(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str
 
     def derivative(name: str, at: int) -> float:
         value = _nudged(values[name], at, COMPLEX_STEP * 1j)
-        return float(_total_with(problem, name, value, values).imag) / COMPLEX_STEP
+        return complex(_total_with(problem, name, value, values).item()).imag / COMPLEX_STEP
 
     return _each(names, values, derivative, entries)
 

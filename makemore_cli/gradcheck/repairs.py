@@ -98,7 +98,9 @@ def repairs(tree: ast.expr, names: Names, target: str) -> Iterator[Mutation]:
     yield Mutation("the sign is wrong", negative(tree))
     for words, new in _spread(tree, target):
         yield Mutation(words, new)
-    yield from at_nodes(_signs, _transposed, _reduced, _operators, _dropped, _comparisons, _numbers, _functions)
+    yield from at_nodes(
+        _reduced, _signs, _transposed, _matrices, _operators, _dropped, _comparisons, _numbers, _functions
+    )
     yield from at_nodes(lambda node: _names(node, tensors, indices, numbers), _powers, _slices)
     yield from at_nodes(lambda node: _summed(node))
     yield from at_nodes(lambda node: _factors(node, numbers, ("{}", "({} - 1)", "{}**0.5")))
@@ -212,6 +214,23 @@ def _dropped(node: ast.expr) -> Changes:
         yield f"the {what} {unparse(node.left)} does not belong there", node.right
         if isinstance(node.op, ast.Sub):
             yield f"the term {unparse(node.left)} does not belong there", negative(node.right)
+
+
+def _matrices(node: ast.expr) -> Changes:
+    """A matrix product whose factors stand in another order, or are transposed, or both."""
+    if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)):
+        return
+    for left, right in ((node.left, node.right), (node.right, node.left)):
+        for first in (left, _turned(left)):
+            for second in (right, _turned(right)):
+                new = ast.BinOp(first, ast.MatMult(), second)
+                yield f"{unparse(node)} should be {unparse(new)}", new
+
+
+def _turned(node: ast.expr) -> ast.expr:
+    if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
+        return node.value
+    return ast.Attribute(node, "mT", ast.Load())
 
 
 def _comparisons(node: ast.expr) -> Changes:

@@ -21,13 +21,13 @@ def by_name(
     cells: Iterable[Cell],
     given: Mapping[str, Any],
     names: Sequence[str],
-    order: Sequence[str],
+    orders: Sequence[Sequence[str]],
     path: Path,
 ) -> dict[str, Any]:
     """The gradients that `function` returned; None stands for one that it does not give.
 
     A dictionary or an object holds them by name: `dlogits`. A tuple or list has the names of the variables in the
-    return statement, if these are gradients' names, or else the parameters' `order` or that of `names`.
+    return statement, if these are gradients' names, or else one of the `orders`, or that of `names`.
     Raises MakemoreError for anything else.
     """
     if inspect.iscoroutine(returned):
@@ -40,13 +40,13 @@ def by_name(
         return _of_a_dictionary(returned, given, names, path)
     written = [list(_names(node)) for node in _returned_by(_definition(function, cells))]
     if isinstance(returned, list | tuple):
-        parameters = [name for name in order if name in given]
-        for order in (*written, parameters, names):
+        known = [[name for name in order if name in given] for order in orders]
+        for order in (*written, *known, names):
             if order and len(order) == len(returned):
                 return {name: g for name, g in zip(order, returned, strict=True) if g is not None}
         raise MakemoreError(
             f"{path}: `backward` returned {len(returned)} values; a list holds the gradients of "
-            f"{', '.join(parameters)} in this order; or return a dictionary, such as locals()"
+            f"{', '.join(known[0])} in this order; or return a dictionary, such as locals()"
         )
     if isinstance(returned, Tensor) and len(written) == 1 and len(written[0]) == 1:
         return {written[0][0]: returned}

@@ -50,7 +50,7 @@ class Names:
 
     tensors: frozenset[str]
     numbers: frozenset[str]  # plain numbers, such as n and eps
-    parameters: tuple[str, ...]  # the order of gradients in a list
+    orders: tuple[tuple[str, ...], ...]  # that gradients in a list may have, the usual one first
     # Other names: of a tensor or number, and of a size, by a tensor and its dimension.
     aliases: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
@@ -177,7 +177,7 @@ class UserPass:
                 returned = module.backward(*positional, **named)
         except (Exception, SystemExit) as error:
             raise self._blame_shape(error, given, local, names) from None
-        gradients = by_name(returned, module.backward, self._cells, given, names, self.names.parameters, self.path)
+        gradients = by_name(returned, module.backward, self._cells, given, names, self.names.orders, self.path)
         unknown = [f"d{k}" for k, v in gradients.items() if k not in names and isinstance(v, Tensor | np.ndarray)]
         gradients = {name: gradients[name] for name in names if name in gradients}
         one = UserGradients(self.path.name, gradients, unknown=unknown, shared=_shared(gradients))

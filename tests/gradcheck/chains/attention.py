@@ -9,7 +9,9 @@ attention = chain(
     {"x": "B T D", "Wq": "D K", "Wk": "D K", "Wv": "D M", "Wo": "M D"},
     step("q", lambda x, Wq: x @ Wq, dx=lambda Wq, dq: dq @ Wq.T, dWq=lambda x, dq: torch.einsum("btd,btk->dk", x, dq)),
     step("k", lambda x, Wk: x @ Wk, dx=lambda Wk, dk: dk @ Wk.T, dWk=lambda x, dk: (x.mT @ dk).sum(0)),
-    step("v", lambda x, Wv: x @ Wv, dx=lambda Wv, dv: dv @ Wv.T, dWv=lambda x, dv: x.flatten(0, 1).T @ dv.flatten(0, 1)),
+    step(
+        "v", lambda x, Wv: x @ Wv, dx=lambda Wv, dv: dv @ Wv.T, dWv=lambda x, dv: x.flatten(0, 1).T @ dv.flatten(0, 1)
+    ),
     step(
         "scores",
         lambda q, k, K: q @ k.mT / K**0.5,

@@ -1,0 +1,47 @@
+"""Kinks, such as a relu's zero or a maximum's tie: there several slopes are right, and autograd takes one of them.
+
+Next to a kink, on either side of it, there is one slope. So a step is differentiated at values next to the given ones;
+where that changes the result by more than a little, anything between what has been seen is right.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from makemore_cli.backprop.chain import Step, Values
+from makemore_cli.gradcheck.compare import largest
+from makemore_cli.gradcheck.following import differentiable, vjp
+
+DRAWS = 16
+NEXT = 1e-8  # to a value, of its tensor's mean size
+JUMP = 1e-3  # of the gradient's largest entry
+ROOM = 1e-6  # beyond what has been seen, of the same
+
+
+class Slopes:
+    """The range of what comes back through a step to each of its inputs, at values next to these."""
+
+    def __init__(self, step: Step, values: Values, above: Tensor) -> None:
+        generator = torch.Generator().manual_seed(0)
+        seen = [vjp(step, values, above)]
+        for _ in range(DRAWS):
+            seen.append(vjp(step, {name: _near(value, generator) for name, value in values.items()}, above))
+        self.low = {name: torch.stack([one[name] for one in seen]).amin(0) for name in seen[0]}
+        self.high = {name: torch.stack([one[name] for one in seen]).amax(0) for name in seen[0]}
+
+
+def right_at_kinks(ours: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The entries at a kink that are between the slopes on its sides."""
+    size = max(largest(low.abs()), largest(high.abs()))
+    if ours.shape != low.shape:
+        return torch.zeros_like(low, dtype=torch.bool)
+    inside = (ours >= low - ROOM * size) & (ours <= high + ROOM * size)
+    return inside & (high - low > JUMP * size)
+
+
+def _near(value: object, generator: torch.Generator) -> object:
+    if not differentiable(value) or not isinstance(value, Tensor) or not value.numel():
+        return value
+    noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value)
+    return value + NEXT * max(float(value.abs().mean()), 1e-3) * noise
