@@ -40,7 +40,9 @@ def _found(line: Line) -> tuple[ast.expr | None, str]:
     code = getattr(line, "__code__", None)
     if code is None:
         return None, ""
-    here = _expressions(code.co_filename).get((code.co_name, code.co_firstlineno), [])
+    linecache.checkcache(code.co_filename)  # the file may be another than before
+    source = "".join(linecache.getlines(code.co_filename))  # a notebook's cells are there too
+    here = _expressions(source).get((code.co_name, code.co_firstlineno), [])
     same = [one for one in here if one[0] == code.co_varnames[: code.co_argcount]]
     if len(same) > 1:  # several on one line
         same = [one for one in same if _is_of(one[1], code)] or same
@@ -48,9 +50,8 @@ def _found(line: Line) -> tuple[ast.expr | None, str]:
 
 
 @cache
-def _expressions(file: str) -> dict[tuple[str, int], list[tuple[tuple[str, ...], ast.AST, ast.expr, str]]]:
-    """The lambdas and one-line functions of a source file, by name and first line: arguments, node, body, text."""
-    source = "".join(linecache.getlines(file))  # a notebook's cells are there too
+def _expressions(source: str) -> dict[tuple[str, int], list[tuple[tuple[str, ...], ast.AST, ast.expr, str]]]:
+    """The lambdas and one-line functions of a source text, by name and first line: arguments, node, body, text."""
     try:
         tree = ast.parse(source)
     except SyntaxError:

@@ -19,6 +19,7 @@ from makemore_cli.backprop import chain as chains
 from makemore_cli.backprop import inputs
 from makemore_cli.backprop.chain import Chain, Line, Step
 from makemore_cli.backprop.inputs import ChainError
+from makemore_cli.backprop.line_text import line_text
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.autograd_function import function_chain, parameters
 from makemore_cli.gradcheck.following import differentiable
@@ -90,6 +91,9 @@ def _chosen(found: Mapping[str, Chain], path: Path) -> Chain:
 
 def _in_any_precision(chain: Chain) -> Chain:
     """The chain with lines that make tensors in the precision of what they read, whatever they say."""
+    for s in chain.steps:
+        for line in (s.forward, *s.backward.values()):
+            line_text(line)  # read while the file is as it was run
     steps = [
         replace(s, forward=_precise(s.forward), backward={name: _precise(line) for name, line in s.backward.items()})
         for s in chain.steps

@@ -369,7 +369,10 @@ class _PassCheck:
 
 def _misshapen(following: Following, plain: Mapping[str, Tensor], name: str) -> bool:
     """Whether a gradient comes from one of a wrong shape, so that its own line can't be judged."""
-    return any(step in plain and step not in following.given for step in following.parts[name])
+    above = [step for step in following.parts[name] if step in plain]
+    if name in plain and plain[name].shape != following.values[name].shape:
+        return any(plain[step].shape != following.values[step].shape for step in above)
+    return any(step not in following.given for step in above)
 
 
 def _finite(gradient: Tensor | None) -> bool:
