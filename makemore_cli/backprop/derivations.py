@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from makemore_cli.backprop.chain import Stage
 
-CROSS_ENTROPY: tuple[Stage, ...] = (
+Derivation = tuple[Stage, ...]
+
+CROSS_ENTROPY: Derivation = (
     Stage(
         "The loss reads one log probability a row, the right letter's, and each counts −1/n.",
         "dlogprobs",
@@ -45,7 +47,7 @@ CROSS_ENTROPY: tuple[Stage, ...] = (
     ),
 )
 
-BATCHNORM: tuple[Stage, ...] = (
+BATCHNORM: Derivation = (
     Stage(
         "The gain scales what comes from above.",
         "dbnraw",
@@ -95,7 +97,7 @@ BATCHNORM: tuple[Stage, ...] = (
     ),
 )
 
-LABEL_SMOOTHING: tuple[Stage, ...] = (
+LABEL_SMOOTHING: Derivation = (
     Stage(
         "The target is no longer one letter: all V share a part of it alike, and the right one has the rest besides. "
         "Each log probability counts as much as its letter has of the target.",
@@ -119,7 +121,7 @@ LABEL_SMOOTHING: tuple[Stage, ...] = (
 )
 
 # The same in other words, as people write it.
-OTHER_WORDS: tuple[Stage, ...] = (
+OTHER_WORDS: Derivation = (
     Stage(
         "With means in the place of sums.",
         "dhprebn",
@@ -144,5 +146,61 @@ OTHER_WORDS: tuple[Stage, ...] = (
 )
 
 DERIVATIONS = {"cross_entropy": CROSS_ENTROPY, "label_smoothing": LABEL_SMOOTHING, "batchnorm": BATCHNORM}
+# The lecture's own routes to the same expressions.
+LECTURE: dict[str, Derivation] = {
+    "cross_entropy": (
+        Stage(
+            "One example's loss is −log p_y, with p_y = e^l_y / Σ e^l_j. By the chain rule its derivative by l_i is "
+            "−1/p_y times that of p_y.",
+            "dlogits",
+            lambda dlogprobs, probs: dlogprobs - probs * dlogprobs.sum(1, keepdim=True),
+        ),
+        Stage(
+            "The quotient rule, by cases. If i ≠ y, only the denominator depends on l_i: ∂p_y/∂l_i = −p_y·p_i, which "
+            "leaves p_i. If i = y, the numerator does too: ∂p_y/∂l_y = p_y·(1 − p_y), which leaves p_y − 1. The loss "
+            "is a mean over n examples. Entry by entry: makemore explain softmax_cases --entries.",
+            "dlogits",
+            lambda probs, Y, n: torch.where(F.one_hot(Y, probs.shape[1]) == 1, probs - 1, probs) / n,
+        ),
+    ),
+    "batchnorm": (
+        Stage(
+            "On paper the steps are x → μ → σ² → x̂ → y, and back they go x̂ → σ² → μ → x. dx̂ is γ·dy.",
+            "dbnraw",
+            lambda bngain, dhpreact: bngain * dhpreact,
+        ),
+        Stage(
+            "σ² has an arrow to each of the n x̂ of its column, so the sum is over all of them.",
+            "dbnvar",
+            lambda hprebn, bnmeani, bnvar, eps, dbnraw: (
+                -0.5 * ((hprebn - bnmeani) * dbnraw).sum(0, keepdim=True) * (bnvar + eps) ** -1.5
+            ),
+        ),
+        Stage(
+            "μ has n + 1 arrows: one to each x̂ (32 in the lecture's batch), and one to σ², 33 in all. The last brings "
+            "nothing, since ∂σ²/∂μ = −2/(n−1) · Σ(x − μ) = 0.",
+            "dbnmeani",
+            lambda bnvar_inv, dbnraw: -(bnvar_inv * dbnraw).sum(0, keepdim=True),
+        ),
+        Stage(
+            "x has three arrows: to its own x̂, to μ, and to σ².",
+            "dhprebn",
+            lambda bnvar_inv, dbnraw, n, dbnmeani, hprebn, bnmeani, dbnvar: (
+                bnvar_inv * dbnraw + dbnmeani / n + 2 / (n - 1) * (hprebn - bnmeani) * dbnvar
+            ),
+        ),
+        Stage(
+            "Put them in. The i of the sums becomes j, since i is the entry asked for. The power −3/2 is three times "
+            "−1/2: one is taken out, and two turn x_i − μ and x_j − μ into x̂_i and x̂_j.",
+            "dhprebn",
+            lambda bngain, bnvar_inv, n, dhpreact, bnraw: (
+                bngain
+                * bnvar_inv
+                / n
+                * (n * dhpreact - dhpreact.sum(0) - n / (n - 1) * bnraw * (dhpreact * bnraw).sum(0))
+            ),
+        ),
+    ),
+}
 # All of them, the simplest of each derivation first, which is its last.
 STAGES = tuple(stage for stages in (*DERIVATIONS.values(), OTHER_WORDS) for stage in reversed(stages))

@@ -191,17 +191,40 @@ def _trials(count: int, as_json: bool, problems: Problems | None = None, seed: i
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: makemore explain logits --numbers && makemore explain batchnorm")
+@app.command(epilog="Example: makemore explain logits --numbers && makemore explain linear --entries")
 def explain(
     tensor: Annotated[
         str | None,
         typer.Argument(
-            metavar="[TENSOR]", help="A tensor of the chain (logits, hprebn, W1, …), cross_entropy or batchnorm."
+            metavar="[TENSOR]",
+            help="A tensor of the network's chain (logits, hprebn, W1, …), a derivation (cross_entropy, batchnorm, "
+            "label_smoothing), or a chain that ships (linear, softmax_cases, …).",
         ),
     ] = None,
-    numbers: Annotated[bool, typer.Option("--numbers", help="With the numbers of a small batch.")] = False,
+    chain: Annotated[
+        str | None,
+        typer.Option(
+            "--chain",
+            metavar="FILE",
+            help="Explain a chain of your own, or one of its tensors: a file as for `gradcheck --chain`, or the name "
+            "of a chain that ships.",
+        ),
+    ] = None,
+    numbers: Annotated[
+        bool, typer.Option("--numbers", help="With the numbers of a small batch, or of the chain's examples.")
+    ] = False,
+    entries: Annotated[
+        bool, typer.Option("--entries", help="Write the lines out entry by entry, with symbols and with numbers.")
+    ] = False,
 ) -> None:
     """Show how a gradient is made: forward line, backward lines, shapes, rule and why; or the whole chain."""
-    from makemore_cli.views.explain import explain as lines
+    from makemore_cli.backprop.shipped import SHIPPED
+    from makemore_cli.gradcheck.chain_file import load_chain
+    from makemore_cli.views import explain as explanations
 
-    output.print_lines(lines(tensor, numbers=numbers, width=min(100, shutil.get_terminal_size().columns)))
+    subject = None
+    if chain is not None:
+        named = chain in SHIPPED
+        subject = explanations.shipped(chain) if named else explanations.own(load_chain(chain))
+    width = min(100, shutil.get_terminal_size().columns)
+    output.print_lines(explanations.explain(tensor, subject, numbers=numbers, entries=entries, width=width))

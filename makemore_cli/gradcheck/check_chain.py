@@ -31,7 +31,7 @@ def find(name: str) -> Chain | FunctionPair:
     Raises MakemoreError if there is neither, or the file has nothing to be checked.
     """
     if name in SHIPPED:
-        return SHIPPED[name]
+        return SHIPPED[name].chain
     path = Path(name)
     if path.suffix != ".py" and path.suffix != ".ipynb" and not path.exists():
         raise MakemoreError(f"{name}: no file, and no chain that ships; there are {', '.join(SHIPPED)}")

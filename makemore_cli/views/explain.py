@@ -1,19 +1,27 @@
-"""The explanation of a tensor by the table of steps, and the derivations of the single expressions.
+"""The explanation of a chain, of one of its tensors, or of a derivation, by the lines that run.
 
-The lines are the code's own.
+The network's chain is one of many here: a chain that ships with examples, or somebody's own, is explained alike.
 """
 
 from __future__ import annotations
 
 import difflib
 import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from makemore_cli.backprop import atomic as steps
-from makemore_cli.backprop.chain import Line, Stage, Step, arguments
-from makemore_cli.backprop.derivations import DERIVATIONS
+from makemore_cli.backprop.atomic import given, network_chain
+from makemore_cli.backprop.chain import Chain, Line, Step, Values, arguments
+from makemore_cli.backprop.derivations import DERIVATIONS, LECTURE, Derivation
+from makemore_cli.backprop.entries import NoEntriesError, arrows, write_out
+from makemore_cli.backprop.inputs import Input
 from makemore_cli.backprop.line_text import line_text
+from makemore_cli.backprop.shipped import SHIPPED
+from makemore_cli.backprop.shipped.lesson import Lesson
 from makemore_cli.errors import MakemoreError
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import initialise
@@ -22,98 +30,303 @@ LEGEND = "n examples · T letters of context · E numbers a letter · H hidden u
 SMOOTHING = 0.1
 SMALL = Sizes(vocabulary=5, context=2, embedding=2, hidden=4)
 SMALL_BATCH = 3
+FEW = (2, 3)  # the sizes, in turn, of a chain that is written out entry by entry
+MOST_ENTRIES = 3  # rows and columns
+CONFIDENT = 8.0  # added to a logit, to see what a confident prediction does
 
 
-def explain(name: str | None, *, numbers: bool = False, width: int = 100) -> list[str]:
-    """The whole table, or what there is to say of one tensor or derivation, as lines; prose is wrapped at `width`.
+@dataclass(frozen=True)
+class Numbers:
+    """A chain's values and gradients at some inputs."""
 
-    Raises MakemoreError for a name that is neither.
+    says: str
+    values: Values
+    gradients: Mapping[str, Tensor]
+
+    @property
+    def all(self) -> Values:
+        return {**self.values, **{f"d{name}": gradient for name, gradient in self.gradients.items()}}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A chain to be explained, and what goes with it."""
+
+    chain: Chain
+    title: str
+    legend: str = ""
+    notes: Sequence[str] = ()
+    derivations: Mapping[str, Derivation] = field(default_factory=dict)
+    lesson: Lesson | None = None
+
+    def numbers(self, name: str | None, *, few: bool = False) -> list[Numbers]:
+        """The examples in numbers; `few` are to be written out entry by entry."""
+        if self.lesson is not None and self.lesson.examples:
+            return [_at(self.chain, example.says, example.values()) for example in self.lesson.examples]
+        if self.derivations and not few:
+            return [_small_batch(SMOOTHING if name == "label_smoothing" else 0.0)]
+        sizes = {size: FEW[place % len(FEW)] for place, size in enumerate(self.chain.sizes)} if few else {}
+        values, drawn = self.chain.draw(0, {k: v for k, v in sizes.items() if k not in self.chain.bounds})
+        for name, one in self.chain.inputs.items() if few else ():
+            if type(one) is Input:  # numbers that one can follow
+                values[name] = (2 * values[name]).round() / 2
+        return [_at(self.chain, f"random numbers: {', '.join(f'{k} = {v}' for k, v in drawn.items())}", values)]
+
+
+def network() -> Subject:
+    """The network's chain, with its derivations."""
+    return Subject(
+        network_chain(),
+        "The chain, from the letters down to the loss; under each line those that take its gradient back.",
+        LEGEND,
+        derivations=DERIVATIONS,
+    )
+
+
+def shipped(name: str) -> Subject:
+    """A chain that ships, by its name."""
+    lesson = SHIPPED[name]
+    return Subject(lesson.chain, f"{name}: {lesson.title}", notes=lesson.notes, lesson=lesson)
+
+
+def own(chain: Chain) -> Subject:
+    """Somebody's own chain."""
+    return Subject(chain, f"{chain.name}: under each forward line those that take its gradient back.")
+
+
+def explain(
+    name: str | None,
+    subject: Subject | None = None,
+    *,
+    numbers: bool = False,
+    entries: bool = False,
+    width: int = 100,
+) -> list[str]:
+    """The whole chain, or what there is to say of one tensor or derivation, as lines; prose is wrapped at `width`.
+
+    Without a `subject`, it is the network's chain, or one that ships if `name` is its name. `numbers` adds those of a
+    small batch or of the examples; `entries` writes the lines out entry by entry.
+    Raises MakemoreError for a name that is neither a tensor nor a derivation.
     """
-    if name is not None and name not in steps.SHAPES and name[1:] in steps.SHAPES:
+    if subject is None:
+        subject, name = (shipped(name), None) if name in SHIPPED else (network(), name)
+    chain = subject.chain
+    if name is not None and name not in chain.shapes and name[1:] in _tensors(chain):
         name = name[1:]  # the gradient's name will do
     if name is None:
-        lines = _overview()
-    elif name in DERIVATIONS:
-        lines = _derivation(name, DERIVATIONS[name], width)
-    elif name in steps.SHAPES:
-        lines = _tensor(name, width)
+        lines = _overview(subject, width)
+    elif name in subject.derivations:
+        lines = _derivation(name, subject.derivations[name], width)
+    elif name in _tensors(chain):
+        lines = _tensor(chain, name, width)
     else:
-        known = [*steps.SHAPES, *DERIVATIONS]
-        close = difflib.get_close_matches(name.removeprefix("d"), known, n=1) or difflib.get_close_matches(name, known)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-        raise MakemoreError(f"{name}: no tensor of the chain and no derivation; {hint}")
-    lines += ["", *_wrapped("", LEGEND, width)]
-    return lines + _numbers(name) if numbers else lines
+        raise _unknown(name, subject)
+    if subject.legend:
+        lines += ["", *_wrapped("", subject.legend, width)]
+    if entries:
+        lines += _entries(subject, name, width)
+    if numbers:
+        lines += _numbers(subject, name, width)
+    return lines
 
 
-def _overview() -> list[str]:
-    lines = ["The chain, from the letters down to the loss; under each line those that take its gradient back.", ""]
-    for step in steps.STEPS:
+def _unknown(name: str, subject: Subject) -> MakemoreError:
+    known = [*_tensors(subject.chain), *subject.derivations]
+    more = [*known, *(SHIPPED if subject.derivations else ())]
+    close = difflib.get_close_matches(name.removeprefix("d"), more, n=1) or difflib.get_close_matches(name, more)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    kinds = "no tensor of the chain and no derivation" if subject.derivations else f"no tensor of {subject.chain.name}"
+    return MakemoreError(f"{name}: {kinds}; {hint}")
+
+
+def _tensors(chain: Chain) -> list[str]:
+    """The tensors of a chain, in order: the inputs that have a shape, and the steps."""
+    return list(dict.fromkeys([*(name for name in chain.inputs if name in chain.shapes), *chain.by_name]))
+
+
+def _overview(subject: Subject, width: int) -> list[str]:
+    lines = [*_wrapped("", subject.title, width), ""]
+    for step in subject.chain.steps:
         lines.append(_forward_line(step))
         lines += [f"    {_backward_line(target, line)}" for target, line in step.backward.items()]
-    return [*lines, "", f"More: makemore explain TENSOR, or {', or '.join(DERIVATIONS)}"]
+    for note in subject.notes:
+        lines += ["", *_wrapped("", note, width)]
+    for stage in subject.chain.stages if subject.lesson else ():
+        lines += ["", *_wrapped("", stage.says, width), f"    {stage.name} = {line_text(stage.line)}"]
+    if subject.derivations:
+        more = f"More: makemore explain TENSOR, or {', or '.join(subject.derivations)}"
+        return [*lines, "", more, *_wrapped("Small chains: ", f"makemore explain {', '.join(SHIPPED)}", width)]
+    return lines
 
 
-def _tensor(name: str, width: int) -> list[str]:
-    lines = [f"{name}  ({_shape(name)})", ""]
-    own = next((s for s in steps.STEPS if s.name == name), None)
-    if own is not None:
-        lines += ["forward", f"  {_forward_line(own)}", _reads(own.forward)]
+def _tensor(chain: Chain, name: str, width: int) -> list[str]:
+    shape = _shape(chain, name)
+    lines = [f"{name}  ({shape})" if shape else name, ""]
+    step = chain.by_name.get(name)
+    if step is not None:
+        lines += ["forward", f"  {_forward_line(step)}", *_reads(chain, step.forward)]
     else:
-        lines.append("a batch's tokens" if name in ("X", "Y") else "a parameter: no step computes it")
-    uses = [(s, line) for s in reversed(steps.STEPS) for target, line in s.backward.items() if target == f"d{name}"]
+        lines.append(_what_input(chain, name))
+    uses = [(s, line) for s in reversed(chain.steps) for target, line in s.backward.items() if target == f"d{name}"]
     if uses:
         many = f", a sum over its {len(uses)} uses" if len(uses) > 1 else ""
         lines += ["", f"its gradient d{name}{many}"]
-        for place, (step, line) in enumerate(uses):
-            lines += [f"  {_backward_line(f'd{name}', line, '+=' if place else '=')}", _reads(line)]
-            lines.append(f"    through  {_forward_line(step)}")
-            lines += _wrapped("    rule     ", step.rule, width) + _wrapped("    why      ", step.why, width)
-    elif name == "loss":
-        lines += ["", "its gradient is 1: everything begins here"]
-    if own is not None:
+        for place, (s, line) in enumerate(uses):
+            lines += [f"  {_backward_line(f'd{name}', line, '+=' if place else '=')}", *_reads(chain, line)]
+            lines.append(f"    through  {_forward_line(s)}")
+            if s.rule:
+                lines += _wrapped("    rule     ", s.rule, width)
+            if s.why:
+                lines += _wrapped("    why      ", s.why, width)
+    elif name in chain.outputs:
+        lines += ["", "its gradient is 1: everything begins here" if not shape or shape == "a number" else COMES]
+    if step is not None and step.backward:
         lines += ["", f"and d{name} goes on to"]
-        lines += [f"  {_backward_line(target, line)}" for target, line in own.backward.items()]
+        lines += [f"  {_backward_line(target, line)}" for target, line in step.backward.items()]
     return lines
 
 
-def _derivation(name: str, stages: tuple[Stage, ...], width: int) -> list[str]:
+COMES = "its gradient comes from above: it is an output"
+
+
+def _what_input(chain: Chain, name: str) -> str:
+    one = chain.inputs[name]
+    if chain.name == network_chain().name:
+        return "a batch's tokens" if name in ("X", "Y") else "a parameter: no step computes it"
+    return f"an input ({one.about}): no step computes it"
+
+
+def _derivation(name: str, derivation: Derivation, width: int) -> list[str]:
     lines = [f"{name}: from the chain to one expression"]
-    for number, stage in enumerate(stages, start=1):
+    for number, stage in enumerate(derivation, start=1):
         lines += ["", *_wrapped(f"{number}. ", stage.says, width), f"   {stage.name} = {line_text(stage.line)}"]
+    if name in LECTURE:
+        lines += ["", "the lecture's own route"]
+        for number, stage in enumerate(LECTURE[name], start=1):
+            lines += ["", *_wrapped(f"{number}. ", stage.says, width), f"   {stage.name} = {line_text(stage.line)}"]
     return lines
 
 
-def _numbers(name: str | None) -> list[str]:
-    """A small batch, and the values and gradients of the tensors that are spoken of."""
+# Numbers.
+
+
+def _at(chain: Chain, says: str, values: Values) -> Numbers:
+    values = chain.forward(values)
+    generator = torch.Generator().manual_seed(0)
+    above = {
+        name: torch.ones_like(values[name])
+        if values[name].dim() == 0
+        else torch.randint(1, 4, values[name].shape, generator=generator).to(values[name])
+        for name in chain.outputs
+    }
+    return Numbers(says, values, {**above, **chain.backward(values, above)})
+
+
+def _small_batch(smoothing: float) -> Numbers:
     parameters, generator = initialise(SMALL, 42)
     X = torch.randint(0, SMALL.vocabulary, (SMALL_BATCH, SMALL.context), generator=generator)
     Y = torch.randint(0, SMALL.vocabulary, (SMALL_BATCH,), generator=generator)
-    values = steps.forward(parameters, X, Y, smoothing=SMOOTHING if name == "label_smoothing" else 0.0)
-    gradients = steps.backward(values)
-    if name is None:
-        shown = list(values)
-    elif name in DERIVATIONS:
-        stages = DERIVATIONS[name]
-        shown = [n for stage in stages for n in (*arguments(stage.line), stage.name[1:])]
-    else:
-        own = next((s for s in steps.STEPS if s.name == name), None)
-        shown = [*(arguments(own.forward) if own else ()), name]
+    chain = network_chain(smoothed=smoothing > 0)
+    values = chain.forward(given(parameters, X, Y, smoothing=smoothing))
     sizes = f"n = {SMALL_BATCH}, T = {SMALL.context}, E = {SMALL.embedding}, H = {SMALL.hidden}, V = {SMALL.vocabulary}"
-    lines = ["", f"numbers of a small batch: {sizes}"]
-    for tensor in dict.fromkeys(n for n in shown if n in values and n in steps.SHAPES):
-        lines += _matrix(tensor, values[tensor])
-        if tensor in gradients:
-            lines += _matrix(f"d{tensor}", gradients[tensor])
+    return Numbers(f"numbers of a small batch: {sizes}", values, chain.backward(values))
+
+
+def _numbers(subject: Subject, name: str | None, width: int) -> list[str]:
+    """The values and gradients of the tensors that are spoken of."""
+    chain, lines = subject.chain, []
+    for at in subject.numbers(name):
+        lines += ["", *_wrapped("", at.says, width)]
+        for tensor in dict.fromkeys(n for n in _spoken_of(subject, name, at.values) if n in at.values):
+            if isinstance(at.values[tensor], Tensor) and (tensor in chain.shapes or tensor in chain.by_name):
+                lines += _matrix(tensor, at.values[tensor])
+                if tensor in at.gradients:
+                    lines += _matrix(f"d{tensor}", at.gradients[tensor])
+        if subject.derivations and name in ("logits", "cross_entropy"):
+            lines += _forces(at)
+    if subject.lesson is not None and subject.lesson.table is not None and name is None:
+        lines += ["", *subject.lesson.table()]
     return lines
 
 
-def _matrix(name: str, value: torch.Tensor) -> list[str]:
+def _spoken_of(subject: Subject, name: str | None, values: Iterable[str]) -> list[str]:
+    if name is None:
+        return list(values)
+    if name in subject.derivations:
+        return [n for stage in subject.derivations[name] for n in (*arguments(stage.line), stage.name[1:])]
+    step = subject.chain.by_name.get(name)
+    return [*(arguments(step.forward) if step else ()), name]
+
+
+def _forces(at: Numbers) -> list[str]:
+    """The first row of p beside n times dlogits, as it is and for two confident predictions."""
+    logits, Y = at.values["logits"].double(), at.values["Y"]
+    right = int(Y[0])
+    wrong = (right + 1) % logits.shape[1]
+    cases = [
+        ("the first row: a pull up on the right letter, a push down on all others, and they balance", None),
+        ("if the right letter is predicted with confidence, hardly any force is left", right),
+        ("if a wrong letter is predicted with confidence, it is pushed as hard as the right one is pulled", wrong),
+    ]
+    lines = []
+    for says, letter in cases:
+        row = logits[0].clone()
+        if letter is not None:
+            row[letter] = logits[0].max() + CONFIDENT
+        p = row.softmax(0)
+        force = p.clone()
+        force[right] -= 1  # n · dlogits
+        lines += ["", f"{says} (the right letter is number {right}; loss {-float(p[right].log()):.4f})"]
+        lines += _matrix("p", p) + _matrix("n·dlogits", force)
+        lines.append(f"{'  their sum':<18}{abs(float(force.sum())):8.4f}")
+    return lines
+
+
+def _matrix(name: str, value: Tensor) -> list[str]:
     """A tensor's numbers in columns, row by row of its last dimension."""
     rows = value.reshape(-1, value.shape[-1]) if value.dim() > 1 else value.reshape(1, -1)
     cells = [[f"{x:8}" if isinstance(x, int) else f"{x:8.4f}" for x in row] for row in rows.tolist()]
     heads = [f"  {name} ="] + [""] * (len(cells) - 1)
     return [f"{head:<18}{' '.join(row)}" for head, row in zip(heads, cells, strict=True)]
+
+
+# Entry by entry.
+
+
+def _entries(subject: Subject, name: str | None, width: int) -> list[str]:
+    """The lines of a chain, or of one tensor, with every entry written out in symbols and in numbers."""
+    chain = subject.chain
+    at = subject.numbers(name, few=True)[0]
+    lines = ["", *_wrapped("", f"entry by entry, {at.says[:1].lower()}{at.says[1:]}", width)]
+    steps = chain.steps if name is None or name in subject.derivations else ()
+    own_step = chain.by_name.get(name or "")
+    wanted = [(s.name, s.forward) for s in ((own_step,) if own_step else steps)]
+    wanted += [
+        (target, line)
+        for s in reversed(chain.steps)
+        for target, line in s.backward.items()
+        if name is None or target == f"d{name}"
+    ]
+    for result, line in wanted:
+        lines += ["", f"  {result} = {line_text(line)}"]
+        lines += [f"    {one}" for one in _written_out(line, at.all, result)]
+    if name is None:
+        out = arrows(chain, at.values)
+        if out:
+            lines += ["", *_wrapped("", f"arrows out of the first entry of each tensor: {', '.join(out)}", width)]
+    return lines
+
+
+def _written_out(line: Line, names: Mapping[str, Any], result: str) -> list[str]:
+    try:
+        written = write_out(line, names, result)
+    except NoEntriesError as error:
+        return [f"({error})"]
+    most = MOST_ENTRIES**2
+    return written if len(written) <= most else [*written[:most], f"… and {len(written) - most} more"]
+
+
+# Text.
 
 
 def _forward_line(step: Step) -> str:
@@ -124,16 +337,17 @@ def _backward_line(target: str, line: Line, sign: str = "=") -> str:
     return f"{target} {sign} {line_text(line)}"
 
 
-def _reads(line: Line) -> str:
+def _reads(chain: Chain, line: Line) -> list[str]:
     """The shapes of what a line reads: with them, a matrix product can be put together in one way only."""
-    read = [n for n in arguments(line) if n in steps.SHAPES or n.removeprefix("d") in steps.SHAPES]
-    return f"    shapes   {', '.join(f'{n} ({_shape(n)})' for n in read)}"
+    shown = [(name, _shape(chain, name)) for name in arguments(line)]
+    known = [f"{name} ({shape})" for name, shape in shown if shape]
+    return [f"    shapes   {', '.join(known)}"] if known else []
 
 
-def _shape(name: str) -> str:
-    """A shape to read, such as n × H; a gradient has its tensor's."""
-    shape = steps.SHAPES[name] if name in steps.SHAPES else steps.SHAPES[name.removeprefix("d")]
-    return shape.replace(" ", " × ") or "a number"
+def _shape(chain: Chain, name: str) -> str:
+    """A shape to read, such as n × H; a gradient has its tensor's. Empty if none is declared."""
+    shape = chain.shapes.get(name, chain.shapes.get(name.removeprefix("d")))
+    return "" if shape is None else shape.replace(" ", " × ") or "a number"
 
 
 def _wrapped(head: str, text: str, width: int) -> list[str]:

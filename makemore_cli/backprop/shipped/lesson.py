@@ -1,0 +1,43 @@
+"""What a chain that ships is shown with: what it is about, and examples in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from makemore_cli.backprop.chain import Chain, Values
+
+
+@dataclass(frozen=True)
+class Example:
+    """Inputs of a chain in numbers, and what there is to see in them."""
+
+    says: str
+    inputs: Mapping[str, Any]  # lists of numbers; whole numbers are an index
+    sizes: Mapping[str, int]
+
+    def values(self) -> Values:
+        """The inputs as tensors in float64, with the sizes."""
+        given = {name: _tensor(value) for name, value in self.inputs.items()}
+        return {**self.sizes, **given}
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A chain with its title, what is to be said of it, and examples."""
+
+    chain: Chain
+    title: str
+    notes: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+    table: Callable[[], list[str]] | None = None  # more figures, which are computed
+
+
+def _tensor(value: Any) -> Any:
+    if not isinstance(value, list):
+        return torch.tensor(value, dtype=torch.float64) if isinstance(value, float) else value
+    tensor = torch.tensor(value)
+    return tensor if tensor.dtype == torch.int64 else tensor.double()
