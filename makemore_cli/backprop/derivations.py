@@ -158,7 +158,7 @@ LECTURE: dict[str, Derivation] = {
         Stage(
             "The quotient rule, by cases. If i ≠ y, only the denominator depends on l_i: ∂p_y/∂l_i = −p_y·p_i, which "
             "leaves p_i. If i = y, the numerator does too: ∂p_y/∂l_y = p_y·(1 − p_y), which leaves p_y − 1. The loss "
-            "is a mean over n examples. Entry by entry: makemore explain softmax_cases --entries.",
+            "is a mean over n examples. The chain softmax_cases has it entry by entry.",
             "dlogits",
             lambda probs, Y, n: torch.where(F.one_hot(Y, probs.shape[1]) == 1, probs - 1, probs) / n,
         ),

@@ -108,7 +108,7 @@ def gradcheck(
     from makemore_cli.config import load as configuration
 
     if chain_template:
-        from makemore_cli.gradcheck.chain_template import TEMPLATE
+        from makemore_cli.cli.chain_template import TEMPLATE
 
         output.print_lines(TEMPLATE.splitlines())
         return

@@ -172,3 +172,23 @@ def test_the_documentation_of_gradcheck(tmp_path: Path, cli: Cli) -> None:
     assert {torch.float32: 3e-6, torch.float64: 1e-12} == TOLERANCE
     assert "3·10⁻⁶ in float32 and 10⁻¹² in float64" in text
     assert f"look at {ENTRIES} entries" in " ".join(text.split())
+
+
+def test_the_page_on_your_own_network(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its files are checked with the verdicts that it shows, and its commands run."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "own_network.md").read_text(encoding="utf-8")
+    codes = {"rms_norm.py": 1, "two_layers.py": 0, "legendre.py": 0}
+    files = dict(re.findall(r"^```python\n# (\w+\.py)\n(.*?)^```", page, re.M | re.S))
+    assert files.keys() == codes.keys()
+    for name, text in files.items():
+        Path(name).write_text(f"# {name}\n{text}")
+        assert cli("gradcheck", "--chain", name).code == codes[name], name
+    told = re.search(r"^```text\n(.*?)^```", page, re.M | re.S)[1]
+    assert told in cli("gradcheck", "--chain", "rms_norm.py").out
+    Path("rms_norm.py").write_text(files["rms_norm.py"].replace(".sum(1),", ".sum(1, keepdim=True),"))
+    Path("my_chain.py").write_text(cli("gradcheck", "--chain-template").out)
+    for line in ("--chain rms_norm.py", "--chain my_chain.py", "--chain rms_norm.py --trials 50", "--chain linear"):
+        assert cli("gradcheck", *line.split()).code == 0, line
+    assert cli("explain", "--chain", "rms_norm.py", "inv", "--entries").code == 0
+    assert cli("gradcheck", "--chain", "rms_norm.py", "--seed", "3", "--size", "D=8", "--json").code == 0

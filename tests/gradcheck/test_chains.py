@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from makemore_cli.backprop.chain import Chain, chain, step
 from makemore_cli.backprop.inputs import ChainError, between, index, positive
 from makemore_cli.backprop.inputs import given as given_input
+from makemore_cli.cli.chain_template import TEMPLATE
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.chain_file import FunctionPair, load
-from makemore_cli.gradcheck.chain_template import TEMPLATE
 from makemore_cli.gradcheck.check_chain import check, check_chain, check_pair
 from makemore_cli.gradcheck.findings import Report
 from tests.conftest import Cli

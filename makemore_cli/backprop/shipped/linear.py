@@ -59,7 +59,7 @@ LINEAR = Lesson(
         "dW = xᵀ·dy is (3×1)·(1×2) = 3×2, and dx = dy·Wᵀ is (1×2)·(2×3) = 1×3: a gradient has its tensor's shape.",
         TRANSPOSED,
         "Mean squared error is the simplest loss. For a choice among letters, cross-entropy takes its place: "
-        "makemore explain softmax_cases.",
+        "the chain softmax_cases.",
     ),
     (
         Example(
