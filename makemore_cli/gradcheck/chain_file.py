@@ -65,8 +65,8 @@ def load(path: Path) -> Chain | FunctionPair:
     if own:
         return _in_any_precision(_function(own, module, path))
     raise MakemoreError(
-        f"{path}: declares no chain, no torch.autograd.Function, and no functions `forward` and `backward`; the template "
-        "is a chain to start from",
+        f"{path}: declares no chain, no torch.autograd.Function, and no functions `forward` and `backward`; the "
+        "template is a chain to start from",
         parameters=("chain_template",),
     )
 
