@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Chain, Step, Values, chain, step
+from makemore_cli.backprop.chain import Chain, chain
 from makemore_cli.backprop.derivations import STAGES
 from makemore_cli.backprop.inputs import index
+from makemore_cli.backprop.step import Step, Values, step
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
 

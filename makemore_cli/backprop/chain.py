@@ -23,16 +23,15 @@ number, such as a loss, is 1; that of any other output comes from whoever runs t
 
 from __future__ import annotations
 
-import inspect
-import keyword
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from makemore_cli.backprop.declaration import Declaration
 from makemore_cli.backprop.inputs import (
     Bounds,
     ChainError,
@@ -44,28 +43,7 @@ from makemore_cli.backprop.inputs import (
     measured,
     symbols,
 )
-
-Line = Callable[..., Tensor]
-Values = dict[str, Any]  # tensors by name, and plain numbers such as n and eps
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line of the forward pass and the lines that take its gradient back."""
-
-    name: str  # the tensor that it computes
-    forward: Line
-    backward: Mapping[str, Line]  # by the name of the gradient that the line adds to
-    shape: str | None = None  # in symbols
-    rule: str = ""
-    why: str = ""
-
-
-def step(
-    name: str, forward: Line, *, shape: str | None = None, rule: str = "", why: str = "", **backward: Line
-) -> Step:
-    """Write a step as it reads in the chain: `dlogits=lambda …` is the line that adds to dlogits."""
-    return Step(name, forward, backward, shape, rule, why)
+from makemore_cli.backprop.step import Line, Step, Values, arguments, failure, run
 
 
 @dataclass(frozen=True)
@@ -93,7 +71,7 @@ class Chain:
     ends: tuple[str, ...] = ()  # the outputs, if they are not simply what no step reads
 
     def __post_init__(self) -> None:
-        _Declaration(self).check()
+        Declaration(self).check()
 
     @cached_property
     def by_name(self) -> dict[str, Step]:
@@ -199,119 +177,6 @@ def chain(
     return Chain(name, {k: as_input(one) for k, one in inputs.items()}, steps, sizes or {}, tuple(stages))
 
 
-@cache
-def arguments(line: Line) -> tuple[str, ...]:
-    """The names of the tensors that a line reads: its arguments without a default."""
-    parameters = inspect.signature(line).parameters.values()
-    return tuple(p.name for p in parameters if p.default is p.empty)
-
-
-def run(line: Line, values: Mapping[str, Any]) -> Tensor:
-    """Call a line with what it reads, by name."""
-    return line(*(values[name] for name in arguments(line)))
-
-
-def failure(what: str, line: Line, values: Mapping[str, Any], error: Exception) -> str:
-    """A line's error in a sentence, with the shapes of what it reads."""
-    shapes = ", ".join(
-        f"{name} is {tuple(value.shape) if isinstance(value, Tensor) else value}"
-        for name, value in ((name, values[name]) for name in arguments(line))
-    )
-    return f"{what} can't be run: {' '.join(str(error).split())}; {shapes}"
-
-
-class _Declaration:
-    """What can be wrong with a declaration before anything is run."""
-
-    def __init__(self, chain: Chain) -> None:
-        self.chain = chain
-        self.steps = {s.name: s for s in chain.steps}
-
-    def check(self) -> None:
-        chain = self.chain
-        if not chain.steps:
-            self._refuse("has no steps")
-        known: dict[str, str] = {}
-        for name in chain.inputs:
-            self._name(name, "an input", known)
-        for name in chain.sizes:
-            self._name(name, "a size", known)
-        for s in chain.steps:
-            for argument in self._arguments(f"step {s.name}", s.forward):
-                if argument not in known:
-                    self._refuse(f"step {s.name} reads {argument}, {self._why_not(argument, s, known)}")
-            self._name(s.name, "a step", known)
-        for s in chain.steps:
-            read = arguments(s.forward)
-            for target, line in s.backward.items():
-                where = f"the line for {target} in step {s.name}"
-                if target[:1] != "d" or target[1:] not in read:
-                    self._refuse(
-                        f"step {s.name} has a line for {target}, but it reads {_and(read)}: a line is named d and what "
-                        "the step reads"
-                    )
-                if chain.sizes and target[1:] in chain.sizes:
-                    self._refuse(f"{where}: {target[1:]} is a size and has no gradient")
-                for argument in self._arguments(where, line):
-                    if argument not in known and argument != f"d{s.name}":
-                        hint = (
-                            f"; it gets d{s.name} only"
-                            if argument[:1] == "d" and argument[1:] in known
-                            else f"; there are {', '.join(known)} and d{s.name}"
-                        )
-                        self._refuse(f"{where} reads {argument}, which is unknown there{hint}")
-        lines = [line for s in chain.steps for line in (s.forward, *s.backward.values())]
-        used = {argument for line in lines for argument in arguments(line)}
-        for name in chain.inputs:
-            if name not in used:
-                self._refuse(f"no step reads the input {name}: leave it out")
-
-    def _name(self, name: str, what: str, known: dict[str, str]) -> None:
-        if not name.isidentifier() or keyword.iskeyword(name):
-            self._refuse(f"{name!r} can't be the name of {what}: it is no Python name")
-        if name in known:
-            self._refuse(f"{name} is {known[name]} already, so it can't be {what} too")
-        for other in (name[1:], f"d{name}"):
-            if other in known and "d" + min(name, other, key=len) == max(name, other, key=len):
-                shorter, longer = sorted((name, other), key=len)
-                self._refuse(f"{longer} would be the gradient of {shorter}: give one of them another name")
-        known[name] = what
-
-    def _arguments(self, where: str, line: Line) -> tuple[str, ...]:
-        try:
-            parameters = inspect.signature(line).parameters.values()
-        except (TypeError, ValueError):
-            parameters = None
-        if parameters is None or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-            self._refuse(f"{where}: write lambda x, W: …, whose arguments are the names of what it reads")
-        return arguments(line)
-
-    def _why_not(self, name: str, reader: Step, known: Mapping[str, str]) -> str:
-        if name not in self.steps:
-            return f"which is no input and no step before it; there are {', '.join(known) or 'none'}"
-        circle = self._circle(name, reader.name)
-        if circle:
-            return f"which is computed from it: {' → '.join(circle)}, a cycle"
-        return f"which comes after it: move step {name} before it"
-
-    def _circle(self, start: str, end: str) -> list[str] | None:
-        """The way from the reader through the tensors that it reads, back to the reader."""
-        ways = [[end, start]]
-        seen: set[str] = set()
-        while ways:
-            way = ways.pop(0)
-            if way[-1] == end:
-                return way
-            if way[-1] in seen or way[-1] not in self.steps:
-                continue
-            seen.add(way[-1])
-            ways += [[*way, name] for name in arguments(self.steps[way[-1]].forward)]
-        return None
-
-    def _refuse(self, fact: str) -> None:
-        raise ChainError(f"{self.chain.name}: {fact}")
-
-
 def check_shapes(chain: Chain, values: Values, sizes: Sizes) -> None:
     """Make sure that the tensors have the shapes that are declared. Raises ChainError, which names the first other."""
     for s in chain.steps:
@@ -323,7 +188,3 @@ def check_shapes(chain: Chain, values: Values, sizes: Sizes) -> None:
                 f"{chain.name}: step {s.name} is declared {s.shape or 'a number'}, which is {should}, but its line "
                 f"gives {tuple(values[s.name].shape)}"
             )
-
-
-def _and(names: Iterable[str]) -> str:
-    return " and ".join(names) or "nothing"

@@ -6,10 +6,7 @@ gives y11 = x11·W11 + x12·W21 + x13·W31, and its number as well.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,151 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Chain, Line, Values, arguments, run
+from makemore_cli.backprop.chain import Chain
+from makemore_cli.backprop.step import Line, Values, arguments, run
+from makemore_cli.backprop.terms import FUNCTIONS, Term, number, number_term, power_of, product_of, quotient_of, sum_of
 from makemore_cli.errors import MakemoreError
-
-LARGEST_DENOMINATOR = 12  # of a constant that is shown as a fraction
-NOTHING = 1e-12  # is what rounding leaves
-SUM, PRODUCT, SIGN, POWER, ATOM = range(5)  # how strongly an operation binds
-SUPERSCRIPTS = str.maketrans("0123456789-.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻·")
 
 
 class NoEntriesError(MakemoreError):
     """An operation that can't be written out entry by entry."""
-
-
-@dataclass(frozen=True, eq=False)
-class Term:
-    """One entry: an operation on other entries, with its value."""
-
-    kind: str  # name, number, +, *, /, ** or a function's name
-    parts: tuple[Term, ...]
-    value: float
-    name: str = ""
-
-    def text(self, numbers: bool = False) -> str:
-        """The term with names, or with numbers in their place."""
-        return self._written(numbers)[0]
-
-    def _written(self, numbers: bool) -> tuple[str, int]:
-        if self.kind == "name":
-            text = number(self.value) if numbers else self.name
-            return text, SIGN if text.startswith("−") else ATOM
-        if self.kind == "number":
-            text = constant(self.value)
-            return text, PRODUCT if "/" in text else SIGN if text.startswith("−") else ATOM
-        if self.kind == "+":
-            text = ""
-            for part in self.parts:
-                sign, rest = (" − ", part._without_minus()) if part._is_negative() else (" + ", part)
-                inner = rest._bracketed(numbers, PRODUCT if sign == " − " else SUM)
-                inner = f"({inner})" if text and inner.startswith("−") else inner
-                text += f"{sign}{inner}" if text else (f"−{inner}" if sign == " − " else inner)
-            return text, SUM
-        if self.kind == "*":
-            if self._is_negative():
-                return f"−{self._without_minus()._bracketed(numbers, PRODUCT)}", SIGN
-            first, *others = self.parts
-            factors = [first._bracketed(numbers, PRODUCT), *(part._bracketed(numbers, POWER) for part in others)]
-            return "·".join(factors), PRODUCT
-        if self.kind == "/":
-            above, below = self.parts
-            return f"{above._bracketed(numbers, PRODUCT)}/{below._bracketed(numbers, POWER)}", PRODUCT
-        if self.kind == "**":
-            base, power = self.parts
-            shown = constant(power.value).replace("−", "-")
-            raised = shown.translate(SUPERSCRIPTS) if shown.lstrip("-").isdigit() else f"^({constant(power.value)})"
-            return f"{base._bracketed(numbers, ATOM)}{raised}", POWER
-        return f"{self.kind}({', '.join(part.text(numbers) for part in self.parts)})", ATOM
-
-    def _bracketed(self, numbers: bool, least: int) -> str:
-        text, strength = self._written(numbers)
-        return text if strength >= least else f"({text})"
-
-    def _is_negative(self) -> bool:
-        first = self.parts[0] if self.kind == "*" else self
-        return first.kind == "number" and first.value < 0
-
-    def _without_minus(self) -> Term:
-        if self.kind == "number":
-            return _number(-self.value)
-        first = _number(-self.parts[0].value)
-        return _product([first, *self.parts[1:]])
-
-
-def number(value: float) -> str:
-    """A number in a calculation, with four digits at most."""
-    value = 0.0 if abs(value) < NOTHING else value
-    text = f"{value:.4g}" if abs(value) < 1e4 else f"{value:.3e}"
-    return text.replace("-", "−")
-
-
-def constant(value: float) -> str:
-    """A constant as people write it: 2, 1/3, 0.05."""
-    fraction = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
-    if fraction.denominator > 1 and abs(float(fraction) - value) < 1e-12 and number(value) != f"{value:.2g}":
-        return f"{fraction.numerator}/{fraction.denominator}".replace("-", "−")
-    return number(value)
-
-
-def _number(value: float) -> Term:
-    return Term("number", (), float(value))
-
-
-def _sum(parts: Sequence[Term]) -> Term:
-    flat = [inner for part in parts for inner in (part.parts if part.kind == "+" else (part,))]
-    flat = [part for part in flat if not (part.kind == "number" and part.value == 0)]
-    if len(flat) < 2:
-        return flat[0] if flat else _number(0)
-    return Term("+", tuple(flat), math.fsum(part.value for part in flat))
-
-
-def _product(parts: Sequence[Term]) -> Term:
-    flat = [inner for part in parts for inner in (part.parts if part.kind == "*" else (part,))]
-    factor = math.prod(part.value for part in flat if part.kind == "number")
-    rest = [part for part in flat if part.kind != "number"]
-    if factor == 0 or not rest:
-        return _number(factor)
-    if factor != 1:
-        rest.insert(0, _number(factor))
-    return rest[0] if len(rest) == 1 else Term("*", tuple(rest), math.prod(part.value for part in rest))
-
-
-def _quotient(above: Term, below: Term) -> Term:
-    if above.kind == "number" and above.value == 0:
-        return above
-    if below.kind == "number":
-        return _product([_number(1 / below.value), above])
-    if above._is_negative():
-        return _product([_number(-1), _quotient(above._without_minus(), below)])
-    return Term("/", (above, below), above.value / below.value)
-
-
-def _power(base: Term, power: float) -> Term:
-    if power == 1:
-        return base
-    if base.kind == "number":
-        return _number(base.value**power)
-    if power == -1:
-        return _quotient(_number(1), base)
-    return Term("**", (base, _number(power)), base.value**power)
-
-
-def _function(name: str, function: Callable[[float], float]) -> Callable[[Term], Term]:
-    return lambda term: (
-        _number(function(term.value)) if term.kind == "number" else Term(name, (term,), function(term.value))
-    )
-
-
-FUNCTIONS = {
-    "exp": _function("exp", math.exp),
-    "log": _function("log", math.log),
-    "tanh": _function("tanh", math.tanh),
-    "sigmoid": _function("σ", lambda x: 1 / (1 + math.exp(-x))),
-    "sqrt": _function("√", math.sqrt),
-    "abs": _function("abs", abs),
-    "relu": _function("relu", lambda x: max(x, 0.0)),
-}
 
 
 class Largest(NamedTuple):
@@ -210,31 +70,31 @@ class Terms:
         raise NoEntriesError(f"{name} is not written out entry by entry")
 
     def __add__(self, other: Any) -> Terms:
-        return _pairwise(lambda a, b: _sum([a, b]), self, other)
+        return _pairwise(lambda a, b: sum_of([a, b]), self, other)
 
     def __radd__(self, other: Any) -> Terms:
-        return _pairwise(lambda a, b: _sum([a, b]), other, self)
+        return _pairwise(lambda a, b: sum_of([a, b]), other, self)
 
     def __sub__(self, other: Any) -> Terms:
-        return _pairwise(lambda a, b: _sum([a, _product([_number(-1), b])]), self, other)
+        return _pairwise(lambda a, b: sum_of([a, product_of([number_term(-1), b])]), self, other)
 
     def __rsub__(self, other: Any) -> Terms:
-        return _pairwise(lambda a, b: _sum([a, _product([_number(-1), b])]), other, self)
+        return _pairwise(lambda a, b: sum_of([a, product_of([number_term(-1), b])]), other, self)
 
     def __mul__(self, other: Any) -> Terms:
-        return _pairwise(lambda a, b: _product([a, b]), self, other)
+        return _pairwise(lambda a, b: product_of([a, b]), self, other)
 
     def __rmul__(self, other: Any) -> Terms:
-        return _pairwise(lambda a, b: _product([a, b]), other, self)
+        return _pairwise(lambda a, b: product_of([a, b]), other, self)
 
     def __truediv__(self, other: Any) -> Terms:
-        return _pairwise(_quotient, self, other)
+        return _pairwise(quotient_of, self, other)
 
     def __rtruediv__(self, other: Any) -> Terms:
-        return _pairwise(_quotient, other, self)
+        return _pairwise(quotient_of, other, self)
 
     def __pow__(self, power: float) -> Terms:
-        return Terms(_each(lambda term: _power(term, float(power)), self.entries))
+        return Terms(_each(lambda term: power_of(term, float(power)), self.entries))
 
     def __neg__(self) -> Terms:
         return self * -1
@@ -281,7 +141,7 @@ class Terms:
         moved = self.entries.transpose([*kept, *axes]).reshape(*(self.entries.shape[axis] for axis in kept), -1)
         result = np.empty(moved.shape[:-1], dtype=object)
         for place in np.ndindex(*result.shape):
-            result[place] = _sum(list(moved[place]))
+            result[place] = sum_of(list(moved[place]))
         if keepdim:
             result = result.reshape([1 if axis in axes else size for axis, size in enumerate(self.entries.shape)])
         return Terms(result)
@@ -320,7 +180,7 @@ class Terms:
             there: list[Any] = [slice(None)] * result.ndim
             here[dim], there[dim] = to, at
             result[tuple(here)] = _pairwise(
-                lambda a, b: _sum([a, b]), Terms(_array(result[tuple(here)])), Terms(_array(added[tuple(there)]))
+                lambda a, b: sum_of([a, b]), Terms(_array(result[tuple(here)])), Terms(_array(added[tuple(there)]))
             ).entries
         return Terms(result)
 
@@ -426,8 +286,8 @@ def _terms(value: Any) -> Terms:
     if isinstance(value, Terms):
         return value
     if isinstance(value, Tensor):
-        return Terms(_each(_number, value.double().numpy().astype(object)))
-    return Terms(_array(_number(float(value))))
+        return Terms(_each(number_term, value.double().numpy().astype(object)))
+    return Terms(_array(number_term(float(value))))
 
 
 def _array(value: Any) -> NDArray[Any]:
@@ -441,7 +301,7 @@ def _array(value: Any) -> NDArray[Any]:
 def _filled(shape: tuple[int, ...], value: float) -> NDArray[Any]:
     result = np.empty(shape, dtype=object)
     for place in np.ndindex(*shape):
-        result[place] = _number(value)
+        result[place] = number_term(value)
     return result
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cache
 from types import CodeType
 
-from makemore_cli.backprop.chain import Line
+from makemore_cli.backprop.step import Line
 
 
 def line_text(line: Line) -> str:

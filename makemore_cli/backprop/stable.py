@@ -13,7 +13,7 @@ from torch import Tensor
 
 from makemore_cli.backprop import fused
 from makemore_cli.backprop.atomic import given, network_up_to
-from makemore_cli.backprop.chain import Values
+from makemore_cli.backprop.step import Values
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
 

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Chain, Line, Step, Values, chain
+from makemore_cli.backprop.chain import Chain, chain
 from makemore_cli.backprop.inputs import Bounds, ChainError, Given, Index, as_input
+from makemore_cli.backprop.step import Line, Step, Values
 from makemore_cli.gradcheck.forward_code import whole_expression
 from makemore_cli.gradcheck.local_variables import LocalVariables
 

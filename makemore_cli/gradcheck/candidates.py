@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Stage, Step, Values, arguments, run
+from makemore_cli.backprop.chain import Stage
+from makemore_cli.backprop.step import Step, Values, arguments, run
 from makemore_cli.gradcheck.following import Following, differentiable, spreads
 from makemore_cli.gradcheck.mutations import forward_mutations, mutations_of
 

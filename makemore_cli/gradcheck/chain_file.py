@@ -17,9 +17,10 @@ from torch import Tensor
 
 from makemore_cli.backprop import chain as chains
 from makemore_cli.backprop import inputs
-from makemore_cli.backprop.chain import Chain, Line, Step
+from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.backprop.line_text import line_text
+from makemore_cli.backprop.step import Line, Step, arguments, step
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.autograd_function import function_chain, parameters
 from makemore_cli.gradcheck.following import differentiable
@@ -50,7 +51,7 @@ def load(path: Path) -> Chain | FunctionPair:
     """
     cells = read_cells(path)
     module = ModuleType(path.stem)
-    helpers = {"step": chains.step, "Chain": Chain, **{name: getattr(inputs, name) for name in inputs.DOMAINS}}
+    helpers = {"step": step, "Chain": Chain, **{name: getattr(inputs, name) for name in inputs.DOMAINS}}
     module.__dict__.update(libraries(), **helpers, __file__=str(path))
     module.__dict__[NAME] = chains.chain
     with at_home(path):
@@ -182,7 +183,7 @@ def _as_pair(
     asked = [a.arg for a in (*backward.args.posonlyargs, *backward.args.args, *backward.args.kwonlyargs)]
     ends = tuple(name for name in code.returned if f"d{name}" in asked) or (code.returned[0],)
     steps = _needed(code.steps, {*code.returned, *(name for name in asked)})
-    read = {argument for s in steps for argument in chains.arguments(s.forward)}
+    read = {argument for s in steps for argument in arguments(s.forward)}
     used = {name: one for name, one in known.items() if name in read}
     chain = Chain(path.stem, used, steps, _sizes(module), ends=ends)
     values = chain.forward(chain.draw()[0])
@@ -208,7 +209,7 @@ def _needed(steps: Sequence[Step], wanted: set[str]) -> tuple[Step, ...]:
     for s in reversed(steps):
         if s.name in wanted:
             kept.insert(0, s)
-            wanted |= set(chains.arguments(s.forward))
+            wanted |= set(arguments(s.forward))
     return tuple(kept)
 
 

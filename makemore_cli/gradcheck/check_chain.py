@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from makemore_cli.backprop.chain import Chain, Values, check_shapes
+from makemore_cli.backprop.chain import Chain, check_shapes
 from makemore_cli.backprop.inputs import Bounds, ChainError
 from makemore_cli.backprop.line_text import line_text
 from makemore_cli.backprop.shipped import SHIPPED
+from makemore_cli.backprop.step import Values
 from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.chain_file import FunctionPair, load

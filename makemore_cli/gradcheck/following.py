@@ -14,7 +14,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Chain, Step, Values, arguments, run
+from makemore_cli.backprop.chain import Chain
+from makemore_cli.backprop.step import Step, Values, arguments, run
 
 Parts = dict[str, Tensor]  # of one gradient, by the step through which each comes
 

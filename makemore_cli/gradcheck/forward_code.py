@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Line, Step, arguments, run
 from makemore_cli.backprop.line_text import expression
+from makemore_cli.backprop.step import Line, Step, arguments, run
 from makemore_cli.gradcheck.expression_trees import copied, renamed
 from makemore_cli.gradcheck.repairs import MODULES
 from makemore_cli.gradcheck.user_code import Uses

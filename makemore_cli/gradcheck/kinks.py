@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Step, Values
+from makemore_cli.backprop.step import Step, Values
 from makemore_cli.gradcheck.compare import largest
 from makemore_cli.gradcheck.following import differentiable, vjp
 

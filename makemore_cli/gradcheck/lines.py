@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Chain, Line, Step, Values, arguments, failure, run
+from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.line_text import expression, line_text
+from makemore_cli.backprop.step import Line, Step, Values, arguments, failure, run
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import Comparison, compare, impossible, largest
 from makemore_cli.gradcheck.diagnose import diagnose

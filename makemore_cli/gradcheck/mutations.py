@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Line, Step
 from makemore_cli.backprop.line_text import expression
+from makemore_cli.backprop.step import Line, Step
 from makemore_cli.gradcheck import operator_mistakes, tensor_mistakes
 from makemore_cli.gradcheck.expression_trees import compiled, operands, plain, value_of, with_node
 

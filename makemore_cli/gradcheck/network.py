@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from makemore_cli.backprop import fused
 from makemore_cli.backprop.atomic import PARAMETERS, SHAPES, given, network_chain, network_up_to
-from makemore_cli.backprop.chain import Chain, Values, step
+from makemore_cli.backprop.chain import Chain
+from makemore_cli.backprop.step import Values, step
 from makemore_cli.backprop.update_factors import Factors
 from makemore_cli.errors import ParameterError
 from makemore_cli.gradcheck import rounding, sources

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Values, arguments, run
 from makemore_cli.backprop.inputs import ChainError
+from makemore_cli.backprop.step import Values, arguments, run
 
 if TYPE_CHECKING:
     from makemore_cli.gradcheck.problem import Problem

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Chain, Values
+from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.inputs import Bounds, ChainError, Sizes
+from makemore_cli.backprop.step import Values
 from makemore_cli.gradcheck import rounding, sources
 from makemore_cli.gradcheck.compare import CHAIN_TOLERANCE, Comparison, compare, largest
 from makemore_cli.gradcheck.following import Following

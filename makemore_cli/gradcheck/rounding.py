@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import run
+from makemore_cli.backprop.step import run
 from makemore_cli.gradcheck.following import differentiable
 from makemore_cli.gradcheck.sources import Gradients, downwards
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Values
+from makemore_cli.backprop.step import Values
 from makemore_cli.gradcheck import numeric
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Step, arguments
 from makemore_cli.backprop.line_text import expression
+from makemore_cli.backprop.step import Step, arguments
 from makemore_cli.gradcheck.expression_trees import operands, parsed, renamed, with_node
 from makemore_cli.gradcheck.operator_mistakes import dropped
 

@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Values
+from makemore_cli.backprop.step import Values
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.forward_code import assignments
 from makemore_cli.gradcheck.in_float64 import in_precision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Values
+from makemore_cli.backprop.step import Values
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.compare import largest
 from makemore_cli.gradcheck.following import follow

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.text import Text
 from torch import Tensor
 
-from makemore_cli.backprop.chain import Values
 from makemore_cli.backprop.stable import StableRun, run_chain
+from makemore_cli.backprop.step import Values
 from makemore_cli.inference import evaluate
 from makemore_cli.names import dataset as data
 from makemore_cli.names.dataset import Dataset

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from makemore_cli.backprop.atomic import given, network_chain
-from makemore_cli.backprop.chain import Chain, Line, Step, Values, arguments
+from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.derivations import DERIVATIONS, LECTURE, Derivation
 from makemore_cli.backprop.entries import NoEntriesError, arrows, write_out
 from makemore_cli.backprop.inputs import Input
 from makemore_cli.backprop.line_text import line_text
 from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.backprop.shipped.lesson import Lesson
+from makemore_cli.backprop.step import Line, Step, Values, arguments
 from makemore_cli.errors import MakemoreError
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import initialise

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
-from makemore_cli.backprop.chain import Chain, Line, Step, arguments
+from makemore_cli.backprop.chain import Chain
+from makemore_cli.backprop.step import Line, Step, arguments
 from makemore_cli.gradcheck import network, sources
 from makemore_cli.gradcheck.check import gradcheck
 from makemore_cli.gradcheck.network import NetworkProblem

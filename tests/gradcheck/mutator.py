@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from makemore_cli.backprop.chain import Chain, arguments
+from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.inputs import Given, Index
 from makemore_cli.backprop.line_text import line_text
+from makemore_cli.backprop.step import arguments
 
 
 @dataclass(frozen=True)

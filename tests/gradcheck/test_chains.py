@@ -12,9 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from makemore_cli.backprop.chain import Chain, chain, step
+from makemore_cli.backprop.chain import Chain, chain
 from makemore_cli.backprop.inputs import ChainError, between, index, positive
 from makemore_cli.backprop.inputs import given as given_input
+from makemore_cli.backprop.step import step
 from makemore_cli.cli.chain_template import TEMPLATE
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.chain_file import FunctionPair, load

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
-from makemore_cli.backprop.chain import arguments, run
 from makemore_cli.backprop.derivations import DERIVATIONS
 from makemore_cli.backprop.inputs import ChainError
+from makemore_cli.backprop.step import arguments, run
 from makemore_cli.errors import CheckFailedError, MakemoreError
 from makemore_cli.gradcheck import check, network, numeric, sources
 from makemore_cli.gradcheck.check_user import check_user

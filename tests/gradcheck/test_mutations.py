@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from makemore_cli.backprop import atomic as steps
-from makemore_cli.backprop.chain import Chain, Line, Step, arguments
+from makemore_cli.backprop.chain import Chain
+from makemore_cli.backprop.step import Line, Step, arguments
 from makemore_cli.gradcheck.check import gradcheck
 from makemore_cli.gradcheck.network import NetworkProblem
 from tests.conftest import problem

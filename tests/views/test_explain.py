@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from makemore_cli.backprop import atomic
-from makemore_cli.backprop.chain import arguments, run
 from makemore_cli.backprop.derivations import DERIVATIONS, LECTURE
 from makemore_cli.backprop.entries import NoEntriesError, Terms, write_out
 from makemore_cli.backprop.shipped import SHIPPED
+from makemore_cli.backprop.step import arguments, run
 from makemore_cli.cli.chain_template import TEMPLATE
 from makemore_cli.gradcheck.check_chain import check_chain
 from makemore_cli.views import explain

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from makemore_cli.backprop.chain import Chain, Values
+from makemore_cli.backprop.chain import Chain
+from makemore_cli.backprop.step import Values
 
 
 @dataclass(frozen=True)

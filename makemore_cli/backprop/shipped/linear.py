@@ -6,9 +6,10 @@ import math
 
 import torch
 
-from makemore_cli.backprop.chain import chain, step
+from makemore_cli.backprop.chain import chain
 from makemore_cli.backprop.inputs import between
 from makemore_cli.backprop.shipped.lesson import Example, Lesson
+from makemore_cli.backprop.step import step
 
 PRODUCT = "matrix product ⇄ product with the other factor, transposed; broadcast ⇄ sum"
 

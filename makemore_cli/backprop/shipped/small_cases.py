@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from makemore_cli.backprop.chain import Stage, chain, step
+from makemore_cli.backprop.chain import Stage, chain
 from makemore_cli.backprop.inputs import index
 from makemore_cli.backprop.shipped.lesson import Example, Lesson
+from makemore_cli.backprop.step import step
 
 A = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]
 

@@ -1,0 +1,110 @@
+"""The check of a chain's declaration."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+from makemore_cli.backprop.inputs import ChainError
+from makemore_cli.backprop.step import Line, Step, arguments
+
+if TYPE_CHECKING:
+    from makemore_cli.backprop.chain import Chain
+
+
+class Declaration:
+    """What can be wrong with a declaration before anything is run. Raises ChainError, which says what and where."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.steps = {s.name: s for s in chain.steps}
+
+    def check(self) -> None:
+        chain = self.chain
+        if not chain.steps:
+            self._refuse("has no steps")
+        known: dict[str, str] = {}
+        for name in chain.inputs:
+            self._name(name, "an input", known)
+        for name in chain.sizes:
+            self._name(name, "a size", known)
+        for s in chain.steps:
+            for argument in self._arguments(f"step {s.name}", s.forward):
+                if argument not in known:
+                    self._refuse(f"step {s.name} reads {argument}, {self._why_not(argument, s, known)}")
+            self._name(s.name, "a step", known)
+        for s in chain.steps:
+            read = arguments(s.forward)
+            for target, line in s.backward.items():
+                where = f"the line for {target} in step {s.name}"
+                if target[:1] != "d" or target[1:] not in read:
+                    self._refuse(
+                        f"step {s.name} has a line for {target}, but it reads {_and(read)}: a line is named d and what "
+                        "the step reads"
+                    )
+                if chain.sizes and target[1:] in chain.sizes:
+                    self._refuse(f"{where}: {target[1:]} is a size and has no gradient")
+                for argument in self._arguments(where, line):
+                    if argument not in known and argument != f"d{s.name}":
+                        hint = (
+                            f"; it gets d{s.name} only"
+                            if argument[:1] == "d" and argument[1:] in known
+                            else f"; there are {', '.join(known)} and d{s.name}"
+                        )
+                        self._refuse(f"{where} reads {argument}, which is unknown there{hint}")
+        lines = [line for s in chain.steps for line in (s.forward, *s.backward.values())]
+        used = {argument for line in lines for argument in arguments(line)}
+        for name in chain.inputs:
+            if name not in used:
+                self._refuse(f"no step reads the input {name}: leave it out")
+
+    def _name(self, name: str, what: str, known: dict[str, str]) -> None:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            self._refuse(f"{name!r} can't be the name of {what}: it is no Python name")
+        if name in known:
+            self._refuse(f"{name} is {known[name]} already, so it can't be {what} too")
+        for other in (name[1:], f"d{name}"):
+            if other in known and "d" + min(name, other, key=len) == max(name, other, key=len):
+                shorter, longer = sorted((name, other), key=len)
+                self._refuse(f"{longer} would be the gradient of {shorter}: give one of them another name")
+        known[name] = what
+
+    def _arguments(self, where: str, line: Line) -> tuple[str, ...]:
+        try:
+            parameters = inspect.signature(line).parameters.values()
+        except (TypeError, ValueError):
+            parameters = None
+        if parameters is None or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+            self._refuse(f"{where}: write lambda x, W: …, whose arguments are the names of what it reads")
+        return arguments(line)
+
+    def _why_not(self, name: str, reader: Step, known: Mapping[str, str]) -> str:
+        if name not in self.steps:
+            return f"which is no input and no step before it; there are {', '.join(known) or 'none'}"
+        circle = self._circle(name, reader.name)
+        if circle:
+            return f"which is computed from it: {' → '.join(circle)}, a cycle"
+        return f"which comes after it: move step {name} before it"
+
+    def _circle(self, start: str, end: str) -> list[str] | None:
+        """The way from the reader through the tensors that it reads, back to the reader."""
+        ways = [[end, start]]
+        seen: set[str] = set()
+        while ways:
+            way = ways.pop(0)
+            if way[-1] == end:
+                return way
+            if way[-1] in seen or way[-1] not in self.steps:
+                continue
+            seen.add(way[-1])
+            ways += [[*way, name] for name in arguments(self.steps[way[-1]].forward)]
+        return None
+
+    def _refuse(self, fact: str) -> NoReturn:
+        raise ChainError(f"{self.chain.name}: {fact}")
+
+
+def _and(names: Iterable[str]) -> str:
+    return " and ".join(names) or "nothing"

@@ -1,0 +1,58 @@
+"""One step of a chain: a forward line, and the lines that take its gradient back.
+
+A line's arguments are the names of the tensors that it reads, as in the lecture's first exercise, `d` in front for a
+gradient. So a step can be run and checked by itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+
+Line = Callable[..., Tensor]
+Values = dict[str, Any]  # tensors by name, and plain numbers such as n and eps
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the forward pass and the lines that take its gradient back."""
+
+    name: str  # the tensor that it computes
+    forward: Line
+    backward: Mapping[str, Line]  # by the name of the gradient that the line adds to
+    shape: str | None = None  # in symbols
+    rule: str = ""
+    why: str = ""
+
+
+def step(
+    name: str, forward: Line, *, shape: str | None = None, rule: str = "", why: str = "", **backward: Line
+) -> Step:
+    """Write a step as it reads in the chain: `dlogits=lambda …` is the line that adds to dlogits."""
+    return Step(name, forward, backward, shape, rule, why)
+
+
+@cache
+def arguments(line: Line) -> tuple[str, ...]:
+    """The names of the tensors that a line reads: its arguments without a default."""
+    parameters = inspect.signature(line).parameters.values()
+    return tuple(p.name for p in parameters if p.default is p.empty)
+
+
+def run(line: Line, values: Mapping[str, Any]) -> Tensor:
+    """Call a line with what it reads, by name."""
+    return line(*(values[name] for name in arguments(line)))
+
+
+def failure(what: str, line: Line, values: Mapping[str, Any], error: Exception) -> str:
+    """A line's error in a sentence, with the shapes of what it reads."""
+    shapes = ", ".join(
+        f"{name} is {tuple(value.shape) if isinstance(value, Tensor) else value}"
+        for name, value in ((name, values[name]) for name in arguments(line))
+    )
+    return f"{what} can't be run: {' '.join(str(error).split())}; {shapes}"
