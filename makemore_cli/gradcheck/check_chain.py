@@ -15,11 +15,12 @@ from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.backprop.step import Values
 from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.gradcheck import sources
-from makemore_cli.gradcheck.chain_file import FunctionPair, load
+from makemore_cli.gradcheck.chain_file import load
 from makemore_cli.gradcheck.check import gradcheck
 from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report, Section
 from makemore_cli.gradcheck.following import differentiable, vjp
+from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.gradcheck.problem import Problem, drawn
 from makemore_cli.gradcheck.sources import AUTOGRAD
 

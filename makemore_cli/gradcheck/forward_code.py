@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.backprop.line_text import expression
 from makemore_cli.backprop.step import Line, Step, arguments, run
 from makemore_cli.gradcheck.expression_trees import copied, renamed
@@ -29,7 +30,10 @@ class ForwardCode:
     """A forward pass in steps: `steps`, and `returned`, the names of what the function returns, in their order."""
 
     def __init__(self, definition: ast.FunctionDef, scope: Mapping[str, Any], known: Sequence[str]) -> None:
-        """`scope` has the names of the function's module; `known` are the inputs and sizes."""
+        """`scope` has the names of the function's module; `known` are the inputs and sizes.
+
+        Raises ChainError if it returns elsewhere than at its end.
+        """
         self.steps: list[Step] = []
         self.returned: list[str] = []
         self.hidden: set[str] = set()  # names of earlier values, which are not in the code
@@ -40,6 +44,11 @@ class ForwardCode:
         self._times = Counter(name for statement in body for name in _written(statement))
         self._seen: Counter[str] = Counter()
         for statement in body:
+            inner = [node for node in ast.walk(statement) if isinstance(node, ast.Return) and node is not statement]
+            if inner and not isinstance(statement, ast.FunctionDef):
+                raise ChainError(
+                    f"line {inner[0].lineno}: `forward` returns in a branch or a loop; return at its end"
+                )
             if isinstance(statement, ast.Return):
                 self._return(statement.value)
                 break

@@ -29,6 +29,7 @@ from makemore_cli.gradcheck.mutations import scope
 from makemore_cli.gradcheck.problem import Problem, inconsistent
 from makemore_cli.gradcheck.repairs import repaired
 from makemore_cli.gradcheck.rounding import DELTA, USUAL
+from makemore_cli.gradcheck.user import changed
 
 PACKAGE = Path(__file__).parents[1]
 SEED = 0
@@ -66,15 +67,15 @@ def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineChe
             continue
         tolerance = problem.in_float64.tolerance
         here = _Trial(step, values, _above(values[step.name], generator), tolerance)
-        apart = _Trial(step, others | {step.name: run(step.forward, others)}, here.above, tolerance)
+        apart = _apart(here, others)
         together = _Trial(step, elsewhere, here.above, tolerance)
         for name in here.truth:
             line = step.backward.get(f"d{name}")
             if line is None and not (followed[name].requires_grad and bool(here.truth[name].any())):
                 continue
             trials = [here]
-            if line is not None and apart.output.shape == here.output.shape:
-                trials.append(apart if _is_local(line, step, values) else together)
+            if line is not None and together.output.shape == here.output.shape:
+                trials.append(apart if apart is not None and _is_local(line, step, values) else together)
             checks.append(_check(problem, step, name, trials))
     return checks
 
@@ -116,7 +117,7 @@ class _Trial:
         if ours is None and not theirs.any():
             ours = theirs
         for argument in arguments(line):
-            if isinstance(names[argument], Tensor) and not torch.equal(names[argument], self.names[argument]):
+            if changed(names[argument], self.names[argument]):
                 return impossible(name, theirs, f"it changes {argument}, which it was given: work on a copy")
         known = theirs.isfinite()
         comparison = compare(name, ours, theirs, largest(theirs.abs()), self.tolerance, known)
@@ -147,6 +148,17 @@ class _Trial:
             for name, other in vjp(self.step, values, rounded(self.above)).items():
                 moved[name] = max(moved[name], largest((other - self.truth[name]).abs()) / DELTA)
         return {name: max(largest(truth.abs()), moved[name] / USUAL) for name, truth in self.truth.items()}
+
+
+def _apart(here: _Trial, values: Values) -> _Trial | None:
+    """The step at values that don't follow from each other; None if it can't be run there, as a root of a matrix."""
+    try:
+        output = run(here.step.forward, values)
+    except LINE_ERRORS:
+        return None
+    if output.shape != here.output.shape or not output.isfinite().all():
+        return None
+    return _Trial(here.step, {**values, here.step.name: output}, here.above, here.tolerance)
 
 
 def _check(problem: Problem, step: Step, name: str, trials: list[_Trial]) -> LineCheck:

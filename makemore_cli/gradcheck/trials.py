@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.inputs import Bounds
-from makemore_cli.gradcheck.chain_file import FunctionPair
 from makemore_cli.gradcheck.check import gradcheck
 from makemore_cli.gradcheck.check_chain import check
 from makemore_cli.gradcheck.findings import Report
+from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.gradcheck.network import random_problem
 from makemore_cli.network.threads import threads
 

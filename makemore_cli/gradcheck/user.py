@@ -123,7 +123,7 @@ class UserPass:
             self._quiet = True
         for one in passes:
             one.single = mode.met_float32 or (dtype == torch.float64 and self._mentions_numpy_float32)
-            one.changed = [name for name in values if _changed(given[name], values[name])]
+            one.changed = [name for name in values if changed(given[name], values[name])]
         return passes
 
     def _is_helper(self) -> bool:
@@ -343,7 +343,8 @@ def _shared(gradients: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return [tuple(names) for names in places.values() if len(names) > 1]
 
 
-def _changed(now: object, then: object) -> bool:
+def changed(now: object, then: object) -> bool:
+    """Whether a tensor is another than before."""
     if not isinstance(now, Tensor) or not isinstance(then, Tensor):
         return False
     return now.shape != then.shape or not bool(((now == then) | (now.isnan() & then.isnan())).all())

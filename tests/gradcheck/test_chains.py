@@ -18,9 +18,10 @@ from makemore_cli.backprop.inputs import given as given_input
 from makemore_cli.backprop.step import step
 from makemore_cli.cli.chain_template import TEMPLATE
 from makemore_cli.errors import MakemoreError
-from makemore_cli.gradcheck.chain_file import FunctionPair, load
+from makemore_cli.gradcheck.chain_file import load
 from makemore_cli.gradcheck.check_chain import check, check_chain, check_pair
 from makemore_cli.gradcheck.findings import Report
+from makemore_cli.gradcheck.function_pair import FunctionPair
 from tests.conftest import Cli
 
 from .mutator import Mutant, as_pair, mutants_of_chain, mutants_of_pair

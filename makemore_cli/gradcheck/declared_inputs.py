@@ -1,0 +1,50 @@
+"""The inputs of functions in a user's file: their shapes and domains, however they are declared."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from makemore_cli.backprop.inputs import Input
+
+INPUTS, SIZES = "inputs", "sizes"  # the names that declare them in a file
+
+
+def declared_inputs(function: Any, names: Sequence[str], module: ModuleType) -> dict[str, Any]:
+    """The inputs of a function: by the file's `inputs`, by annotations such as x: "n D", or by a default number."""
+    declared: dict[str, Any] = {}
+    by_hand = vars(module).get(INPUTS)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in names:
+            continue
+        if isinstance(by_hand, Mapping) and name in by_hand:
+            declared[name] = by_hand[name]
+        elif isinstance(one := _annotated(parameter.annotation, module), str | Input):
+            declared[name] = one
+        elif isinstance(parameter.default, int | float):
+            declared[name] = parameter.default
+    return declared
+
+
+def _annotated(annotation: Any, module: ModuleType) -> Any:
+    """An annotation; with `from __future__ import annotations` it is the text of one."""
+    if isinstance(annotation, str):
+        try:
+            tree = ast.parse(annotation, mode="eval").body
+        except SyntaxError:
+            return annotation
+        scope = {**vars(builtins), **vars(module)}
+        if isinstance(tree, ast.Constant | ast.Call):
+            return eval(annotation, scope)
+        if isinstance(tree, ast.Attribute) or (isinstance(tree, ast.Name) and isinstance(scope.get(tree.id), type)):
+            return None  # a type
+    return annotation
+
+
+def declared_sizes(module: ModuleType) -> Mapping[str, Any]:
+    sizes = vars(module).get(SIZES, {})
+    return sizes if isinstance(sizes, Mapping) else {}
