@@ -43,7 +43,7 @@ from makemore_cli.backprop.inputs import (
     measured,
     symbols,
 )
-from makemore_cli.backprop.step import Line, Step, Values, arguments, failure, run
+from makemore_cli.backprop.step import LINE_ERRORS, Line, Step, Values, arguments, failure, run
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Chain:
         for s in self.steps:
             try:
                 values[s.name] = run(s.forward, values)
-            except (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError, NameError) as e:
+            except LINE_ERRORS as e:
                 raise ChainError(f"{self.name}: {failure(f'step {s.name}', s.forward, values, e)}") from e
         return values
 
@@ -174,6 +174,9 @@ def chain(
     `positive`, `between`, `index` and `given` of `inputs.py` are the other inputs. `sizes` gives a size's number, or
     the lowest and the highest that a random one may have. Raises ChainError for a declaration that can't be run.
     """
+    for one in steps:
+        if not isinstance(one, Step):
+            raise ChainError(f'{name}: {one!r} is no step: write step("name", lambda …: …, …)')
     return Chain(name, {k: as_input(one) for k, one in inputs.items()}, steps, sizes or {}, tuple(stages))
 
 

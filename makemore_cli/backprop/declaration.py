@@ -7,7 +7,7 @@ import keyword
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
-from makemore_cli.backprop.inputs import ChainError
+from makemore_cli.backprop.inputs import LARGEST_SIZE, ChainError
 from makemore_cli.backprop.step import Line, Step, arguments
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ class Declaration:
         chain = self.chain
         if not chain.steps:
             self._refuse("has no steps")
+        for size, bound in chain.bounds.items():
+            low, high = bound if isinstance(bound, tuple) and len(bound) == 2 else (bound, bound)
+            if size not in chain.sizes:
+                self._refuse(f"sizes has {size}, which no shape names; they name {', '.join(chain.sizes) or 'none'}")
+            if not (type(low) is type(high) is int and 1 <= low <= high <= LARGEST_SIZE):
+                self._refuse(
+                    f"sizes has {size} = {bound}: write a whole number from 1 to {LARGEST_SIZE:,}, or the lowest "
+                    "and the highest"
+                )
         known: dict[str, str] = {}
         for name in chain.inputs:
             self._name(name, "an input", known)
@@ -56,7 +65,7 @@ class Declaration:
                         self._refuse(f"{where} reads {argument}, which is unknown there{hint}")
         lines = [line for s in chain.steps for line in (s.forward, *s.backward.values())]
         used = {argument for line in lines for argument in arguments(line)}
-        for name in chain.inputs:
+        for name in chain.inputs if not chain.ends else ():
             if name not in used:
                 self._refuse(f"no step reads the input {name}: leave it out")
 

@@ -17,7 +17,8 @@ from makemore_cli.errors import MakemoreError
 Sizes = Mapping[str, int]
 Bounds = int | tuple[int, int]
 FIRST_SIZES = (4, 3, 5, 6, 7, 8, 9, 10)  # no two alike, so that no transpose fits by luck; none below 3
-SMALLEST_SIZE, LARGEST_SIZE = 2, 9  # of random ones
+SMALLEST_RANDOM_SIZE, LARGEST_RANDOM_SIZE = 2, 9
+LARGEST_SIZE = 100_000
 ATTEMPTS = 1000  # to draw sizes that fit all shapes
 REAL = (0.25, 1.5)  # what is drawn for a real number, without its sign: nothing is near zero, nothing saturates
 POSITIVE = (0.5, 2.0)
@@ -242,7 +243,7 @@ def draw_sizes(inputs: Mapping[str, Input], shapes: Iterable[str], bounds: Mappi
 
 
 def _range(bound: Bounds | None) -> tuple[int, int]:
-    return bound if isinstance(bound, tuple) else (SMALLEST_SIZE, LARGEST_SIZE)
+    return bound if isinstance(bound, tuple) else (SMALLEST_RANDOM_SIZE, LARGEST_RANDOM_SIZE)
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:

@@ -15,6 +15,8 @@ from typing import Any
 from torch import Tensor
 
 Line = Callable[..., Tensor]
+# What a line may raise if it is wrong, or does not fit.
+LINE_ERRORS = (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError, NameError)
 Values = dict[str, Any]  # tensors by name, and plain numbers such as n and eps
 
 
@@ -51,8 +53,11 @@ def run(line: Line, values: Mapping[str, Any]) -> Tensor:
 
 def failure(what: str, line: Line, values: Mapping[str, Any], error: Exception) -> str:
     """A line's error in a sentence, with the shapes of what it reads."""
-    shapes = ", ".join(
-        f"{name} is {tuple(value.shape) if isinstance(value, Tensor) else value}"
-        for name, value in ((name, values[name]) for name in arguments(line))
-    )
-    return f"{what} can't be run: {' '.join(str(error).split())}; {shapes}"
+    shapes = ", ".join(f"{name} is {_shown(values[name])}" for name in arguments(line))
+    return f"{what} can't be run: {' '.join(str(error).split())}{'; ' if shapes else ''}{shapes}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    return str(value) if isinstance(value, int | float | str | None) else f"a {type(value).__name__}"

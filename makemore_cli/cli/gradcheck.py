@@ -81,6 +81,7 @@ def gradcheck(
             "--seed",
             metavar="N",
             min=0,
+            max=2**32 - 1,
             help="The random seed of the chain's inputs (default 0). With another one, sizes are random too.",
             rich_help_panel=OWN,
         ),
@@ -166,11 +167,13 @@ def _chain(name: str, sizes: dict[str, int], seed: int, dtype: str, trials: int 
 
 def _sizes(given: Sequence[str]) -> dict[str, int]:
     """Sizes as they are written: n=8."""
+    from makemore_cli.backprop.inputs import LARGEST_SIZE
+
     sizes = {}
     for text in given:
         name, _, number = text.partition("=")
-        if not (name.isidentifier() and number.isascii() and number.isdigit() and int(number) > 0):
-            raise MakemoreError(f"--size {text}: write a size and a whole number above 0, as in n=8")
+        if not (name.isidentifier() and number.isascii() and number.isdigit() and 0 < int(number) <= LARGEST_SIZE):
+            raise MakemoreError(f"--size {text}: write a size and a whole number from 1 to {LARGEST_SIZE:,}, as in n=8")
         sizes[name] = int(number)
     return sizes
 

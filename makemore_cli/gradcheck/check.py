@@ -7,10 +7,11 @@ from itertools import product
 import torch
 
 from makemore_cli.backprop.chain import Chain
+from makemore_cli.backprop.step import LINE_ERRORS
 from makemore_cli.errors import CheckFailedError
 from makemore_cli.gradcheck.findings import Report, Section, make_report
 from makemore_cli.gradcheck.judge import judge, judge_in_one_precision
-from makemore_cli.gradcheck.lines import LINE_ERRORS, check_lines
+from makemore_cli.gradcheck.lines import check_lines
 from makemore_cli.gradcheck.network import SOURCES, NetworkProblem, wrong_losses
 from makemore_cli.gradcheck.problem import Problem
 from makemore_cli.gradcheck.sources import Pair, Source

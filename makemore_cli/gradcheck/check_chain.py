@@ -86,7 +86,7 @@ def check_pair(
 
     Raises MakemoreError, with the user's line, if one of them can't be run.
     """
-    problem = drawn(pair.chain, dtype, seed, sizes)
+    problem = drawn(pair.chain, dtype, seed, sizes, unit=not pair.reads_above)
     return check_user(problem, pair.backward, AUTOGRAD)
 
 
@@ -134,7 +134,7 @@ def _without_jumps(report: Report) -> Report:
     if jumps:
         report.remarks.append(
             f"{', '.join(dict.fromkeys(jumps))}: central differences disagree with autograd, with which the lines "
-            "agree: something is detached on the way, or jumps"
+            "agree: something is detached on the way, or jumps, or is taken for symmetric"
         )
     return report
 

@@ -12,6 +12,7 @@ The pass is run on several forward passes of the same sizes, and what it gives i
 
 from __future__ import annotations
 
+import ast
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -89,6 +90,7 @@ class _Verdicts:
     """The verdicts of one run on its gradients: comparisons, and the gradients whose own lines are wrong."""
 
     following: Following
+    truth: Gradients
     run: UserGradients
     plain: dict[str, Tensor]
     comparisons: dict[str, Comparison]
@@ -143,7 +145,7 @@ class _PassCheck:
                 continue
             # Blame is laid where numbers are tame, if the mistake shows there.
             judge = elsewhere if elsewhere is not None and elsewhere in wrong_in else wrong_in[0]
-            alone = name not in judge.wrong
+            alone = name not in judge.wrong or self._right_by_itself(judge, name)
             findings.append(
                 Finding(
                     c,
@@ -163,6 +165,7 @@ class _PassCheck:
                 f"{', '.join(kinks)}: takes another slope at a kink than autograd, and is as right; gradients below "
                 "differ for that"
             )
+        self._common_variable(findings)
         self._remark(unstable, loose, here)
         self._inconsistencies({f.comparison.tensor for f in findings if not f.agrees})
         return Section(self.here.name, self.against.about, findings)
@@ -187,7 +190,7 @@ class _PassCheck:
         earlier = {k: v for k, v in self._plain(run.earlier, problem).items() if _finite(v)}
         finite = {k: v for k, v in plain.items() if _finite(v)}
         following = follow(problem.values, {**earlier, **finite}, problem.chain, problem.above)
-        verdicts = _Verdicts(following, run, plain, {})
+        verdicts = _Verdicts(following, problem.truth, run, plain, {})
         for name in self.names:
             theirs = (witness or problem.truth).get(name)
             if theirs is None or name not in run.gradients:
@@ -238,6 +241,63 @@ class _PassCheck:
             plain[name] = gradient.detach()
         return plain
 
+    def _own_line(self, judge: _Verdicts, name: str) -> tuple[ast.expr, dict[str, Any]] | None:
+        """All that a user's function assigns to a gradient, as one expression, and what it reads; None if unknown."""
+        user, variables = self.runs.user, judge.run.variables
+        tree = whole_expression(user.definition, f"d{name}") if variables and user.definition is not None else None
+        ours = judge.plain.get(name)
+        if tree is None or ours is None or ours.dtype != torch.float64:
+            return None
+        scope = {**user.scope, **judge.following.values, **variables}
+        again = _evaluated(tree, scope)
+        if again is None or again.shape != ours.shape or largest((again - ours).abs()) > NEAR * largest(ours.abs()):
+            return None  # it was something else when the line was run
+        return tree, scope
+
+    def _right_by_itself(self, judge: _Verdicts, name: str) -> bool:
+        """Whether the user's own line is right once it reads other gradients as they should be.
+
+        It may read more of them than those of the steps above, such as one parameter's gradient for another's.
+        """
+        own = self._own_line(judge, name)
+        if own is None:
+            return False
+        tree, scope = own
+        read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        others = {f"d{other}": judge.truth[other] for other in judge.wrong - {name} if f"d{other}" in read}
+        if not others:
+            return False
+        value, truth = _evaluated(tree, {**scope, **others}), judge.truth[name]
+        return value is not None and compare(name, value, truth, largest(truth.abs()), NEAR).close
+
+    def _common_variable(self, findings: list[Finding]) -> None:
+        """A remark on what all wrong lines read, if that is computed in the function, and no gradient of a tensor."""
+        definition = self.runs.user.definition
+        wrong = [finding.comparison.tensor for finding in findings if finding.alone is False]
+        if len(wrong) < 2 or definition is None or not self.runs.user.follow_locals:
+            return
+        right = {f"d{finding.comparison.tensor}" for finding in findings if finding.ok}
+        read = [
+            {
+                node.id
+                for _, value, _ in assignments(definition, f"d{name}")
+                for node in ast.walk(value)
+                if isinstance(node, ast.Name)
+            }
+            for name in wrong
+        ]
+        lines = {
+            variable: max(line for line, _, _ in found)
+            for variable in set.intersection(*read) - {f"d{name}" for name in wrong}
+            if (found := list(assignments(definition, variable))) and (variable not in right or len(found) > 1)
+        }
+        if lines:
+            variable, line = max(lines.items(), key=lambda one: one[1])
+            self._once(
+                f"{', '.join(f'd{name}' for name in wrong)} all read {variable}, which line {line} computes: look "
+                "there first"
+            )
+
     def _place(self, name: str) -> str:
         """The line of a user's function that makes a gradient, if its local variables are followed."""
         user = self.runs.user
@@ -259,26 +319,18 @@ class _PassCheck:
             alone = follow(judge.following.values, own, judge.following.chain, judge.following.above)
             told = diagnose_user(alone, name, ours, sizes, run.shared, left)
         if told is None or told.startswith(VAGUE):
-            told = self._repaired(judge, name, ours) or told
+            told = self._repaired(judge, name) or told
         return told
 
-    def _repaired(self, judge: _Verdicts, name: str, ours: Tensor) -> str | None:
+    def _repaired(self, judge: _Verdicts, name: str) -> str | None:
         """The change of the user's own line that makes it right, if all of the line is known."""
-        variables, definition = judge.run.variables, self.runs.user.definition
-        if not variables or definition is None or ours.dtype != torch.float64:
+        own = self._own_line(judge, name)
+        if own is None:
             return None
-        tree = whole_expression(definition, f"d{name}")
-        if tree is None:
-            return None
-        scope = {**self.runs.user.scope, **judge.following.values, **variables}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            again = value_of(compiled(tree), scope)
-        if again is None or again.shape != ours.shape or largest((again - ours).abs()) > NEAR * largest(ours.abs()):
-            return None  # it was something else when the line was run
-        read = {k: v for k, v in variables.items() if k != f"d{name}" and isinstance(v, Tensor | int | float)}
-        expected = judge.following.expected(name)
-        return repaired(tree, read, name, [(scope, expected)], judge.comparisons[name].relative)
+        tree, scope = own
+        read = {k: v for k, v in judge.run.variables.items() if k != f"d{name}" and isinstance(v, Tensor | int | float)}
+        trials = [(scope, judge.following.expected(name))]
+        return repaired(tree, read, name, trials, judge.comparisons[name].relative)
 
     def _sane(self, c: Comparison, ours: Tensor | None) -> bool:
         """Whether float32's result is finite and near the truth, which float64 has confirmed."""
@@ -377,3 +429,9 @@ def _misshapen(following: Following, plain: Mapping[str, Tensor], name: str) -> 
 
 def _finite(gradient: Tensor | None) -> bool:
     return gradient is not None and bool(gradient.isfinite().all())
+
+
+def _evaluated(tree: ast.expr, scope: Mapping[str, Any]) -> Tensor | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return value_of(compiled(tree), scope)

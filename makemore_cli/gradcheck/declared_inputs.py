@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from makemore_cli.backprop.inputs import Input
+from makemore_cli.backprop.inputs import Given, Input
 
 INPUTS, SIZES = "inputs", "sizes"  # the names that declare them in a file
 
@@ -25,8 +25,8 @@ def declared_inputs(function: Any, names: Sequence[str], module: ModuleType) -> 
             declared[name] = by_hand[name]
         elif isinstance(one := _annotated(parameter.annotation, module), str | Input):
             declared[name] = one
-        elif isinstance(parameter.default, int | float):
-            declared[name] = parameter.default
+        elif parameter.default is not parameter.empty:
+            declared[name] = Given("", parameter.default)
     return declared
 
 
@@ -38,7 +38,7 @@ def _annotated(annotation: Any, module: ModuleType) -> Any:
         except SyntaxError:
             return annotation
         scope = {**vars(builtins), **vars(module)}
-        if isinstance(tree, ast.Constant | ast.Call):
+        if isinstance(tree, ast.Call) or (isinstance(tree, ast.Constant) and isinstance(tree.value, str)):
             return eval(annotation, scope)
         if isinstance(tree, ast.Attribute) or (isinstance(tree, ast.Name) and isinstance(scope.get(tree.id), type)):
             return None  # a type

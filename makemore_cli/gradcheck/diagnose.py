@@ -346,7 +346,7 @@ def _where(ours: Tensor, truth: Tensor, left: float) -> str | None:
 def _places(chosen: Tensor, like: Tensor, dims: Sequence[int] = (0, 1, 2)) -> str | None:
     """The rows, columns or slices in which the chosen entries lie, if those are few."""
     for dim in dims[: like.dim()]:
-        what = ("row", "column", "slice")[dim]
+        what = ("row", "column", "slice")[dim] if dim < 3 else f"slice of dimension {dim}"
         others = [d for d in range(like.dim()) if d != dim]
         hit = chosen.any(dim=others) if others else chosen
         count = int(hit.sum())

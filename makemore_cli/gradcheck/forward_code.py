@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor
@@ -21,7 +22,7 @@ from makemore_cli.backprop.line_text import expression
 from makemore_cli.backprop.step import Line, Step, arguments, run
 from makemore_cli.gradcheck.expression_trees import copied, renamed
 from makemore_cli.gradcheck.repairs import MODULES
-from makemore_cli.gradcheck.user_code import Uses
+from makemore_cli.gradcheck.user_code import Uses, root_name
 
 RETURNED = "returned"  # the name of what a return statement computes without one
 
@@ -46,9 +47,7 @@ class ForwardCode:
         for statement in body:
             inner = [node for node in ast.walk(statement) if isinstance(node, ast.Return) and node is not statement]
             if inner and not isinstance(statement, ast.FunctionDef):
-                raise ChainError(
-                    f"line {inner[0].lineno}: `forward` returns in a branch or a loop; return at its end"
-                )
+                raise ChainError(f"line {inner[0].lineno}: `forward` returns in a branch or a loop; return at its end")
             if isinstance(statement, ast.Return):
                 self._return(statement.value)
                 break
@@ -112,18 +111,15 @@ class ForwardCode:
 
 def _written(statement: ast.stmt) -> list[str]:
     """The names that a statement binds or changes, in a fixed order; not those of loops and comprehensions alone."""
-    if isinstance(statement, ast.FunctionDef | ast.Import | ast.ImportFrom):
-        return []
     uses = Uses.of(statement)
     called = {  # for their effect, as in hs.append(h)
-        node.value.func.value.id
+        root_name(node.value.func.value)
         for node in ast.walk(statement)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Call)
         and isinstance(node.value.func, ast.Attribute)
-        and isinstance(node.value.func.value, ast.Name)
     }
-    return sorted(uses.binds | uses.changes | called - set(MODULES))
+    return sorted(uses.binds | uses.changes | {name for name in called if name is not None} - set(MODULES))
 
 
 def _compiled(tree: ast.expr, reads: Sequence[str], scope: Mapping[str, Any], where: ast.AST) -> Line:
@@ -183,8 +179,10 @@ def without_containers(steps: Sequence[Step], values: Mapping[str, Any]) -> list
 
 
 def _holds_tensors(value: object) -> bool:
+    if isinstance(value, FunctionType):
+        return True  # an inner function may read them
     if isinstance(value, dict):
-        return _holds_tensors(list(value.values()))
+        return not value or _holds_tensors(list(value.values()))
     return isinstance(value, list | tuple) and (
         not value or any(isinstance(v, Tensor) or _holds_tensors(v) for v in value)
     )

@@ -28,6 +28,7 @@ class FunctionPair:
 
     chain: Chain
     backward: UserPass
+    reads_above: bool  # whether backward asks for the gradient of the output, or takes it for 1
 
 
 def function_pair(path: Path, cells: Sequence[Cell], module: ModuleType) -> FunctionPair:
@@ -41,6 +42,8 @@ def function_pair(path: Path, cells: Sequence[Cell], module: ModuleType) -> Func
     forward, backward = definitions.get(FORWARD), definitions.get(BACKWARD)
     if forward is None or backward is None:
         raise MakemoreError(f"{path}: `forward` and `backward` must be functions that the file defines with def")
+    if forward.args.vararg is not None or forward.args.kwarg is not None:
+        raise MakemoreError(f"{path}: `forward` takes *args or **kwargs; name its inputs")
     names = [a.arg for a in (*forward.args.posonlyargs, *forward.args.args, *forward.args.kwonlyargs)]
     declared = declared_inputs(module.forward, names, module)
     missing = [name for name in names if name not in declared]
@@ -67,9 +70,8 @@ def _as_pair(
     asked = [a.arg for a in (*backward.args.posonlyargs, *backward.args.args, *backward.args.kwonlyargs)]
     ends = tuple(name for name in code.returned if f"d{name}" in asked) or (code.returned[0],)
     steps = _needed(code.steps, {*code.returned, *(name for name in asked)})
-    read = {argument for s in steps for argument in arguments(s.forward)}
-    used = {name: one for name, one in known.items() if name in read}
-    chain = Chain(path.stem, used, steps, declared_sizes(module), ends=ends)
+    bounds = {name: bound for name, bound in declared_sizes(module).items() if name in sizes}
+    chain = Chain(path.stem, known, steps, bounds, ends=ends)
     values = chain.forward(chain.draw()[0])
     chain = replace(chain, steps=_needed(without_containers(steps, values), {*code.returned, *asked}))
     # What backward asks for under a name of its own is what forward returns besides its outputs.
@@ -81,10 +83,12 @@ def _as_pair(
         aliases[strange[0]] = f"d{ends[0]}"  # backward(grad_output, …)
         aliases |= dict(zip(strange[1:], rest, strict=False))
     tensors = frozenset({*chain.inputs, *chain.by_name} - code.hidden)
-    numbers = frozenset({*chain.sizes, *(f"d{name}" for name in ends)})
+    above = frozenset(f"d{name}" for name in ends)
+    numbers = frozenset({*chain.sizes, *above})
     real = tuple(name for name in known if differentiable(values.get(name)))
     names = Names(tensors, numbers, (real, tuple(known)), aliases=aliases)
-    return FunctionPair(chain, UserPass(path, names, follow_locals=True))
+    reads_above = bool(above & {*asked, *aliases.values()})
+    return FunctionPair(chain, UserPass(path, names, follow_locals=True), reads_above)
 
 
 def _needed(steps: Sequence[Step], wanted: set[str]) -> tuple[Step, ...]:

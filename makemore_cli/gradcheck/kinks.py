@@ -6,10 +6,12 @@ where that changes the result by more than a little, anything between what has b
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.step import Step, Values
+from makemore_cli.backprop.step import LINE_ERRORS, Step, Values
 from makemore_cli.gradcheck.compare import largest
 from makemore_cli.gradcheck.following import differentiable, vjp
 
@@ -26,7 +28,9 @@ class Slopes:
         generator = torch.Generator().manual_seed(0)
         seen = [vjp(step, values, above)]
         for _ in range(DRAWS):
-            seen.append(vjp(step, {name: _near(value, generator) for name, value in values.items()}, above))
+            near = {name: _near(value, generator) for name, value in values.items()}
+            with suppress(*LINE_ERRORS):  # some values, such as a symmetric matrix, have none next to them
+                seen.append(vjp(step, near, above))
         self.low = {name: torch.stack([one[name] for one in seen]).amin(0) for name in seen[0]}
         self.high = {name: torch.stack([one[name] for one in seen]).amax(0) for name in seen[0]}
 

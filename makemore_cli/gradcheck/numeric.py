@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from makemore_cli.backprop.inputs import ChainError
-from makemore_cli.backprop.step import Values, arguments, run
+from makemore_cli.backprop.step import LINE_ERRORS, Values, arguments, run
 
 if TYPE_CHECKING:
     from makemore_cli.gradcheck.problem import Problem
@@ -47,7 +47,10 @@ def finite(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tens
             up, down = (_total_with(problem, name, _nudged(value, at, nudge), values) for nudge in (h, -h))
             return float(up - down) / (2 * h), abs(float(up) - here + float(down) - here)
 
-        slope, bend = difference(h)
+        try:
+            slope, bend = difference(h)
+        except LINE_ERRORS:  # such as a matrix that is no longer symmetric
+            return None
         if bend > max(SHARP * h * problem.size.get(name, 0.0), NOISE * max(1.0, abs(here))):
             nearer, near_bend = difference(h / SHORTER)
             if near_bend > bend / SHORTER / 4:  # it shrinks with h
@@ -80,6 +83,8 @@ def not_analytic(problem: Problem) -> str | None:
         by_complex = complex_step(problem)
     except ChainError as error:
         return str(error)
+    except LINE_ERRORS as error:
+        return f"complex numbers can't go through it: {' '.join(str(error).split())}"
     by_differences = finite(problem)
     for name, gradient in by_complex.items():
         known = ~(gradient.isnan() | by_differences[name].isnan())

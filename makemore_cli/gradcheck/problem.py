@@ -11,7 +11,7 @@ from torch import Tensor
 
 from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.inputs import Bounds, ChainError, Sizes
-from makemore_cli.backprop.step import Values
+from makemore_cli.backprop.step import LINE_ERRORS, Values
 from makemore_cli.gradcheck import rounding, sources
 from makemore_cli.gradcheck.compare import CHAIN_TOLERANCE, Comparison, compare, largest
 from makemore_cli.gradcheck.following import Following
@@ -36,9 +36,11 @@ class Problem:
         sizes: Sizes,
         above: Mapping[str, Tensor] | None = None,
         *,
+        unit: bool = True,
         measure_rounding: bool = False,
     ) -> None:
-        self.chain, self.inputs, self.sizes = chain, dict(inputs), sizes
+        """`above` are the gradients of the outputs. Without them, that of a single number is 1 if `unit` is true."""
+        self.chain, self.inputs, self.sizes, self.unit = chain, dict(inputs), sizes, unit
         self.measure_rounding = measure_rounding
         real = [v for v in self.inputs.values() if isinstance(v, Tensor) and (v.is_floating_point() or v.is_complex())]
         if not real:
@@ -73,7 +75,10 @@ class Problem:
     @cached_property
     def scale(self) -> dict[str, float]:
         """The size of each gradient, or the effect of rounding on it if that is larger."""
-        return rounding.scales(self.size, rounding.sensitivity(self))
+        try:
+            return rounding.scales(self.size, rounding.sensitivity(self))
+        except LINE_ERRORS:  # some values, such as a symmetric matrix, have none next to them
+            return self.size
 
     @property
     def underflows(self) -> bool:
@@ -118,7 +123,7 @@ class Problem:
 
     def at(self, inputs: Mapping[str, Any]) -> Problem:
         """The same chain at other inputs."""
-        return Problem(self.chain, inputs, self.sizes, measure_rounding=self.measure_rounding)
+        return Problem(self.chain, inputs, self.sizes, unit=self.unit, measure_rounding=self.measure_rounding)
 
     # What follows for any chain.
 
@@ -140,7 +145,16 @@ class Problem:
         if self._above is not None:
             return dict(self._above)
         generator = torch.Generator().manual_seed(ABOVE)
-        return {name: _from_above(self.values[name], generator) for name in self.chain.outputs}
+        above = {}
+        for name in self.chain.outputs:
+            output = self.values[name]
+            if not isinstance(output, Tensor):
+                raise ChainError(f"{self.chain.name}: the output {name} is a {type(output).__name__}, not a tensor")
+            if output.is_floating_point() or output.is_complex():
+                above[name] = _from_above(output, generator, self.unit)
+        if not above:
+            raise ChainError(f"{self.chain.name}: no output is real, so there is no gradient to be checked")
+        return above
 
     @cached_property
     def autograd(self) -> Gradients:
@@ -207,10 +221,36 @@ class Problem:
         return False
 
 
-def drawn(chain: Chain, dtype: torch.dtype, seed: int = 0, sizes: Mapping[str, Bounds] | None = None) -> Problem:
-    """A chain at random inputs on the CPU, with the given sizes. Raises ChainError if it can't be run."""
+def drawn(
+    chain: Chain, dtype: torch.dtype, seed: int = 0, sizes: Mapping[str, Bounds] | None = None, *, unit: bool = True
+) -> Problem:
+    """A chain at random inputs on the CPU, with the given sizes.
+
+    Raises ChainError if it can't be run, gives NaN, gives something else the second time, or is not for autograd.
+    """
     values, known = chain.draw(seed, sizes)
-    return Problem(chain, converted(values, dtype, torch.device("cpu")), known)
+    problem = Problem(chain, converted(values, dtype, torch.device("cpu")), known, unit=unit)
+    first, second = problem.in_float64.values, problem.in_float64.at(problem.in_float64.inputs).values
+    for name in chain.by_name:
+        value = first[name]
+        if not isinstance(value, Tensor):
+            continue
+        if value.isnan().any():
+            raise ChainError(
+                f"{chain.name}: {name} is NaN at random inputs: declare inputs for which it is not, say positive ones"
+            )
+        if value.shape != second[name].shape or not torch.equal(value, second[name]):
+            raise ChainError(
+                f"{chain.name}: {name} is random: it differs from run to run. Make the random numbers an input"
+            )
+    try:
+        problem.in_float64.autograd  # noqa: B018
+    except RuntimeError as error:
+        told = " ".join(str(error).split())
+        raise ChainError(
+            f"{chain.name}: autograd, which is the witness, can't follow the forward pass: {told}"
+        ) from None
+    return problem
 
 
 def converted(values: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Values:
@@ -240,8 +280,8 @@ def inconsistent(values: Values, seed: int = 0) -> Values:
     return {name: drawn(value) for name, value in values.items()}
 
 
-def _from_above(output: Tensor, generator: torch.Generator) -> Tensor:
-    if output.dim() == 0:
+def _from_above(output: Tensor, generator: torch.Generator, unit: bool) -> Tensor:
+    if output.dim() == 0 and unit:
         return torch.ones_like(output)
     sign = torch.randint(0, 2, output.shape, generator=generator) * 2.0 - 1
     magnitude = 0.25 + torch.rand(output.shape, generator=generator, dtype=torch.float64)

@@ -50,9 +50,13 @@ def by_name(
         )
     if isinstance(returned, Tensor) and len(written) == 1 and len(written[0]) == 1:
         return {written[0][0]: returned}
+    alone = [order for order in orders if len(order) == 1]
+    if isinstance(returned, Tensor) and alone:
+        return {alone[0][0]: returned}
+    name = "logits" if "logits" in names else names[0] if names else "x"
     raise MakemoreError(
         f"{path}: `backward` returned {type(returned).__name__}, not a dictionary; "
-        'write return {"dlogits": dlogits, …} or return locals()'
+        f'write return {{"d{name}": d{name}, …}} or return locals()'
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from makemore_cli.backprop.inputs import Given
 from makemore_cli.backprop.step import Values
 from makemore_cli.gradcheck import numeric
 
@@ -59,7 +60,9 @@ def float64(problem: Problem) -> Gradients:
 
 def with_leaves(problem: Problem) -> Values:
     """The forward pass from inputs that autograd follows."""
-    return problem.chain.forward({name: _leaf(value) for name, value in problem.inputs.items()})
+    chain = problem.chain
+    constant = {n for n, one in chain.inputs.items() if isinstance(one, Given) and n not in chain.gradient_names}
+    return chain.forward({n: value if n in constant else _leaf(value) for n, value in problem.inputs.items()})
 
 
 def _leaf(value: Any) -> Any:

@@ -253,7 +253,7 @@ class Uses(ast.NodeVisitor):
         self._place(node)
 
     def _place(self, node: ast.Subscript | ast.Attribute) -> None:
-        if not isinstance(node.ctx, ast.Load) and (name := _root(node)):
+        if not isinstance(node.ctx, ast.Load) and (name := root_name(node)):
             self.changes.add(name)
         self.generic_visit(node)
 
@@ -275,7 +275,7 @@ class Uses(ast.NodeVisitor):
                     self.changes.add(argument.id)
 
     def _changed(self, node: ast.expr) -> None:
-        if name := _root(node):
+        if name := root_name(node):
             self.changes.add(name)
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -307,7 +307,7 @@ class Uses(ast.NodeVisitor):
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
 
 
-def _root(node: ast.expr) -> str | None:
+def root_name(node: ast.expr) -> str | None:
     """The name at the root of `a.b[c].d`."""
     while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
         node = node.func if isinstance(node, ast.Call) else node.value
