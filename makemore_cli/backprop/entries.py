@@ -6,7 +6,7 @@ gives y11 = x11·W11 + x12·W21 + x13·W31, and its number as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,9 +44,8 @@ class Terms:
     def named(cls, name: str, values: Tensor) -> Terms:
         """A tensor whose entries are called after it: W11, W12, …; a vector's are b1, b2, …, a number's is itself."""
         entries = np.empty(tuple(values.shape), dtype=object)
-        apart = "," if any(size > 9 for size in values.shape) else ""
         for place in np.ndindex(*values.shape):
-            label = name + apart.join(str(at + 1) for at in place)
+            label = _label(name, place, values.shape)
             entries[place] = Term("name", (), float(values[place]), label)
         return cls(entries)
 
@@ -250,13 +249,19 @@ def write_out(line: Line, names: Mapping[str, Any], result: str) -> list[str]:
     except (TypeError, AttributeError, RuntimeError, ValueError, IndexError) as error:
         raise NoEntriesError(f"it is not written out entry by entry: {' '.join(str(error).split())}") from None
     lines = []
-    apart = "," if any(size > 9 for size in terms.shape) else ""
     for place in np.ndindex(*terms.shape):
         term = terms.entries[place]
-        label = result + apart.join(str(at + 1) for at in place)
+        label = _label(result, place, terms.shape)
         steps = [term.text(), term.text(numbers=True), number(term.value)]
         lines.append(f"{label} = {' = '.join(dict.fromkeys(steps))}")
     return lines
+
+
+def _label(name: str, place: Sequence[int], shape: Sequence[int]) -> str:
+    """An entry's name: W12; apart from the tensor's if that ends with a digit: W1_12."""
+    apart = "," if any(size > 9 for size in shape) else ""
+    at = apart.join(str(number + 1) for number in place)
+    return f"{name}_{at}" if at and name[-1].isdigit() else f"{name}{at}"
 
 
 def arrows(chain: Chain, values: Values) -> list[str]:

@@ -16,7 +16,8 @@ from makemore_cli.errors import MakemoreError
 
 Sizes = Mapping[str, int]
 Bounds = int | tuple[int, int]
-FIRST_SIZES = (4, 3, 5, 6, 7, 8, 9, 10)  # no two alike, so that no transpose fits by luck; none below 3
+# No two alike, so that no transpose fits by luck; none is 2 or next to another, so that a factor tells which it is.
+FIRST_SIZES = (4, 6, 8, 10, 12, 14, 16, 18)
 SMALLEST_RANDOM_SIZE, LARGEST_RANDOM_SIZE = 2, 9
 LARGEST_SIZE = 100_000
 ATTEMPTS = 1000  # to draw sizes that fit all shapes
@@ -232,9 +233,14 @@ def draw_sizes(inputs: Mapping[str, Input], shapes: Iterable[str], bounds: Mappi
         sizes = dict(fixed)
         for place, name in enumerate(free):
             low, high = _range(bounds.get(name))
-            first = FIRST_SIZES[place % len(FIRST_SIZES)]
-            usual = seed == 0 and attempt == 0
-            sizes[name] = min(max(first, low), high) if usual else draw.randint(low, high)
+            choice = list(range(low, high + 1))
+            if seed == 0 and attempt == 0:
+                first = [*FIRST_SIZES[place:], *FIRST_SIZES[:place]]
+                choice = [size for size in first if name not in bounds or low <= size <= high] + choice
+            else:
+                draw.shuffle(choice)
+            taken = sizes.values()
+            sizes[name] = next((size for size in choice if size not in taken), choice[0])
         if all(length >= 1 for shape in shapes for length in measured(shape, sizes)):
             return sizes
     raise ChainError(

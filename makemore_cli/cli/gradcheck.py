@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from makemore_cli.gradcheck.findings import Report
     from makemore_cli.gradcheck.trials import Problems
 
+PROGRESS_SECONDS = 5.0  # between two lines of progress
 OWN = "A network of your own"  # the options' heading
 
 
@@ -181,8 +183,12 @@ def _sizes(given: Sequence[str]) -> dict[str, int]:
 def _trials(count: int, as_json: bool, problems: Problems | None = None, seed: int = 0) -> None:
     from makemore_cli.gradcheck.trials import network_problems, run_trials
 
+    told = time.monotonic()
+
     def progress(done: int) -> None:
-        if done % 100 == 0:
+        nonlocal told
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
             output.remark(f"{done:,} of {count:,} problems")
 
     trials = run_trials(count, seed, progress, problems or network_problems)

@@ -42,9 +42,9 @@ def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
         wrong_lines=wrong_lines,
     )
     # Its lines were checked in float64.
-    sections = [Section(name, about, judge_in_one_precision(problem, first))] if ours else []
+    sections = [Section(name, about, judge_in_one_precision(problem, first))]
     remarks = []
-    for pair in problem.pairs if ours else ():
+    for pair in (one for one in problem.pairs if ours or not one.of.by_lines):
         if why := pair.against.unfit(problem):
             remarks.append(f"{pair.of.name}: skipped, since {why}")
             continue

@@ -12,7 +12,7 @@ from makemore_cli.backprop.chain import Chain, check_shapes
 from makemore_cli.backprop.inputs import Bounds, ChainError
 from makemore_cli.backprop.line_text import line_text
 from makemore_cli.backprop.shipped import SHIPPED
-from makemore_cli.backprop.step import Values
+from makemore_cli.backprop.step import Values, arguments, run
 from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.chain_file import load
@@ -24,6 +24,8 @@ from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.gradcheck.problem import Problem, drawn
 from makemore_cli.gradcheck.sources import AUTOGRAD
 
+NUDGE = 1e-3  # of what a step reads, to see whether its output depends on it
+DETACHES = ("detach", "no_grad", ".data", "item(")  # what a line says that cuts autograd off on purpose
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -53,9 +55,14 @@ def check(
     for name in sizes or {}:
         if name not in chain.sizes:
             raise ParameterError("sizes", f"must be of {', '.join(chain.sizes) or 'no symbol'}, got {name}")
-    if isinstance(subject, Chain):
-        return check_chain(subject, DTYPES[dtype], seed, sizes)
-    return check_pair(subject, DTYPES[dtype], seed, sizes)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for tensors this small, more only wait for each other
+    try:
+        if isinstance(subject, Chain):
+            return check_chain(subject, DTYPES[dtype], seed, sizes)
+        return check_pair(subject, DTYPES[dtype], seed, sizes)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def check_chain(
@@ -71,6 +78,7 @@ def check_chain(
     """
     problem = drawn(chain, dtype, seed, sizes)
     check_shapes(chain, problem.values, problem.sizes)
+    _check_followed(problem)
     _check_missing(problem)
     report = gradcheck(problem)
     return _without_jumps(report)
@@ -87,7 +95,25 @@ def check_pair(
     Raises MakemoreError, with the user's line, if one of them can't be run.
     """
     problem = drawn(pair.chain, dtype, seed, sizes, unit=not pair.reads_above)
+    _check_followed(problem)
     return check_user(problem, pair.backward, AUTOGRAD)
+
+
+def _check_followed(problem: Problem) -> None:
+    """Make sure that autograd follows each step, unless the step detaches something on purpose."""
+    chain, followed, values = problem.chain, sources.with_leaves(problem.in_float64), problem.in_float64.values
+    for step in chain.steps:
+        read = [name for name in arguments(step.forward) if differentiable(values[name])]
+        asks = any(followed[name].requires_grad for name in read)
+        if not differentiable(values[step.name]) or followed[step.name].requires_grad or not asks:
+            continue
+        near = {**values, **{name: values[name] + NUDGE * torch.ones_like(values[name]) for name in read}}
+        moved = bool((run(step.forward, near) != values[step.name]).any())
+        if moved and not any(word in line_text(step.forward) for word in DETACHES):
+            raise ChainError(
+                f"{chain.name}: autograd, the witness, can't follow step {step.name}: {step.name} = "
+                f"{line_text(step.forward)}; write it in PyTorch, not NumPy"
+            )
 
 
 def _check_missing(problem: Problem) -> None:

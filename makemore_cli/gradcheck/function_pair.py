@@ -86,7 +86,7 @@ def _as_pair(
     above = frozenset(f"d{name}" for name in ends)
     numbers = frozenset({*chain.sizes, *above})
     real = tuple(name for name in known if differentiable(values.get(name)))
-    names = Names(tensors, numbers, (real, tuple(known)), aliases=aliases)
+    names = Names(tensors, numbers, (real, tuple(known)), aliases=aliases, by_position=True)
     reads_above = bool(above & {*asked, *aliases.values()})
     return FunctionPair(chain, UserPass(path, names, follow_locals=True), reads_above)
 

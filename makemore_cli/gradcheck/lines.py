@@ -207,7 +207,7 @@ def _diagnosis(problem: Problem, line: Line, comparison: Comparison, trial: _Tri
 
 
 # Diagnoses for which a repaired line says more.
-VAGUE = ("every entry is ", "its shape is", "it is zero", "each of its entries", "its true value is zero")
+VAGUE = ("every entry is ", "its shape is", "each of its entries", "its true value is zero")
 
 
 def _repaired(problem: Problem, line: Line, name: str, trials: list[_Trial], error: float) -> str | None:

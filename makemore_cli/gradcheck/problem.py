@@ -161,10 +161,10 @@ class Problem:
         """Autograd's gradients of the chain."""
         return sources.autograd(self)
 
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        """The sizes that lines read, by which they may divide."""
-        return {name: self.values[name] for name in self.chain.sizes_read}
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The sizes, by which lines may divide."""
+        return self.sizes
 
     @cached_property
     def in_float64(self) -> Problem:

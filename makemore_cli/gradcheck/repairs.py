@@ -104,11 +104,17 @@ def repairs(tree: ast.expr, names: Names, target: str) -> Iterator[Mutation]:
     yield from at_nodes(lambda node: _names(node, tensors, indices, numbers), _powers, _slices)
     yield from at_nodes(lambda node: _summed(node))
     yield from at_nodes(lambda node: _factors(node, numbers, ("{}", "({} - 1)", "{}**0.5")))
-    yield from at_nodes(lambda node: _factors(node, tensors, FORMS[:5]))
+    yield from at_nodes(lambda node: _factors(node, tensors, FORMS[:5], divide=node is tree))
     yield from at_nodes(lambda node: _terms(node, [*gradients, *tensors, *numbers]))
     yield from at_nodes(lambda node: _products(node, tensors))
     yield from at_nodes(lambda node: _factors(node, tensors, COUNTS))
-    yield from at_nodes(lambda node: _factors(node, tensors, FORMS[5:]))
+    for gradient in gradients:  # the local derivative as a whole
+        for name in tensors:
+            for form in FORMS if name != gradient else ():
+                new = parsed(f"{form.replace('{}', name)} * {gradient}")
+                yield Mutation(f"the local derivative should be {form.replace('{}', name)}", new)
+    for words, new in _factors(tree, tensors, FORMS[5:]):
+        yield Mutation(words, new)
     for words, new in _anywhere(tree, list(names)):
         yield Mutation(words, new)
 
@@ -312,12 +318,12 @@ def _summed(node: ast.expr) -> Changes:
     yield f"the sum of {unparse(node)} is missing", call(node, "sum", [], [])
 
 
-def _factors(node: ast.expr, names: Sequence[str], forms: Sequence[str]) -> Changes:
+def _factors(node: ast.expr, names: Sequence[str], forms: Sequence[str], *, divide: bool = True) -> Changes:
     for name in names:
         for form in forms:
             factor = parsed(form.replace("{}", name))
             yield f"the factor {unparse(factor)} is missing", ast.BinOp(node, ast.Mult(), factor)
-            if form == "{}" or form in COUNTS:
+            if divide and (form == "{}" or form in COUNTS):
                 yield f"it is not divided by {unparse(factor)}", ast.BinOp(node, ast.Div(), factor)
 
 

@@ -17,7 +17,7 @@ YES, NO = "[green]yes[/]", "[bold red]no[/]"
 def show(report: Report, console: Console) -> None:
     head = f"{report.title} in {report.dtype} on {report.device}; tolerance {report.tolerance:g} of scale."
     console.print(escape(head))
-    for section in report.sections:
+    for section in (one for one in report.sections if one.findings):
         console.print()
         console.print(_table(section))
     console.print()

@@ -7,12 +7,15 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from makemore_cli.errors import MakemoreError
 from makemore_cli.gradcheck.user_code import Cell
+
+if TYPE_CHECKING:
+    from makemore_cli.gradcheck.user import Names
 
 
 def by_name(
@@ -21,13 +24,13 @@ def by_name(
     cells: Iterable[Cell],
     given: Mapping[str, Any],
     names: Sequence[str],
-    orders: Sequence[Sequence[str]],
+    known: Names,
     path: Path,
 ) -> dict[str, Any]:
     """The gradients that `function` returned; None stands for one that it does not give.
 
     A dictionary or an object holds them by name: `dlogits`. A tuple or list has the names of the variables in the
-    return statement, if these are gradients' names, or else one of the `orders`, or that of `names`.
+    return statement, if these are gradients' names, or else an order that is `known`, or that of `names`.
     Raises MakemoreError for anything else.
     """
     if inspect.iscoroutine(returned):
@@ -40,17 +43,23 @@ def by_name(
         return _of_a_dictionary(returned, given, names, path)
     written = [list(_names(node)) for node in _returned_by(_definition(function, cells))]
     if isinstance(returned, list | tuple):
-        known = [[name for name in order if name in given] for order in orders]
-        for order in (*written, *known, names):
+        orders = [[name for name in order if name in given] for order in known.orders]
+        by_variables = [
+            order
+            for order in written
+            if not known.by_position or (set(order) <= known.tensors and len({*order}) == len(order))
+        ]
+        choices = (*orders, *by_variables) if known.by_position else (*by_variables, *orders, names)
+        for order in choices:
             if order and len(order) == len(returned):
                 return {name: g for name, g in zip(order, returned, strict=True) if g is not None}
         raise MakemoreError(
             f"{path}: `backward` returned {len(returned)} values; a list holds the gradients of "
-            f"{', '.join(known[0])} in this order; or return a dictionary, such as locals()"
+            f"{', '.join(orders[0])} in this order; or return a dictionary, such as locals()"
         )
     if isinstance(returned, Tensor) and len(written) == 1 and len(written[0]) == 1:
         return {written[0][0]: returned}
-    alone = [order for order in orders if len(order) == 1]
+    alone = [order for order in known.orders if len(order) == 1]
     if isinstance(returned, Tensor) and alone:
         return {alone[0][0]: returned}
     name = "logits" if "logits" in names else names[0] if names else "x"

@@ -54,6 +54,7 @@ class Names:
     # Other names: of a tensor or number, and of a size, by a tensor and its dimension.
     aliases: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    by_position: bool = False  # whether the place in a tuple decides, whatever the variables there are called
 
     @cached_property
     def given(self) -> frozenset[str]:
@@ -177,7 +178,7 @@ class UserPass:
                 returned = module.backward(*positional, **named)
         except (Exception, SystemExit) as error:
             raise self._blame_shape(error, given, local, names) from None
-        gradients = by_name(returned, module.backward, self._cells, given, names, self.names.orders, self.path)
+        gradients = by_name(returned, module.backward, self._cells, given, names, self.names, self.path)
         unknown = [f"d{k}" for k, v in gradients.items() if k not in names and isinstance(v, Tensor | np.ndarray)]
         gradients = {name: gradients[name] for name in names if name in gradients}
         one = UserGradients(self.path.name, gradients, unknown=unknown, shared=_shared(gradients))

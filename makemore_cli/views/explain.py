@@ -180,7 +180,7 @@ def _tensor(chain: Chain, name: str, width: int) -> list[str]:
             if s.why:
                 lines += _wrapped("    why      ", s.why, width)
     elif name in chain.outputs:
-        lines += ["", "its gradient is 1: everything begins here" if not shape or shape == "a number" else COMES]
+        lines += ["", "its gradient is 1: everything begins here" if shape == "a number" else COMES]
     if step is not None and step.backward:
         lines += ["", f"and d{name} goes on to"]
         lines += [f"  {_backward_line(target, line)}" for target, line in step.backward.items()]

@@ -91,8 +91,9 @@ def as_pair(chain: Chain) -> tuple[str, list[tuple[str, str, str]]]:
     asked = [*(f"d{name}" for name in chain.outputs)]
     asked += [name for name in (*chain.inputs, *chain.by_name, *chain.sizes) if name in read]
     out += [f"def backward({', '.join(asked)}):", *(line for _, _, line in body)]
-    returned = [target for _, target, _ in body if target[1:] in chain.inputs]
-    return "\n".join([*out, f"    return {', '.join(dict.fromkeys(returned))}", ""]), body
+    targets = {target for _, target, _ in body}
+    returned = [f"d{name}" for name in chain.inputs if f"d{name}" in targets]
+    return "\n".join([*out, f"    return {', '.join(returned)}", ""]), body
 
 
 def changed(tree: ast.expr, read: list[str], others: list[str]) -> Iterator[tuple[str, ast.expr]]:

@@ -188,7 +188,7 @@ line = chain("one line", {"x": "n D", "W": "D H", "b": "H"},
         ("x.T @ dy", "x.T * dy.sum()", "y", ""),
         ("dy.sum(0)", "dy", "y", ".sum(0) is missing"),
         ("dy.sum(0)", "dy.sum(1)", "y", "should be over dimension 0"),
-        ("dy.sum(0)", "dy.mean(0)", "y", "it is the mean where it should be the sum"),
+        ("dy.sum(0)", "dy.mean(0)", "y", "it is 1/n of what it should be: divided by n once too often"),
         ("h * (1 - h) * dh", "(1 - h**2) * dh", "h", ""),
         ("h * (1 - h) * dh", "y * (1 - h) * dh", "h", "y is used instead of h"),
         ("h * (1 - h) * dh", "dh", "h", "passed on unchanged: the local derivative is missing"),
@@ -354,7 +354,7 @@ DECLARED = 'from makemore_cli import *\nimport torch\nmine = chain("mine", {{"x"
         ('step("y", lambda x: x, dx=lambda dy: dy)', "no step reads the input W: leave it out"),
         ("", "has no steps"),
         ('step("y", lambda x, W: W @ x)', "step y can't be run: mat1 and mat2 shapes cannot be multiplied"),
-        ('step("y", lambda x, W: x @ W, shape="n D")', "step y is declared n D, which is (4, 3), but its line gives (4, 5)"),
+        ('step("y", lambda x, W: x @ W, shape="n D")', "step y is declared n D, which is (4, 6), but its line gives (4, 8)"),
         ('step("y", lambda x, W: x @ W, shape="n (D")', "(D is no dimension"),
         ('step("y", lambda x, W: x @ W, dx=lambda W, dy: dy @ W.T)', "step y reads W, but has no line for dW: add dW=lambda …"),
         ('step("y", lambda x, W: undefined + x @ W)', "name 'undefined' is not defined"),
@@ -394,7 +394,7 @@ def test_a_file_without_anything_to_check(text: str, told: str, tmp_path: Path, 
     ("options", "told"),
     [
         (["--size", "q=3"], "--size must be of n, D, H, got q"),
-        (["--size", "n=0"], "--size n=0: write a size and a whole number above 0"),
+        (["--size", "n=0"], "--size n=0: write a size and a whole number from 1 to 100,000"),
         (["--dtype", "half"], "--dtype must be one of float32, float64, got half"),
         (["--set", "optim.lr=1"], "--chain: has its own inputs"),
     ],
@@ -569,9 +569,126 @@ def test_a_pass_that_stops_is_told_with_the_line_that_made_it_stop(tmp_path: Pat
     text = PAIRS["cache"].replace("dh = 2 * scale * (h - t) * dloss", "dh = (2 * scale * (h - t) * dloss).sum(0)")
     text = text.replace("dz[z <= 0] = 0", "dz = dz * (z > 0) @ torch.ones(h.shape[1], 1)")
     with pytest.raises(
-        MakemoreError, match=r"line 13: dh has the shape \(5,\), but h has \(4, 5\); after that, .*line"
+        MakemoreError, match=r"line 13: dh has the shape \(8,\), but h has \(4, 8\); after that, .*line"
     ):
         check(load(written(tmp_path, text)))
+
+
+SWAPPED = """
+def forward(a: "n D", b: "n D"):
+    y = a * b**2
+    return y
+def backward(dy, a, b):
+    da = b**2 * dy
+    db = 2 * a * b * dy
+    return {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "right"),
+    [
+        ("da, db", True),
+        ("[da, db]", True),
+        ("{'da': da, 'db': db}", True),
+        ("locals()", True),
+        ("db, da", False),  # the place decides
+        ("{'da': db, 'db': da}", False),
+    ],
+)
+def test_the_place_of_a_gradient_decides(returned: str, right: bool, tmp_path: Path) -> None:
+    report = check(load(written(tmp_path, SWAPPED.format(returned))))
+    assert report.ok == right
+    assert right or "stand in each other's place" in " ".join(report.failures())
+
+
+@pytest.mark.parametrize(
+    ("returned", "told"),
+    [
+        ("da", None),
+        ("da, db, 3 * da", "returned 3 values"),
+        ("None", "returned NoneType"),
+        ("3 * da", "returned Tensor"),
+    ],
+)
+def test_gradients_that_are_missing(returned: str, told: str | None, tmp_path: Path) -> None:
+    pair = load(written(tmp_path, SWAPPED.format(returned)))
+    if told is None:
+        assert any(remark == "not given, so not checked: db" for remark in check(pair).remarks) or check(pair).ok
+    else:
+        with pytest.raises(MakemoreError, match=told):
+            check(pair)
+
+
+MORE_PAIRS = {
+    "a bare expression": "def forward(x: 'n D'):\n    y = x**3\n    return y\ndef backward(dy, x):\n    return 3 * x**2 * dy\n",
+    "a helper inside": (
+        "def forward(x: 'n'):\n    def f(v):\n        return v.sin()\n    y = f(x)\n    return y\n"
+        "def backward(dy, x):\n    return x.cos() * dy\n"
+    ),
+    "a dictionary of lists": (
+        "def forward(x: 'n D'):\n    kept = {'h': []}\n    for t in range(3):\n        kept['h'].append(x * t)\n"
+        "    y = torch.stack(kept['h'], 1)\n    return y\n"
+        "def backward(dy, x):\n    return dy[:, 1] + 2 * dy[:, 2]\n"
+    ),
+    "a size that is a number": "def forward(x: 'n 3', k: '3'):\n    y = x * k\n    return y\ndef backward(dy, x, k):\n    return dy * k, (dy * x).sum(0)\n",
+    "a word by default": "def forward(x: 'n', mode='sum'):\n    y = x.sum() if mode == 'sum' else x.mean()\n    return y\ndef backward(dy, x):\n    return dy.expand_as(x)\n",
+    "an input that is not used": "def forward(x: 'n', u: 'n'):\n    y = 2 * x\n    return y\ndef backward(dy, x, u):\n    return 2 * dy, None\n",
+    "one gradient by another": (
+        "def forward(A: 'D D', b: 'n D'):\n    y = torch.linalg.solve(A + 9 * torch.eye(A.shape[0]), b.T)\n    return y\n"
+        "def backward(dy, A, b, y):\n    db = torch.linalg.solve((A + 9 * torch.eye(A.shape[0])).T, dy).T\n"
+        "    dA = -db.T @ y.T\n    return dA, db\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MORE_PAIRS)
+def test_more_right_pairs(name: str, tmp_path: Path) -> None:
+    pair = load(written(tmp_path, MORE_PAIRS[name]))
+    for dtype in ("float32", "float64"):
+        for seed in (0, 1, 2):
+            report = check(pair, dtype, seed)
+            assert report.ok, report.failures()
+
+
+def test_a_line_that_reads_a_wrong_gradient_is_not_blamed(tmp_path: Path) -> None:
+    text = MORE_PAIRS["one gradient by another"].replace(", dy).T\n", ", 2 * dy).T\n")
+    report = check(load(written(tmp_path, text)))
+    own = [f.comparison.tensor for section in report.sections for f in section.findings if f.alone is False]
+    assert own == ["b"]
+
+
+def test_what_all_wrong_lines_read_is_named(tmp_path: Path) -> None:
+    text = (
+        "def forward(q: 'n D', k: 'm D'):\n    s = q @ k.T * 0.5\n    y = s.tanh()\n    return y\n"
+        "def backward(dy, q, k, y):\n    ds = dy * (1 - y**2)\n    ds = ds * 0.25\n    dq = ds @ k\n    dk = ds.T @ q\n"
+        "    return dq, dk\n"
+    )
+    report = check(load(written(tmp_path, text)))
+    assert "dq, dk all read ds, which line 7 computes: look there first" in report.remarks
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [
+        (
+            'step("y", lambda x, W: torch.from_numpy(np.tanh((x @ W).detach().numpy())), dx=lambda x: x, dW=lambda W: W)',
+            None,  # detached on purpose, for all that is known
+        ),
+        ('step("y", lambda x, W: x.log() @ W, dx=lambda x: x, dW=lambda W: W)', "y is NaN at random inputs"),
+        ('step("y", lambda x, W: (x + torch.rand(1)) @ W, dx=lambda x: x, dW=lambda W: W)', "y is random"),
+        ('step("y", lambda x, W: (x @ W).argmax(1), dx=lambda x: x, dW=lambda W: W)', "no output is real"),
+        ('step("y", lambda x, W: [x @ W], dx=lambda x: x, dW=lambda W: W)', "the output y is a list, not a tensor"),
+        ('("y", lambda x, W: x @ W)', "is no step: write step("),
+        ('step("y", lambda x, W: x @ W), sizes={"n": (9, 4)}', "sizes has n = (9, 4)"),
+        ('step("y", lambda x, W: x @ W), sizes={"q": 3}', "sizes has q, which no shape names"),
+    ],
+)
+def test_a_chain_that_says_nothing(steps: str, told: str | None, tmp_path: Path, cli: Cli) -> None:
+    result = cli("gradcheck", "--chain", written(tmp_path, DECLARED.format(steps)))
+    if told is not None:
+        assert (result.code, result.out) == (2, "")
+        assert told in result.err
 
 
 # The command.
@@ -585,7 +702,7 @@ def test_the_template_is_right_and_the_json_says_so(tmp_path: Path, cli: Cli) ->
     result = cli("gradcheck", "--chain", path, "--json", "--size", "n=6", "--dtype", "float64")
     report = json.loads(result.out)
     assert (result.code, report["ok"], report["chain"], report["dtype"]) == (0, True, "a linear layer", "float64")
-    assert report["sizes"] == {"n": 6, "D": 4, "H": 3}
+    assert report["sizes"] == {"n": 6, "D": 4, "H": 8}
     path.write_text(TEMPLATE.replace("x.T @ dz", "-x.T @ dz"))
     wrong = cli("gradcheck", "--chain", path, "--json")
     assert wrong.code == 1
