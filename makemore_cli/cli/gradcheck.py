@@ -48,9 +48,9 @@ def gradcheck(
         typer.Option(
             "--user",
             metavar="FILE",
-            help="Check your own backward pass: a Python file with a function backward(logits, h, …), whose arguments "
-            "are names of forward tensors and which returns gradients by name; a script of assignments (dlogits = …); "
-            "or a notebook (.ipynb).",
+            help="Check your own backward pass of this network: a Python file with a function backward(logits, h, …), "
+            "whose arguments are names of forward tensors and which returns gradients by name; a script of assignments "
+            "(dlogits = …); or a notebook (.ipynb).",
         ),
     ] = None,
     chain: Annotated[
@@ -84,6 +84,7 @@ def gradcheck(
             metavar="N",
             min=0,
             max=2**32 - 1,
+            show_default=False,
             help="The random seed of the chain's inputs (default 0). With another one, sizes are random too.",
             rich_help_panel=OWN,
         ),
@@ -93,6 +94,7 @@ def gradcheck(
         typer.Option(
             "--dtype",
             metavar="DTYPE",
+            show_default=False,
             help="The chain's precision: float32 (the default) or float64.",
             rich_help_panel=OWN,
         ),
