@@ -7,15 +7,26 @@ import inspect
 import linecache
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from types import CodeType
 
 from makemore_cli.backprop.step import Line
+
+PACKAGE = Path(__file__).parents[1]
 
 
 def line_text(line: Line) -> str:
     """The expression of a line, as its source has it; a function of several statements is shown as its call."""
     node, text = _found(line)
     return text if node is not None else ast.unparse(expression(line))
+
+
+def place(line: Line) -> str:
+    """Where a line stands: "my_chain.py, line 12: dz @ W.T"; of the package's own lines nothing is said."""
+    code = getattr(inspect.unwrap(line), "__code__", None)
+    if code is None or not Path(code.co_filename).exists() or PACKAGE in Path(code.co_filename).parents:
+        return ""
+    return f"{Path(code.co_filename).name}, line {code.co_firstlineno}: {line_text(line)}"
 
 
 @cache

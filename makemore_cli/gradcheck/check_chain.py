@@ -10,7 +10,7 @@ import torch
 
 from makemore_cli.backprop.chain import Chain, check_shapes
 from makemore_cli.backprop.inputs import Bounds, ChainError
-from makemore_cli.backprop.line_text import line_text
+from makemore_cli.backprop.line_text import line_text, place
 from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.backprop.step import Values, arguments, run
 from makemore_cli.errors import MakemoreError, ParameterError
@@ -24,7 +24,7 @@ from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.gradcheck.problem import Problem, drawn
 from makemore_cli.gradcheck.sources import AUTOGRAD
 
-NUDGE = 1e-3  # of what a step reads, to see whether its output depends on it
+NUDGE = 1e-7  # of what a step reads, to see whether its output depends on it
 DETACHES = ("detach", "no_grad", ".data", "item(")  # what a line says that cuts autograd off on purpose
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -122,9 +122,10 @@ def _check_missing(problem: Problem) -> None:
     for step in chain.steps:
         for name in _needed(values, step.name, chain):
             if f"d{name}" not in step.backward:
+                beside = place(step.forward) or line_text(step.forward)
                 raise ChainError(
                     f"{chain.name}: step {step.name} reads {name}, but has no line for d{name}: add d{name}=lambda … "
-                    f"beside {step.name} = {line_text(step.forward)}"
+                    f"beside its forward line ({beside})"
                 )
 
 
@@ -135,7 +136,8 @@ def _needed(values: Values, output: str, chain: Chain) -> list[str]:
     above = torch.ones_like(values[output])
     plain = {name: value.detach() if isinstance(value, torch.Tensor) else value for name, value in values.items()}
     parts = vjp(chain.by_name[output], plain, above)
-    other = vjp(chain.by_name[output], plain, torch.randn_like(above))
+    generator = torch.Generator().manual_seed(0)
+    other = vjp(chain.by_name[output], plain, torch.randn(above.shape, generator=generator, dtype=above.dtype))
     return [name for name in parts if values[name].requires_grad and bool((parts[name] != 0).any() | other[name].any())]
 
 

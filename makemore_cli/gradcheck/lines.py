@@ -9,16 +9,14 @@ where right and wrong are far apart.
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from makemore_cli.backprop.chain import Chain
-from makemore_cli.backprop.line_text import expression, line_text
+from makemore_cli.backprop.line_text import expression, place
 from makemore_cli.backprop.step import LINE_ERRORS, Line, Step, Values, arguments, failure, run
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.compare import Comparison, compare, impossible, largest
@@ -31,7 +29,6 @@ from makemore_cli.gradcheck.repairs import repaired
 from makemore_cli.gradcheck.rounding import DELTA, USUAL
 from makemore_cli.gradcheck.user import changed
 
-PACKAGE = Path(__file__).parents[1]
 SEED = 0
 DRAWS = 4  # of random rounding
 WIDEST = 64  # entries along a dimension, of which the derivative's diagonal is computed
@@ -172,15 +169,7 @@ def _check(problem: Problem, step: Step, name: str, trials: list[_Trial]) -> Lin
         kink = any(name in trial.kinks for trial in trials)
         return LineCheck(step.name, comparisons[wrong[0] if wrong else 0], None, kink)
     trial, comparison = trials[wrong[0]], comparisons[wrong[0]]
-    return LineCheck(step.name, comparison, _diagnosis(problem, line, comparison, trial, trials), place=_place(line))
-
-
-def _place(line: Line) -> str:
-    """Where a line stands: "my_chain.py, line 12: dz @ W.T"; of the package's own lines nothing is said."""
-    code = getattr(inspect.unwrap(line), "__code__", None)
-    if code is None or not Path(code.co_filename).exists() or PACKAGE in Path(code.co_filename).parents:
-        return ""
-    return f"{Path(code.co_filename).name}, line {code.co_firstlineno}: {line_text(line)}"
+    return LineCheck(step.name, comparison, _diagnosis(problem, line, comparison, trial, trials), place=place(line))
 
 
 def _diagnosis(problem: Problem, line: Line, comparison: Comparison, trial: _Trial, trials: list[_Trial]) -> str | None:
