@@ -39,7 +39,7 @@ NOT_SUMMED = "it is not summed over the dimension that was broadcast: .sum("
 KEEPDIM = "its numbers are right, but not its shape: keepdim=True"
 NO_KEEPDIM = "its numbers are right, but its shape should be (27,): leave out keepdim=True"
 UNCHANGED = "is passed on unchanged: the local derivative is missing"
-EVERY = "every entry is"
+NOT_MEAN = "it is the mean where it should be the sum"
 EPSILON = "epsilon is forgotten"
 
 # Sizes on which no two dimensions are equal, so that a wrong one can't fit by chance.
@@ -58,7 +58,7 @@ MUTATIONS = [
     Mutation("probs", "dcounts_sum_inv", lambda counts, dprobs: counts * dprobs, NOT_SUMMED),
     Mutation("probs", "dcounts_sum_inv", lambda counts, dprobs: (counts * dprobs).sum(1), KEEPDIM),
     Mutation("probs", "dcounts_sum_inv", lambda counts, dprobs: (counts * dprobs).sum(0, keepdim=True)),
-    Mutation("probs", "dcounts_sum_inv", lambda counts, dprobs: (counts * dprobs).mean(1, keepdim=True), EVERY),
+    Mutation("probs", "dcounts_sum_inv", lambda counts, dprobs: (counts * dprobs).mean(1, keepdim=True), NOT_MEAN),
     # counts_sum_inv, counts_sum, counts
     Mutation("counts_sum_inv", "dcounts_sum", lambda counts_sum, dcounts_sum_inv: counts_sum**-2 * dcounts_sum_inv,
              SIGN),
