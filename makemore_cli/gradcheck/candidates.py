@@ -1,9 +1,9 @@
 """The gradients that result from each mistake in the lines that lead to them.
 
-A pass gives some gradients. Between the last right one and a wrong one lie some lines of the table, one if the pass
+A pass gives some gradients. Between the last right one and a wrong one lie some lines of the chain, one if the pass
 goes line by line. Each candidate is the result of these lines with one mistake in one of them, or one branch that is
 missing, added twice or negated. The candidate that reproduces somebody's numbers explains them. All candidates are made
-from the table, so nothing here knows which network it is.
+from the chain, so nothing here knows which network it is.
 """
 
 from __future__ import annotations

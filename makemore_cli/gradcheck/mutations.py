@@ -1,6 +1,6 @@
 """Mistakes that can be made in a line: the same line with one factor, term, constant, axis, sign or tensor changed.
 
-A line of the table is an expression. Each mutation is that expression with one change, and the words for it. They are
+A line of a chain is an expression. Each mutation is that expression with one change, and the words for it. They are
 made from the line's syntax tree, so they need to know nothing of the network.
 """
 

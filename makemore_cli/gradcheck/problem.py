@@ -244,12 +244,14 @@ def drawn(
                 f"{chain.name}: {name} is random: it differs from run to run. Make the random numbers an input"
             )
     try:
-        problem.in_float64.autograd  # noqa: B018
+        found = problem.in_float64.autograd
     except RuntimeError as error:
         told = " ".join(str(error).split())
         raise ChainError(
             f"{chain.name}: autograd, which is the witness, can't follow the forward pass: {told}"
         ) from None
+    if not found:
+        raise ChainError(f"{chain.name}: no gradient goes back to any input, so there is nothing to be checked")
     return problem
 
 

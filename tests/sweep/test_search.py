@@ -1,4 +1,4 @@
-"""The search for a configuration: spaces, trials, what is pruned, stopped, killed, gone on with, and drawn."""
+"""The search for a configuration: spaces, trials, what is pruned, stopped, killed, resumed, and drawn."""
 
 from __future__ import annotations
 
