@@ -6,6 +6,7 @@ gradient. So a step can be run and checked by itself.
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,24 @@ def step(
 ) -> Step:
     """Write a step as it reads in the chain: `dlogits=lambda …` is the line that adds to dlogits."""
     return Step(name, forward, backward, shape, rule, why)
+
+
+@dataclass(frozen=True, eq=False)
+class MadeLine:
+    """A line that is made, not written in a file: what it reads, what it does, and the expression that shows it."""
+
+    names: tuple[str, ...]
+    function: Callable[..., Any]
+    expression: ast.expr
+    own: Any = None  # the code of somebody's function that it stands for, if that can be evaluated
+
+    def __call__(self, *given: Any) -> Any:
+        return self.function(*given)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature([inspect.Parameter(name, kind) for name in self.names])
 
 
 @cache

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from makemore_cli.backprop.chain import Chain, chain
 from makemore_cli.backprop.inputs import Bounds, ChainError, Given, Index, as_input
-from makemore_cli.backprop.step import Line, Step, Values
+from makemore_cli.backprop.step import Line, MadeLine, Step, Values
 from makemore_cli.gradcheck.forward_code import whole_expression
 from makemore_cli.gradcheck.local_variables import LocalVariables
 
@@ -116,9 +116,8 @@ def _step(
             found = found if isinstance(found, tuple) else (found,)
             return found[names.index(of)] if len(found) > names.index(of) else None
 
-        result = _line([*names, f"d{name}"], line, f"{function.__name__}.backward")
-        result.own = OwnCode(function, names, names.index(of), at)  # type: ignore[attr-defined]
-        return result
+        own = OwnCode(function, names, names.index(of), at)
+        return _line([*names, f"d{name}"], line, f"{function.__name__}.backward", own)
 
     called = _line(names, forward, f"{function.__name__}.forward")
     return Step(name, called, {f"d{one}": backward(one) for one in real}, why=function.__doc__ or "")
@@ -136,16 +135,9 @@ def _forward(function: type[torch.autograd.Function], given: Any) -> tuple[Any, 
     return result, context
 
 
-def _line(names: list[str], function: Callable[..., Any], called: str = OUTPUT) -> Line:
+def _line(names: list[str], function: Callable[..., Any], called: str = OUTPUT, own: OwnCode | None = None) -> Line:
     """A function as a line that reads some names, to be shown as `called`."""
-
-    def line(*given: Any) -> Any:
-        return function(*given)
-
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    line.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in names])  # type: ignore[attr-defined]
-    line.expression = ast.parse(f"{called}({', '.join(names)})", mode="eval").body  # type: ignore[attr-defined]
-    return line
+    return MadeLine(tuple(names), function, ast.parse(f"{called}({', '.join(names)})", mode="eval").body, own)
 
 
 @dataclass(frozen=True)

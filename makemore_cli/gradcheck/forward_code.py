@@ -7,7 +7,6 @@ it writes. A name that is assigned several times stands for its last value, but 
 from __future__ import annotations
 
 import ast
-import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.backprop.line_text import expression
-from makemore_cli.backprop.step import Line, Step, arguments, run
+from makemore_cli.backprop.step import Line, MadeLine, Step, arguments, run
 from makemore_cli.gradcheck.expression_trees import copied, renamed
 from makemore_cli.gradcheck.repairs import MODULES
 from makemore_cli.gradcheck.user_code import Uses, root_name
@@ -126,9 +125,7 @@ def _compiled(tree: ast.expr, reads: Sequence[str], scope: Mapping[str, Any], wh
     """A line that computes an expression of what it reads."""
     function = ast.Lambda(_arguments(reads), tree)
     code = compile(ast.fix_missing_locations(ast.Expression(ast.copy_location(function, where))), "<forward>", "eval")
-    line: Line = eval(code, dict(scope))
-    line.expression = copied(tree)  # type: ignore[attr-defined]  # its text is not in a file
-    return line
+    return MadeLine(tuple(reads), eval(code, dict(scope)), copied(tree))
 
 
 def _block_line(
@@ -146,13 +143,8 @@ def _block_line(
     module = ast.Module([ast.fix_missing_locations(ast.copy_location(inner, where))], [])
     exec(compile(module, "<forward>", "exec"), namespace)
     block = namespace["block"]
-    names = ", ".join(arguments)
-    line: Line = eval(
-        f"lambda {names}: block(*map(copy, ({names}{',' if arguments else ''})))", {"block": block, "copy": _copy}
-    )
-    called = ast.parse(f"block({names})", mode="eval").body
-    line.expression = called  # type: ignore[attr-defined]
-    return line
+    called = ast.parse(f"block({', '.join(arguments)})", mode="eval").body
+    return MadeLine(tuple(arguments), lambda *given: block(*map(_copy, given)), called)
 
 
 def _copy(value: Any) -> Any:
@@ -199,10 +191,7 @@ def _inlined(line: Line, name: str, made: Line) -> Line:
         values[name] = made(*(values[argument] for argument in inner))
         return run(line, values)
 
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    both.__signature__ = inspect.Signature([inspect.Parameter(read, kind) for read in reads])  # type: ignore[attr-defined]
-    both.expression = renamed(expression(line), {name: expression(made)})  # type: ignore[attr-defined]
-    return both
+    return MadeLine(tuple(reads), both, renamed(expression(line), {name: expression(made)}))
 
 
 def _arguments(names: Sequence[str]) -> ast.arguments:
