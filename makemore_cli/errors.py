@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from makemore_cli.printable import printable
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LONGEST_WORD_CHARACTERS, LONGEST_MESSAGE_CHARACTERS = 300, 900
 

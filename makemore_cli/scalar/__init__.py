@@ -1,0 +1,19 @@
+"""Backpropagation one number at a time, as in the micrograd lecture.
+
+    from makemore_cli.scalar import Value
+
+    a, b = Value(2.0), Value(-3.0)
+    loss = (a * b + 10.0).tanh()
+    loss.backward()
+    print(a.grad, b.grad)
+
+The interface is micrograd's, with its two modules `engine` and `nn`: code that was written for micrograd runs with
+these imports instead.
+"""
+
+from __future__ import annotations
+
+from makemore_cli.scalar.engine import Value
+from makemore_cli.scalar.nn import MLP, Layer, Module, Neuron
+
+__all__ = ["MLP", "Layer", "Module", "Neuron", "Value"]

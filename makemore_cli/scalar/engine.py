@@ -1,0 +1,164 @@
+"""A number that knows how it came about, and can tell every number that it came from its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from makemore_cli.scalar import operations
+from makemore_cli.scalar.operations import DomainError, Operation, power, undefined
+
+
+class Value:
+    """A number with its gradient.
+
+    `data` is the number, `grad` the derivative of the result by it, once the result's `backward()` has run. `_prev` are
+    the values that it was computed from, and `_op` is the operation. `label` is for graphs.
+    """
+
+    _operation: Operation | None = None
+
+    def __init__(self, data: float, _children: Iterable[Value] = (), _op: str = "", label: str = "") -> None:
+        self.data = float(data)
+        self.grad = 0.0
+        self.label = label
+        self._children = tuple(_children)  # in order, and twice if one is used twice
+        self._op = _op
+
+    @property
+    def _prev(self) -> set[Value]:
+        return set(self._children)
+
+    def _backward(self) -> None:
+        """Pass the gradient on: to each child, times the local derivative, added to what it has from other uses."""
+        if self._operation is not None:
+            try:
+                self._pass_on(self._operation.derivatives)
+            except ArithmeticError as error:
+                raise _undefined(self._operation, self._children, error, of="the derivative of ") from None
+
+    def _pass_on(self, derivatives: Callable[..., tuple[float, ...]]) -> None:
+        if len(self._children) == 2:  # written out for both cases, since a loop takes five times as long
+            a, b = self._children
+            by_a, by_b = derivatives(self.data, a.data, b.data)
+            a.grad += by_a * self.grad
+            b.grad += by_b * self.grad
+        else:
+            (a,) = self._children
+            (by_a,) = derivatives(self.data, a.data)
+            a.grad += by_a * self.grad
+
+    def backward(self) -> None:
+        """Compute the derivative of this value by every value that it came from, and add it to their `grad`.
+
+        As in micrograd, gradients are added to what is there: set them to zero before the next time.
+        Raises DomainError if an operation has no derivative there.
+        """
+        self.grad = 1.0
+        for value in reversed(topological_order(self)):
+            value._backward()
+
+    def __repr__(self) -> str:
+        return f"Value(data={self.data}, grad={self.grad})"
+
+    def __add__(self, other: Value | float) -> Value:
+        return _apply(operations.ADD, self, _value(other))
+
+    def __mul__(self, other: Value | float) -> Value:
+        return _apply(operations.MULTIPLY, self, _value(other))
+
+    def __pow__(self, other: Value | float) -> Value:
+        """A power by a number. By a value it is exp(other · log(self)), so the base must be positive then."""
+        if isinstance(other, Value):
+            return (other * self.log()).exp()
+        return _apply(power(other), self)
+
+    def exp(self) -> Value:
+        return _apply(operations.EXP, self)
+
+    def log(self) -> Value:
+        return _apply(operations.LOG, self)
+
+    def tanh(self) -> Value:
+        return _apply(operations.TANH, self)
+
+    def sigmoid(self) -> Value:
+        return _apply(operations.SIGMOID, self)
+
+    def relu(self) -> Value:
+        return _apply(operations.RELU, self)
+
+    def sin(self) -> Value:
+        return _apply(operations.SIN, self)
+
+    def cos(self) -> Value:
+        return _apply(operations.COS, self)
+
+    # Everything else is made of these.
+
+    def __neg__(self) -> Value:
+        return self * -1
+
+    def __sub__(self, other: Value | float) -> Value:
+        return self + (-other)
+
+    def __truediv__(self, other: Value | float) -> Value:
+        return self * _value(other) ** -1
+
+    def __radd__(self, other: float) -> Value:
+        return _value(other) + self
+
+    def __rsub__(self, other: float) -> Value:
+        return _value(other) - self
+
+    def __rmul__(self, other: float) -> Value:
+        return _value(other) * self
+
+    def __rtruediv__(self, other: float) -> Value:
+        return _value(other) / self
+
+    def __rpow__(self, other: float) -> Value:
+        """A power of a positive number: exp(self · log(other))."""
+        return (self * _value(other).log().data).exp()
+
+
+def _value(number: Value | float) -> Value:
+    return number if isinstance(number, Value) else Value(number)
+
+
+def _apply(operation: Operation, *children: Value) -> Value:
+    try:
+        if len(children) == 2:
+            data = operation.forward(children[0].data, children[1].data)
+        else:
+            data = operation.forward(children[0].data)
+    except (ArithmeticError, ValueError) as error:
+        raise _undefined(operation, children, error) from None
+    if isinstance(data, complex):  # which Python makes of (-2)**0.5
+        raise _undefined(operation, children, None)
+    out = Value(data, children, operation.name)
+    out._operation = operation
+    return out
+
+
+def _undefined(operation: Operation, children: Sequence[Value], error: Exception | None, of: str = "") -> DomainError:
+    return undefined(operation, [child.data for child in children], error, of)
+
+
+def topological_order(end: Value) -> list[Value]:
+    """All values that a value came from, each after those that it was computed from; the value itself is last.
+
+    Without recursion, so that a graph may be of any depth.
+    """
+    order: list[Value] = []
+    seen: set[Value | None] = set()
+    stack: list[Any] = [end]
+    while stack:
+        value = stack.pop()
+        if value is None:  # the value below it comes after its children, which are in order now
+            order.append(stack.pop())
+        elif value not in seen:
+            seen.add(value)
+            stack += (value, None)
+            stack += value._children[::-1]
+    return order

@@ -1,0 +1,64 @@
+"""What can be done with numbers: each operation's forward line beside its local derivatives.
+
+A local derivative is that of the result by one argument. The chain rule multiplies it with the gradient of the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from makemore_cli.errors import MakemoreError
+
+
+class DomainError(MakemoreError, ArithmeticError):
+    """An operation that has no real result for its arguments, or none that a floating-point number can hold."""
+
+
+class Operation(NamedTuple):
+    """The forward line takes the arguments; the local derivatives take the result and the arguments.
+
+    `text` is how it is written, with the arguments in place of {}.
+    """
+
+    name: str
+    forward: Callable[..., float]
+    derivatives: Callable[..., tuple[float, ...]]
+    text: str
+
+
+def _sigmoid(a: float) -> float:
+    return 1 / (1 + math.exp(-a)) if a >= 0 else math.exp(a) / (1 + math.exp(a))  # neither overflows
+
+
+ADD = Operation("+", lambda a, b: a + b, lambda out, a, b: (1.0, 1.0), "{} + {}")
+MULTIPLY = Operation("*", lambda a, b: a * b, lambda out, a, b: (b, a), "{} * {}")
+EXP = Operation("exp", math.exp, lambda out, a: (out,), "exp({})")
+LOG = Operation("log", math.log, lambda out, a: (1 / a,), "log({})")
+TANH = Operation("tanh", math.tanh, lambda out, a: (1 - out * out,), "tanh({})")
+SIGMOID = Operation("sigmoid", _sigmoid, lambda out, a: (out * (1 - out),), "sigmoid({})")
+RELU = Operation("ReLU", lambda a: max(a, 0.0), lambda out, a: (float(out > 0),), "relu({})")
+SIN = Operation("sin", math.sin, lambda out, a: (math.cos(a),), "sin({})")
+COS = Operation("cos", math.cos, lambda out, a: (-math.sin(a),), "cos({})")
+
+
+def power(exponent: float) -> Operation:
+    """A power by a constant. Its derivative is that of the lecture: the exponent times the power of one less."""
+    return Operation(
+        f"**{exponent}",
+        lambda a: a**exponent,
+        lambda out, a: (exponent * a ** (exponent - 1) if exponent else 0.0,),
+        f"({{}})**{exponent}",
+    )
+
+
+def undefined(operation: Operation, arguments: Sequence[float], error: Exception | None, of: str = "") -> DomainError:
+    """The error to raise if an operation has no real result, or `of` it: "the derivative of "."""
+    if isinstance(error, ZeroDivisionError):
+        why = "divides by zero"
+    elif isinstance(error, OverflowError):
+        why = "is too large for a floating-point number"
+    else:
+        why = "is not a real number"
+    return DomainError(f"{of}{operation.text.format(*(f'{argument:g}' for argument in arguments))} {why}")
