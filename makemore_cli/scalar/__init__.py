@@ -5,7 +5,7 @@
     a, b = Value(2.0), Value(-3.0)
     loss = (a * b + 10.0).tanh()
     loss.backward()
-    print(a.grad, b.grad)
+    a.grad, b.grad  # the derivatives of the loss by a and b
 
 The interface is micrograd's, with its two modules `engine` and `nn`: code that was written for micrograd runs with
 these imports instead.

@@ -34,7 +34,7 @@ class Value:
         if self._operation is not None:
             try:
                 self._pass_on(self._operation.derivatives)
-            except ArithmeticError as error:
+            except (ArithmeticError, ValueError) as error:
                 raise _undefined(self._operation, self._children, error, of="the derivative of ") from None
 
     def _pass_on(self, derivatives: Callable[..., tuple[float, ...]]) -> None:
@@ -68,9 +68,8 @@ class Value:
         return _apply(operations.MULTIPLY, self, _value(other))
 
     def __pow__(self, other: Value | float) -> Value:
-        """A power by a number. By a value it is exp(other · log(self)), so the base must be positive then."""
-        if isinstance(other, Value):
-            return (other * self.log()).exp()
+        if isinstance(other, Value):  # the exponent has a gradient too, for a positive base
+            return _apply(operations.POWER, self, other)
         return _apply(power(other), self)
 
     def exp(self) -> Value:
@@ -118,8 +117,7 @@ class Value:
         return _value(other) / self
 
     def __rpow__(self, other: float) -> Value:
-        """A power of a positive number: exp(self · log(other))."""
-        return (self * _value(other).log().data).exp()
+        return _value(other) ** self
 
 
 def _value(number: Value | float) -> Value:

@@ -34,6 +34,7 @@ def _sigmoid(a: float) -> float:
 
 ADD = Operation("+", lambda a, b: a + b, lambda out, a, b: (1.0, 1.0), "{} + {}")
 MULTIPLY = Operation("*", lambda a, b: a * b, lambda out, a, b: (b, a), "{} * {}")
+POWER = Operation("**", lambda a, b: a**b, lambda out, a, b: (b * a ** (b - 1), out * math.log(a)), "({})**({})")
 EXP = Operation("exp", math.exp, lambda out, a: (out,), "exp({})")
 LOG = Operation("log", math.log, lambda out, a: (1 / a,), "log({})")
 TANH = Operation("tanh", math.tanh, lambda out, a: (1 - out * out,), "tanh({})")
@@ -46,10 +47,10 @@ COS = Operation("cos", math.cos, lambda out, a: (-math.sin(a),), "cos({})")
 def power(exponent: float) -> Operation:
     """A power by a constant. Its derivative is that of the lecture: the exponent times the power of one less."""
     return Operation(
-        f"**{exponent}",
+        f"**{exponent:.12g}",
         lambda a: a**exponent,
         lambda out, a: (exponent * a ** (exponent - 1) if exponent else 0.0,),
-        f"({{}})**{exponent}",
+        f"({{}})**{exponent:.12g}",
     )
 
 

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from makemore_cli.errors import ParameterError
 from makemore_cli.printable import printable
 from makemore_cli.system.files import MARK, check_replaceable, write_atomically
 
@@ -103,8 +104,18 @@ def drawing() -> Iterator[None]:
 
 def save(picture: Picture, name: str, folder: Path, format: str) -> Path:
     """Write a picture into a folder, and return its path. Raises MakemoreError rather than replace another's file."""
-    path = folder / f"{name}.{format}"
-    check_replaceable(path)
+    return save_as(picture, folder / f"{name}.{format}", "out")
+
+
+def save_as(picture: Picture, path: Path, parameter: str) -> Path:
+    """Write a picture as a file whose ending says its format. `parameter` is the name of the caller's parameter.
+
+    Raises ParameterError for another ending, and MakemoreError rather than replace another's file.
+    """
+    format = path.suffix.lower().removeprefix(".")
+    if format not in FORMATS:
+        raise ParameterError(parameter, f"must be a .png or .svg file, got {path}")
+    check_replaceable(path, parameter)
     write_atomically(path, picture.render(format))
     return path
 
