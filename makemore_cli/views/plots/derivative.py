@@ -18,6 +18,7 @@ from makemore_cli.views.plots.style import BLUE, GREEN, ORANGE, Picture, clear, 
 REACH = 5.0  # to each side of 0, or of the place itself if it is nearer to the edge than BESIDE
 BESIDE = 2.0
 POINTS = 401
+LARGEST_DRAWN = 1e300  # since an axis goes on a little beyond
 
 
 class DerivativePicture(Picture):
@@ -89,9 +90,10 @@ class DerivativePicture(Picture):
 
     def _value(self, nudge: float) -> float:
         try:
-            return self.expression.evaluate(self.at, {self.chosen.name: nudge}).result.data
+            value = self.expression.evaluate(self.at, {self.chosen.name: nudge}).result.data
         except ExpressionError:
             return math.nan
+        return value if abs(value) < LARGEST_DRAWN else math.nan
 
 
 def draw(
