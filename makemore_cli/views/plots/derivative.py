@@ -59,7 +59,8 @@ class DerivativePicture(Picture):
         curve.plot([one.value], [self.result], "o", color=ORANGE)
         seen = [self.result, *(value for value in y if math.isfinite(value))]
         margin = 0.08 * ((max(seen) - min(seen)) or 1.0)
-        curve.set_ylim(min(seen) - margin, max(seen) + margin)  # the tangent may go out of sight
+        if math.isfinite(max(seen) + margin - (min(seen) - margin)):
+            curve.set_ylim(min(seen) - margin, max(seen) + margin)  # the tangent may go out of sight
         curve.set_xlabel(shown(one.name, 20))
         curve.legend(fontsize=8)
         self._draw_errors(errors)

@@ -112,12 +112,17 @@ def save_as(picture: Picture, path: Path, parameter: str) -> Path:
 
     Raises ParameterError for another ending, and MakemoreError rather than replace another's file.
     """
+    write_atomically(path, picture.render(check_picture(path, parameter)))
+    return path
+
+
+def check_picture(path: Path, parameter: str) -> str:
+    """The format of a picture's file, by its ending. Raises as `save_as` does, so that it can be known beforehand."""
     format = path.suffix.lower().removeprefix(".")
     if format not in FORMATS:
         raise ParameterError(parameter, f"must be a .png or .svg file, got {path}")
     check_replaceable(path, parameter)
-    write_atomically(path, picture.render(format))
-    return path
+    return format
 
 
 def thinned(letters: Sequence[str], most: int) -> list[int]:

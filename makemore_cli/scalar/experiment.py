@@ -1,0 +1,115 @@
+"""The two networks that are trained: the lecture's four examples, and two moons of points."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from makemore_cli.errors import ParameterError
+from makemore_cli.scalar.examples import FOUR, Examples, moons
+from makemore_cli.scalar.nn import MLP
+from makemore_cli.scalar.training import LOSSES, Recipe, TrainingStep, accuracy, train
+
+MOST_POINTS, MOST_NEURONS = 10_000, 1_000
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A network with what it is trained on, and how."""
+
+    model: MLP
+    examples: Examples
+    recipe: Recipe
+    draw: random.Random  # of the weights, before, and of the batches
+
+    def train(self) -> Iterator[TrainingStep]:
+        """See `train`."""
+        return train(self.model, self.examples, self.recipe, self.draw)
+
+    @property
+    def accuracy(self) -> float:
+        """The fraction of all examples whose score has their target's sign."""
+        scores = [self.model(inputs).data for inputs in self.examples.inputs]
+        return accuracy(scores, self.examples.targets)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What an experiment has if nothing else is asked for."""
+
+    hidden: tuple[int, ...]
+    activation: str
+    loss: str
+    steps: int
+    lr: float
+    falls_to: float  # the fraction of the learning rate that is left at the end
+    l2: float
+    summed: bool
+    batch_size: int | None
+
+
+# As in the lecture, whose network is tanh throughout; and as in micrograd's demonstration, but for batches and steps.
+FOUR_DEFAULTS = Defaults((4, 4), "tanh", "mse", 20, 0.05, 1.0, 0.0, True, None)
+MOONS_DEFAULTS = Defaults((16, 16), "relu", "hinge", 100, 1.0, 0.1, 1e-4, False, 32)
+
+
+def experiment(
+    *,
+    points: int | None = None,
+    hidden: Sequence[int] | None = None,
+    activation: str | None = None,
+    loss: str | None = None,
+    steps: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    zero_grad: bool = True,
+    seed: int = 0,
+) -> Experiment:
+    """Set one up: with so many `points` of two moons, or without any, with the lecture's four examples.
+
+    The output is tanh with mean squared error, whose targets are 1 and −1, and linear otherwise. With tanh, biases are
+    random, as in the lecture. Raises ParameterError for a value that can't be.
+    """
+    defaults = FOUR_DEFAULTS if points is None else MOONS_DEFAULTS
+    if points is not None and not 2 <= points <= MOST_POINTS:
+        raise ParameterError("points", f"must be from 2 to {MOST_POINTS:,}, got {points:,}")
+    examples = FOUR if points is None else moons(points, seed)
+    count = len(examples.targets)
+    if batch_size is not None and points is None:
+        raise ParameterError("batch_size", f"is for points; the {count} examples are one batch")
+    if batch_size is not None and not 1 <= batch_size <= count:
+        raise ParameterError("batch_size", f"must be from 1 to {count}, the number of examples, got {batch_size}")
+    loss = defaults.loss if loss is None else loss
+    if loss not in LOSSES:
+        raise ParameterError("loss", f"must be one of {', '.join(LOSSES)}, got {loss}")
+    lr = defaults.lr if lr is None else lr
+    if not 0 <= lr < float("inf"):
+        raise ParameterError("lr", f"must be at least 0 and finite, got {lr:g}")
+    hidden = defaults.hidden if hidden is None else hidden
+    if not all(1 <= size <= MOST_NEURONS for size in hidden):
+        raise ParameterError(
+            "hidden", f"must be of numbers from 1 to {MOST_NEURONS:,}, got {', '.join(map(str, hidden))}"
+        )
+    activation = defaults.activation if activation is None else activation
+    draw = random.Random(seed)
+    model = MLP(
+        len(examples.inputs[0]),
+        [*hidden, 1],
+        activation=activation,
+        output="tanh" if loss == "mse" else "linear",
+        random_bias=activation == "tanh",
+        draw=draw.uniform,
+    )
+    smaller = None if defaults.batch_size is None or defaults.batch_size >= count else defaults.batch_size
+    recipe = Recipe(
+        loss,
+        steps=defaults.steps if steps is None else steps,
+        lr=lr,
+        final_lr=lr * defaults.falls_to,
+        l2=defaults.l2,
+        summed=defaults.summed,
+        zero_grad=zero_grad,
+        batch_size=smaller if batch_size is None else batch_size,
+    )
+    return Experiment(model, examples, recipe, draw)
