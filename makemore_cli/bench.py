@@ -23,8 +23,11 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional as F
 
+from makemore_cli.backprop.atomic import backward, forward
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
+from makemore_cli.gradcheck.network import NetworkProblem
+from makemore_cli.gradcheck.scalar_source import scalar_gradients
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.next_letters import Options
 from makemore_cli.inference.sample import texts
@@ -44,6 +47,7 @@ ROUND_SECONDS = 0.1  # that a round of one contender is to take
 CONTEXT, EMBEDDING, VOCABULARY = 3, 10, 27  # the lecture's
 MATRIX_SIDE = 1536  # of the matrices that the machine's rate is measured with
 LR = 0.01
+SCALAR_BATCH, SCALAR_HIDDEN = 32, 64  # the lecture's gradient exercise
 
 Run = Callable[[int], Any]  # trains so many steps
 
@@ -89,6 +93,8 @@ def bench(
         result.steps += _steps(n, H, rounds, rate, say)
     say("sampling and evaluation …")
     result.others = _others(rounds)
+    say("the same gradients on scalars …")
+    result.others |= _scalars(rounds)
     return result
 
 
@@ -262,6 +268,27 @@ def _others(rounds: int) -> dict[str, float]:
         "names a second, 8 letters of context, 768 hidden units": float(round(names(large, 200_000))),
         "milliseconds to calibrate and take the losses of three splits, the first time": round(first * 1e3, 1),
         "milliseconds for the same again": round(min(_timed(evaluation) for _ in range(rounds)) * 1e3, 1),
+    }
+
+
+def _scalars(rounds: int) -> dict[str, float]:
+    """The chain's gradients on one batch, on tensors and on scalar values, one thread each."""
+    p, generator = initialise(Sizes(VOCABULARY, CONTEXT, EMBEDDING, SCALAR_HIDDEN), 0)
+    X = torch.randint(0, VOCABULARY, (SCALAR_BATCH, CONTEXT), generator=generator)
+    Y = torch.randint(0, VOCABULARY, (SCALAR_BATCH,), generator=generator)
+    problem = NetworkProblem(p.to(dtype=torch.float64), X, Y, BATCHNORM_EPSILON, 0.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        tensors = min(_timed(lambda: backward(forward(problem.p, X, Y))) for _ in range(rounds))
+        scalars = min(_timed(lambda: scalar_gradients(problem)) for _ in range(min(rounds, 3)))
+    finally:
+        torch.set_num_threads(before)
+    about = f"all gradients of the chain, batch of {SCALAR_BATCH}, {SCALAR_HIDDEN} hidden units, in float64"
+    return {
+        f"milliseconds on tensors for {about}": round(tensors * 1e3, 3),
+        "milliseconds on scalar values for the same": round(scalars * 1e3, 1),
+        "times as long on scalar values as on tensors": round(scalars / tensors, 1),
     }
 
 

@@ -19,8 +19,70 @@ class Term:
 
     kind: str  # name, number, +, *, /, ** or a function's name
     parts: tuple[Term, ...]
-    value: float
+    data: float
     name: str = ""
+
+    def __add__(self, other: Term | float) -> Term:
+        return sum_of([self, as_term(other)])
+
+    def __radd__(self, other: float) -> Term:
+        return sum_of([as_term(other), self])
+
+    def __sub__(self, other: Term | float) -> Term:
+        return sum_of([self, product_of([as_term(-1), as_term(other)])])
+
+    def __rsub__(self, other: float) -> Term:
+        return as_term(other) - self
+
+    def __mul__(self, other: Term | float) -> Term:
+        return product_of([self, as_term(other)])
+
+    def __rmul__(self, other: float) -> Term:
+        return product_of([as_term(other), self])
+
+    def __truediv__(self, other: Term | float) -> Term:
+        return quotient_of(self, as_term(other))
+
+    def __rtruediv__(self, other: float) -> Term:
+        return quotient_of(as_term(other), self)
+
+    def __neg__(self) -> Term:
+        return product_of([as_term(-1), self])
+
+    def __pow__(self, power: float) -> Term:
+        return power_of(self, float(power))
+
+    def exp(self) -> Term:
+        return self._through("exp", math.exp)
+
+    def log(self) -> Term:
+        return self._through("log", math.log)
+
+    def tanh(self) -> Term:
+        return self._through("tanh", math.tanh)
+
+    def sigmoid(self) -> Term:
+        return self._through("σ", lambda x: 1 / (1 + math.exp(-x)))
+
+    def sqrt(self) -> Term:
+        return self._through("√", math.sqrt)
+
+    def abs(self) -> Term:
+        return self._through("abs", abs)
+
+    def relu(self) -> Term:
+        return self._through("relu", lambda x: max(x, 0.0))
+
+    def sin(self) -> Term:
+        return self._through("sin", math.sin)
+
+    def cos(self) -> Term:
+        return self._through("cos", math.cos)
+
+    def _through(self, name: str, function: Callable[[float], float]) -> Term:
+        if self.kind == "number":
+            return as_term(function(self.data))
+        return Term(name, (self,), function(self.data))
 
     def text(self, numbers: bool = False) -> str:
         """The term with names, or with numbers in their place."""
@@ -28,10 +90,10 @@ class Term:
 
     def _written(self, numbers: bool) -> tuple[str, int]:
         if self.kind == "name":
-            text = number(self.value) if numbers else self.name
+            text = number(self.data) if numbers else self.name
             return text, SIGN if text.startswith("−") else ATOM
         if self.kind == "number":
-            text = constant(self.value)
+            text = constant(self.data)
             return text, PRODUCT if "/" in text else SIGN if text.startswith("−") else ATOM
         if self.kind == "+":
             text = ""
@@ -52,8 +114,8 @@ class Term:
             return f"{above._bracketed(numbers, PRODUCT)}/{below._bracketed(numbers, POWER)}", PRODUCT
         if self.kind == "**":
             base, power = self.parts
-            shown = constant(power.value).replace("−", "-")
-            raised = shown.translate(SUPERSCRIPTS) if shown.lstrip("-").isdigit() else f"^({constant(power.value)})"
+            shown = constant(power.data).replace("−", "-")
+            raised = shown.translate(SUPERSCRIPTS) if shown.lstrip("-").isdigit() else f"^({constant(power.data)})"
             return f"{base._bracketed(numbers, ATOM)}{raised}", POWER
         return f"{self.kind}({', '.join(part.text(numbers) for part in self.parts)})", ATOM
 
@@ -63,12 +125,12 @@ class Term:
 
     def _is_negative(self) -> bool:
         first = self.parts[0] if self.kind == "*" else self
-        return first.kind == "number" and first.value < 0
+        return first.kind == "number" and first.data < 0
 
     def _without_minus(self) -> Term:
         if self.kind == "number":
-            return number_term(-self.value)
-        first = number_term(-self.parts[0].value)
+            return as_term(-self.data)
+        first = as_term(-self.parts[0].data)
         return product_of([first, *self.parts[1:]])
 
 
@@ -87,61 +149,45 @@ def constant(value: float) -> str:
     return number(value)
 
 
-def number_term(value: float) -> Term:
-    return Term("number", (), float(value))
+def as_term(value: Term | float) -> Term:
+    """A term as it is, or a plain number as one."""
+    return value if isinstance(value, Term) else Term("number", (), float(value))
 
 
 def sum_of(parts: Sequence[Term]) -> Term:
     flat = [inner for part in parts for inner in (part.parts if part.kind == "+" else (part,))]
-    flat = [part for part in flat if not (part.kind == "number" and part.value == 0)]
+    flat = [part for part in flat if not (part.kind == "number" and part.data == 0)]
     if len(flat) < 2:
-        return flat[0] if flat else number_term(0)
-    return Term("+", tuple(flat), math.fsum(part.value for part in flat))
+        return flat[0] if flat else as_term(0)
+    return Term("+", tuple(flat), math.fsum(part.data for part in flat))
 
 
 def product_of(parts: Sequence[Term]) -> Term:
     flat = [inner for part in parts for inner in (part.parts if part.kind == "*" else (part,))]
-    factor = math.prod(part.value for part in flat if part.kind == "number")
+    factor = math.prod(part.data for part in flat if part.kind == "number")
     rest = [part for part in flat if part.kind != "number"]
     if factor == 0 or not rest:
-        return number_term(factor)
+        return as_term(factor)
     if factor != 1:
-        rest.insert(0, number_term(factor))
-    return rest[0] if len(rest) == 1 else Term("*", tuple(rest), math.prod(part.value for part in rest))
+        rest.insert(0, as_term(factor))
+    return rest[0] if len(rest) == 1 else Term("*", tuple(rest), math.prod(part.data for part in rest))
 
 
 def quotient_of(above: Term, below: Term) -> Term:
-    if above.kind == "number" and above.value == 0:
+    if above.kind == "number" and above.data == 0:
         return above
     if below.kind == "number":
-        return product_of([number_term(1 / below.value), above])
+        return product_of([as_term(1 / below.data), above])
     if above._is_negative():
-        return product_of([number_term(-1), quotient_of(above._without_minus(), below)])
-    return Term("/", (above, below), above.value / below.value)
+        return product_of([as_term(-1), quotient_of(above._without_minus(), below)])
+    return Term("/", (above, below), above.data / below.data)
 
 
 def power_of(base: Term, power: float) -> Term:
     if power == 1:
         return base
     if base.kind == "number":
-        return number_term(base.value**power)
+        return as_term(base.data**power)
     if power == -1:
-        return quotient_of(number_term(1), base)
-    return Term("**", (base, number_term(power)), base.value**power)
-
-
-def _function(name: str, function: Callable[[float], float]) -> Callable[[Term], Term]:
-    return lambda term: (
-        number_term(function(term.value)) if term.kind == "number" else Term(name, (term,), function(term.value))
-    )
-
-
-FUNCTIONS = {
-    "exp": _function("exp", math.exp),
-    "log": _function("log", math.log),
-    "tanh": _function("tanh", math.tanh),
-    "sigmoid": _function("σ", lambda x: 1 / (1 + math.exp(-x))),
-    "sqrt": _function("√", math.sqrt),
-    "abs": _function("abs", abs),
-    "relu": _function("relu", lambda x: max(x, 0.0)),
-}
+        return quotient_of(as_term(1), base)
+    return Term("**", (base, as_term(power)), base.data**power)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from makemore_cli.gradcheck.trials import Problems
 
 PROGRESS_SECONDS = 5.0  # between two lines of progress
+SLOW = "scalar"  # the source that takes long
 OWN = "A network of your own"  # the options' heading
 
 
@@ -40,7 +41,7 @@ def gradcheck(
         typer.Option(
             "--against",
             metavar="SOURCE",
-            help="The witness: autograd (default), functions, float64, finite, complex, or another source.",
+            help="The witness: autograd (default), functions, float64, finite, complex, scalar, or another source.",
         ),
     ] = None,
     user: Annotated[
@@ -118,10 +119,14 @@ def gradcheck(
         output.print_lines(TEMPLATE.splitlines())
         return
     if chain is not None:
-        if any(option is not None for option in (config, run, of, against, user, device)) or settings:
+        if any(option is not None for option in (config, run, user, device)) or settings:
             raise MakemoreError("--chain: has its own inputs; leave out the options of the network")
-        _chain(chain, _sizes(sizes or ()), seed, dtype, trials, as_json)
+        if trials is not None and (of is not None or against is not None):
+            raise MakemoreError("--trials: checks everything; leave out --of and --against")
+        _chain(chain, _sizes(sizes or ()), seed, dtype, trials, as_json, of=of, against=against)
         return
+    if SLOW in (of, against):
+        output.remark("scalar: one number at a time, so this may take half a minute")
     if sizes or seed or dtype != "float32":
         raise MakemoreError("--size, --seed and --dtype: are for a chain; add --chain")
     if run is not None and (config is not None or settings):
@@ -158,13 +163,23 @@ def _show(report: Report, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _chain(name: str, sizes: dict[str, int], seed: int, dtype: str, trials: int | None, as_json: bool) -> None:
+def _chain(
+    name: str,
+    sizes: dict[str, int],
+    seed: int,
+    dtype: str,
+    trials: int | None,
+    as_json: bool,
+    *,
+    of: str | None,
+    against: str | None,
+) -> None:
     from makemore_cli.gradcheck.check_chain import check, find
     from makemore_cli.gradcheck.trials import chain_problems
 
     subject = find(name)
     if trials is None:
-        _show(check(subject, dtype, seed, sizes), as_json)
+        _show(check(subject, dtype, seed, sizes, of=of, against=against), as_json)
     else:
         _trials(trials, as_json, chain_problems(subject, sizes), seed)
 

@@ -57,7 +57,7 @@ def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
     return make_report(problem, sections, lines=lines, faults=faults, remarks=remarks)
 
 
-def compare_sources(problem: NetworkProblem, of: Source, against: Source) -> Report:
+def compare_sources(problem: Problem, of: Source, against: Source) -> Report:
     """Compare any source with any other, in the gradients that both have; of a training pass, the loss too."""
     lines = check_lines(problem) if of.by_lines else []
     wrong_lines = {c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None

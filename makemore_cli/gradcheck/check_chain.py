@@ -16,13 +16,13 @@ from makemore_cli.backprop.step import Values, arguments, run
 from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.gradcheck import sources
 from makemore_cli.gradcheck.chain_file import load
-from makemore_cli.gradcheck.check import gradcheck
+from makemore_cli.gradcheck.check import compare_sources, gradcheck
 from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report, Section
 from makemore_cli.gradcheck.following import differentiable, vjp
 from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.gradcheck.problem import Problem, drawn
-from makemore_cli.gradcheck.sources import AUTOGRAD
+from makemore_cli.gradcheck.sources import ATOMIC, AUTOGRAD, CHAIN_SOURCES, Source, find_source
 
 NUDGE = 1e-7  # of what a step reads, to see whether its output depends on it
 DETACHES = ("detach", "no_grad", ".data", "item(")  # what a line says that cuts autograd off on purpose
@@ -43,11 +43,17 @@ def find(name: str) -> Chain | FunctionPair:
 
 
 def check(
-    subject: Chain | FunctionPair, dtype: str = "float32", seed: int = 0, sizes: Mapping[str, Bounds] | None = None
+    subject: Chain | FunctionPair,
+    dtype: str = "float32",
+    seed: int = 0,
+    sizes: Mapping[str, Bounds] | None = None,
+    *,
+    of: str | None = None,
+    against: str | None = None,
 ) -> Report:
-    """Check a chain, or a pair of functions, at random inputs; see `check_chain`.
+    """Check a chain, or a pair of functions, at random inputs; see `check_chain`. `of` and `against` name sources.
 
-    Raises ParameterError for an unknown precision or size.
+    Raises ParameterError for an unknown precision, size or source.
     """
     if dtype not in DTYPES:
         raise ParameterError("dtype", f"must be one of {', '.join(DTYPES)}, got {dtype}")
@@ -55,12 +61,16 @@ def check(
     for name in sizes or {}:
         if name not in chain.sizes:
             raise ParameterError("sizes", f"must be of {', '.join(chain.sizes) or 'no symbol'}, got {name}")
+    ours = find_source(of, "of", CHAIN_SOURCES) if of else None
+    witness = find_source(against, "against", CHAIN_SOURCES) if against else None
+    if ours is not None and not isinstance(subject, Chain):
+        raise ParameterError("of", "is for a chain of steps: the function backward is checked as it is")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # for tensors this small, more only wait for each other
     try:
         if isinstance(subject, Chain):
-            return check_chain(subject, DTYPES[dtype], seed, sizes)
-        return check_pair(subject, DTYPES[dtype], seed, sizes)
+            return check_chain(subject, DTYPES[dtype], seed, sizes, of=ours, against=witness)
+        return check_pair(subject, DTYPES[dtype], seed, sizes, against=witness or AUTOGRAD)
     finally:
         torch.set_num_threads(threads)
 
@@ -70,9 +80,13 @@ def check_chain(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     sizes: Mapping[str, Bounds] | None = None,
+    *,
+    of: Source | None = None,
+    against: Source | None = None,
 ) -> Report:
     """Check a chain at random inputs: the same few sizes for seed 0, random ones for others, but for those in `sizes`.
 
+    Everything is checked, or only the source `of` against another, if one of the two is given.
     Raises ChainError for a declaration that can't be run: a line that fails, a shape that is another than declared, a
     backward line that is missing.
     """
@@ -80,8 +94,9 @@ def check_chain(
     check_shapes(chain, problem.values, problem.sizes)
     _check_followed(problem)
     _check_missing(problem)
-    report = gradcheck(problem)
-    return _without_jumps(report)
+    if of is None and against is None:
+        return _without_jumps(gradcheck(problem))
+    return _without_jumps(compare_sources(problem, of or ATOMIC, against or AUTOGRAD))
 
 
 def check_pair(
@@ -89,6 +104,8 @@ def check_pair(
     dtype: torch.dtype = torch.float32,
     seed: int = 0,
     sizes: Mapping[str, Bounds] | None = None,
+    *,
+    against: Source = AUTOGRAD,
 ) -> Report:
     """Check a backward function on its forward function, at random inputs as in `check_chain`.
 
@@ -96,7 +113,7 @@ def check_pair(
     """
     problem = drawn(pair.chain, dtype, seed, sizes, unit=not pair.reads_above)
     _check_followed(problem)
-    return check_user(problem, pair.backward, AUTOGRAD)
+    return check_user(problem, pair.backward, against)
 
 
 def _check_followed(problem: Problem) -> None:

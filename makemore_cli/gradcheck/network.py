@@ -259,14 +259,14 @@ SOURCES = {
         ),
         CHAIN_SOURCES["autograd"],
         Source("functions", "autograd through PyTorch's own functions", functions, witness="atomic"),
-        *(CHAIN_SOURCES[name] for name in ("float64", "finite", "complex")),
+        *(CHAIN_SOURCES[name] for name in ("float64", "finite", "complex", "scalar")),
     )
 }
 
 
-def wrong_losses(problem: NetworkProblem, of: Source) -> list[str]:
+def wrong_losses(problem: Problem, of: Source) -> list[str]:
     """The chain and a training pass must begin with the same loss as the network in PyTorch's own functions."""
-    if of.losses is None:
+    if of.losses is None or not isinstance(problem, NetworkProblem):
         return []
     problem = problem.to(torch.float64)
     truth = float(reference.forward(problem.p.views, problem.X, problem.Y, problem.eps, problem.smoothing)[0])

@@ -15,6 +15,7 @@ from makemore_cli.backprop.step import LINE_ERRORS, Values
 from makemore_cli.gradcheck import rounding, sources
 from makemore_cli.gradcheck.compare import CHAIN_TOLERANCE, Comparison, compare, largest
 from makemore_cli.gradcheck.following import Following
+from makemore_cli.gradcheck.scalar_source import scalar_gradients
 from makemore_cli.gradcheck.sources import CHAIN_PAIRS, Gradients, Pair
 
 ELSEWHERE = 1  # the random seed of other inputs
@@ -160,6 +161,11 @@ class Problem:
     def autograd(self) -> Gradients:
         """Autograd's gradients of the chain."""
         return sources.autograd(self)
+
+    @cached_property
+    def by_scalars(self) -> Gradients:
+        """The gradients of the chain on scalar values. Raises ChainError; see `scalar_gradients`."""
+        return scalar_gradients(self)
 
     @property
     def counts(self) -> Mapping[str, int]:

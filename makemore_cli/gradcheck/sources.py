@@ -15,6 +15,7 @@ from torch import Tensor
 
 from makemore_cli.backprop.inputs import Given
 from makemore_cli.backprop.step import Values
+from makemore_cli.errors import ParameterError
 from makemore_cli.gradcheck import numeric
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def truth(problem: Problem) -> Gradients:
 def float64(problem: Problem) -> Gradients:
     """Autograd through the chain in float64, which is as good as the truth for float32."""
     return problem.in_float64.truth
+
+
+def scalar(problem: Problem) -> Gradients:
+    """The scalar engine's, on the chain's forward lines, in float64."""
+    return problem.in_float64.by_scalars
 
 
 def with_leaves(problem: Problem) -> Values:
@@ -120,6 +126,13 @@ class Pair:
         return self.of.partial or self.against.partial
 
 
+def find_source(name: str, parameter: str, sources: Mapping[str, Source]) -> Source:
+    """A source by its name. Raises ParameterError if there is none."""
+    if name not in sources:
+        raise ParameterError(parameter, f"must be one of {', '.join(sources)}, got {name}")
+    return sources[name]
+
+
 ATOMIC = Source("atomic", "the chain by hand, line by line", atomic, by_lines=True)
 AUTOGRAD = Source("autograd", "autograd through the chain", truth)
 FLOAT64 = Source("float64", "autograd in float64", float64, double=True)
@@ -127,7 +140,8 @@ FINITE = Source("finite", "central differences in float64", numeric.finite, accu
 COMPLEX = Source(
     "complex", "complex-step differentiation", numeric.complex_step, partial=True, unfit=numeric.not_analytic
 )
-CHAIN_SOURCES = {source.name: source for source in (ATOMIC, AUTOGRAD, FLOAT64, FINITE, COMPLEX)}
+SCALAR = Source("scalar", "the chain on scalar values, one number at a time", scalar, double=True)
+CHAIN_SOURCES = {source.name: source for source in (ATOMIC, AUTOGRAD, FLOAT64, FINITE, COMPLEX, SCALAR)}
 # What a chain is compared with besides autograd.
 CHAIN_PAIRS = (
     Pair(replace(ATOMIC, name="central differences", about="some entries of each gradient, in float64"), FINITE),

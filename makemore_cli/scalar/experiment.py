@@ -53,6 +53,8 @@ class Defaults:
 FOUR_DEFAULTS = Defaults((4, 4), "tanh", "mse", 20, 0.05, 1.0, 0.0, True, None)
 MOONS_DEFAULTS = Defaults((16, 16), "relu", "hinge", 100, 1.0, 0.1, 1e-4, False, 32)
 
+MOONS_SQUARED_LR = 0.3  # a rate of 1 is too large for squared errors
+
 
 def experiment(
     *,
@@ -83,7 +85,8 @@ def experiment(
     loss = defaults.loss if loss is None else loss
     if loss not in LOSSES:
         raise ParameterError("loss", f"must be one of {', '.join(LOSSES)}, got {loss}")
-    lr = defaults.lr if lr is None else lr
+    if lr is None:
+        lr = MOONS_SQUARED_LR if points is not None and loss == "mse" else defaults.lr
     if not 0 <= lr < float("inf"):
         raise ParameterError("lr", f"must be at least 0 and finite, got {lr:g}")
     hidden = defaults.hidden if hidden is None else hidden

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from makemore_cli.config.schema import Config
-from makemore_cli.errors import ParameterError
 from makemore_cli.gradcheck.check import compare_sources, gradcheck
 from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.network import NAMES, SOURCES, NetworkProblem
-from makemore_cli.gradcheck.sources import Source
+from makemore_cli.gradcheck.sources import find_source
 from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.names.dataset import changed
 from makemore_cli.network.parameters import Parameters
@@ -31,8 +30,8 @@ def check_first_batch(
 
     Raises MakemoreError for what the user can mend.
     """
-    ours = source(of, "of") if of else None
-    witness = source(against or "autograd", "against")
+    ours = find_source(of, "of", SOURCES) if of else None
+    witness = find_source(against or "autograd", "against", SOURCES)
     own = UserPass(user, NAMES) if user else None
     setup = set_up(config, checkpoint.vocabulary if checkpoint else None)
     parameters = setup.parameters
@@ -53,10 +52,3 @@ def check_first_batch(
             report = gradcheck(problem)
     report.remarks.extend(remarks)
     return report
-
-
-def source(name: str, parameter: str) -> Source:
-    """A source by its name. Raises ParameterError if there is none."""
-    if name not in SOURCES:
-        raise ParameterError(parameter, f"must be one of {', '.join(SOURCES)}, got {name}")
-    return SOURCES[name]

@@ -17,7 +17,7 @@ from torch import Tensor
 from makemore_cli.backprop.atomic import given, network_chain
 from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.derivations import DERIVATIONS, LECTURE, Derivation
-from makemore_cli.backprop.entries import NoEntriesError, arrows, write_out
+from makemore_cli.backprop.entries import arrows, write_out
 from makemore_cli.backprop.inputs import Input
 from makemore_cli.backprop.line_text import line_text
 from makemore_cli.backprop.shipped import SHIPPED
@@ -26,6 +26,7 @@ from makemore_cli.backprop.step import Line, Step, Values, arguments
 from makemore_cli.errors import MakemoreError
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import initialise
+from makemore_cli.scalar.tensor import NotScalarError
 
 LEGEND = "n examples · T letters of context · E numbers a letter · H hidden units · V letters"
 SMOOTHING = 0.1
@@ -321,7 +322,7 @@ def _entries(subject: Subject, name: str | None, width: int) -> list[str]:
 def _written_out(line: Line, names: Mapping[str, Any], result: str) -> list[str]:
     try:
         written = write_out(line, names, result)
-    except NoEntriesError as error:
+    except NotScalarError as error:
         return [f"({error})"]
     most = MOST_ENTRIES**2
     return written if len(written) <= most else [*written[:most], f"… and {len(written) - most} more"]

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from makemore_cli.backprop import atomic
 from makemore_cli.backprop.derivations import DERIVATIONS, LECTURE
-from makemore_cli.backprop.entries import NoEntriesError, Terms, write_out
+from makemore_cli.backprop.entries import named, write_out
 from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.backprop.step import arguments, run
 from makemore_cli.cli.chain_template import TEMPLATE
 from makemore_cli.gradcheck.check_chain import check_chain
+from makemore_cli.scalar.tensor import NotScalarError
 from makemore_cli.views import explain
 from tests.conftest import Cli, problem
 
@@ -109,7 +110,7 @@ def test_the_networks_lines_can_be_written_out_or_say_why_not(cli: Cli) -> None:
         for result, line in {step.name: step.forward, **step.backward}.items():
             try:
                 written = write_out(line, names, result)
-            except NoEntriesError:
+            except NotScalarError:
                 continue
             truth = run(line, names)
             done += 1
@@ -139,7 +140,7 @@ def test_a_written_term_means_what_was_calculated(text: str, a: float, b: float)
     """The text itself, read as mathematics, has the value of the expression: no bracket is missing."""
     line = eval(f"lambda a, b, n: {text} + 0 * a")
     given_ = {"a": torch.tensor(a, dtype=DOUBLE), "b": torch.tensor(b, dtype=DOUBLE), "n": 3}
-    terms = run(line, {**given_, "a": Terms.named("a", given_["a"]), "b": Terms.named("b", given_["b"])})
+    terms = run(line, {**given_, "a": named("a", given_["a"]), "b": named("b", given_["b"])})
     python = re.sub(r"([\w)])²", r"\1**2", terms.entries[()].text())
     python = re.sub(r"⁻¹", "**-1", python.replace("⁴", "**4").replace("⁸", "**8"))
     python = python.replace("·", "*").replace("−", "-").replace("²", "**2")
