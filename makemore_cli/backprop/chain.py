@@ -144,22 +144,25 @@ class Chain:
                 raise ChainError(f"{self.name}: {failure(f'step {s.name}', s.forward, values, e)}") from e
         return values
 
-    def backward(self, values: Values, above: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    def backward(
+        self, values: Values, above: Mapping[str, Tensor] | None = None, *, steps: int | None = None
+    ) -> dict[str, Tensor]:
         """Run the backward lines from the outputs down. Returns each tensor's gradient by the tensor's name.
 
         If a tensor is used twice, what comes back through both uses is added. Changes nothing in `values`. `above` has
-        the outputs' gradients by the outputs' names; without it, each is 1.
+        the outputs' gradients by the outputs' names; without it, each is 1. After `steps` steps that have backward
+        lines it stops, with the gradients as they are by then.
         """
         if above is None:
             above = {name: torch.ones_like(values[name]) for name in self.outputs}
         gradients = {f"d{name}": gradient for name, gradient in above.items()}
-        for s in reversed(self.steps):
-            if s.backward and f"d{s.name}" not in gradients:  # only read where nothing comes back, by a comparison, say
+        for s in [s for s in reversed(self.steps) if s.backward][:steps]:
+            if f"d{s.name}" not in gradients:  # only read where nothing comes back, by a comparison, say
                 gradients[f"d{s.name}"] = torch.zeros_like(values[s.name])
             for target, line in s.backward.items():
                 contribution = run(line, {**values, **gradients})
                 gradients[target] = gradients[target] + contribution if target in gradients else contribution
-        return {name: gradients[f"d{name}"] for name in self.gradient_names}
+        return {name: gradients[f"d{name}"] for name in self.gradient_names if f"d{name}" in gradients}
 
 
 def chain(

@@ -244,13 +244,8 @@ def explain(
     ] = False,
 ) -> None:
     """Show how a gradient is made: forward line, backward lines, shapes, rule and why; or the whole chain."""
-    from makemore_cli.backprop.shipped import SHIPPED
-    from makemore_cli.gradcheck.chain_file import load_chain
     from makemore_cli.views import explain as explanations
 
-    subject = None
-    if chain is not None:
-        named = chain in SHIPPED
-        subject = explanations.shipped(chain) if named else explanations.own(load_chain(chain))
+    subject = None if chain is None else explanations.find(chain)
     width = min(100, shutil.get_terminal_size().columns)
     output.print_lines(explanations.explain(tensor, subject, numbers=numbers, entries=entries, width=width))

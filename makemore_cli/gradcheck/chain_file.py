@@ -59,14 +59,6 @@ def load(path: Path) -> Chain | FunctionPair:
     )
 
 
-def load_chain(name: str) -> Chain:
-    """The chain that a file declares. Raises MakemoreError as `load` does, and for functions, which have no lines."""
-    found = load(Path(name))
-    if isinstance(found, FunctionPair):
-        raise MakemoreError(f"{name}: has functions forward and backward, not a chain, whose lines could be explained")
-    return found
-
-
 def _run(cells: list[Cell], module: ModuleType, path: Path) -> None:
     for cell in cells:
         try:

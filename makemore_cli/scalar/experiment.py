@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from makemore_cli.errors import ParameterError
+from makemore_cli.scalar.engine import Value
 from makemore_cli.scalar.examples import FOUR, Examples, moons
 from makemore_cli.scalar.nn import MLP
 from makemore_cli.scalar.training import LOSSES, Recipe, TrainingStep, accuracy, train
@@ -32,6 +33,33 @@ class Experiment:
         """The fraction of all examples whose score has their target's sign."""
         scores = [self.model(inputs).data for inputs in self.examples.inputs]
         return accuracy(scores, self.examples.targets)
+
+
+def labelled_loss(chosen: Experiment, count: int) -> Value:
+    """The loss on the first examples, with names for inputs, parameters, outputs and losses, as `explain` has them.
+
+    Raises ParameterError if there are not as many examples.
+    """
+    if not 1 <= count <= len(chosen.examples.targets):
+        raise ParameterError("examples", f"must be from 1 to {len(chosen.examples.targets)}, got {count}")
+    for number, layer in enumerate(chosen.model.layers, start=1):
+        for column, neuron in enumerate(layer.neurons, start=1):
+            neuron.b.label = f"b{number}_{column}"
+            for row, weight in enumerate(neuron.w, start=1):
+                weight.label = f"W{number}_{row}{column}"
+    losses = []
+    for example in range(count):
+        mark = str(example + 1) if count > 1 else ""
+        inputs = [
+            Value(x, label=f"x{mark}_{place}") for place, x in enumerate(chosen.examples.inputs[example], start=1)
+        ]
+        score = chosen.model(inputs)
+        score.label = f"y{mark}"
+        losses.append(LOSSES[chosen.recipe.loss](score, chosen.examples.targets[example]))
+        losses[-1].label = f"loss{mark}"
+    total = sum(losses[1:], losses[0])
+    total.label = "loss"
+    return total
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 CONSTANTS = {"pi": math.pi}
 GRAMMAR = f"an expression has numbers, names, + - * / **, brackets, and {', '.join(FUNCTIONS)}"
 
+# The lecture's neuron: two inputs, two weights, a bias.
+NEURON = "x1w1 = x1*w1; x2w2 = x2*w2; sum = x1w1 + x2w2; n = sum + b; o = tanh(n)"
+NEURON_VALUES = {"x1": 2.0, "x2": 0.0, "w1": -3.0, "w2": 1.0, "b": 6.8813735870195432}
+
 
 class ExpressionError(MakemoreError):
     """A text that is no expression, or an expression that can't be computed."""

@@ -13,10 +13,14 @@ from typing import IO
 from makemore_cli.errors import MakemoreError, WriteError
 
 MARK = "makemore"
+SVG_MARK = f"<!-- {MARK} graph -->".encode()
+DOT_MARK = f"// {MARK} graph"
 # How a picture, a report or the like begins, and what stands near its beginning: no other file is taken for one.
 SIGNATURES = (
     (b"\x89PNG\r\n", b"tEXtSoftware\0" + MARK.encode()),
     (b"<?xml", f"<dc:title>{MARK}</dc:title>".encode()),
+    (b"<?xml", SVG_MARK),
+    (DOT_MARK.encode(), b"\n"),
     (f"# The best trial of a `{MARK} sweep`".encode(), b"\n"),
     (b"<!DOCTYPE html>", f'<meta name="generator" content="{MARK}">'.encode()),
 )

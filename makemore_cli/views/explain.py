@@ -24,11 +24,14 @@ from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.backprop.shipped.lesson import Lesson
 from makemore_cli.backprop.step import Line, Step, Values, arguments
 from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.check_chain import find as find_chain
+from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import initialise
 from makemore_cli.scalar.tensor import NotScalarError
 
 LEGEND = "n examples · T letters of context · E numbers a letter · H hidden units · V letters"
+NETWORK = "makemore"  # the name of its chain
 SMOOTHING = 0.1
 SMALL = Sizes(vocabulary=5, context=2, embedding=2, hidden=4)
 SMALL_BATCH = 3
@@ -94,6 +97,21 @@ def shipped(name: str) -> Subject:
 def own(chain: Chain) -> Subject:
     """Somebody's own chain."""
     return Subject(chain, f"{chain.name}: under each forward line those that take its gradient back.")
+
+
+def find(name: str) -> Subject:
+    """A chain by its name: the network's, which is called makemore, one that ships, or one in a file.
+
+    Raises MakemoreError if there is neither, or the file declares none.
+    """
+    if name == NETWORK:
+        return network()
+    if name in SHIPPED:
+        return shipped(name)
+    found = find_chain(name)
+    if isinstance(found, FunctionPair):
+        raise MakemoreError(f"{name}: has functions forward and backward, not a chain, whose lines could be explained")
+    return own(found)
 
 
 def explain(

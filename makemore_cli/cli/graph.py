@@ -1,0 +1,124 @@
+"""`makemore graph`."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from makemore_cli.cli.app import app
+from makemore_cli.errors import MakemoreError, ParameterError
+from makemore_cli.system import output
+
+if TYPE_CHECKING:
+    from makemore_cli.views.graph.graph import Graph
+
+FORMATS = ("tree", "dot")
+WIDE = 10_000  # columns: a tree that goes into a file is not wrapped
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True},  # an expression may begin with a minus
+    epilog="Example: makemore graph --out neuron.svg && makemore graph 'e = a*b; e + c' a=2 b=-3 c=10 --step 1",
+)
+def graph(
+    expression: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[EXPRESSION]", help="As for `makemore derivative`; without it, the lecture's neuron is drawn."
+        ),
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=NUMBER]...", help="The variables' numbers, such as a=2 b=-3.")
+    ] = None,
+    scalar_mlp: Annotated[
+        bool,
+        typer.Option("--scalar-mlp", help="Draw the loss of the network that `makemore scalar train` begins with."),
+    ] = False,
+    examples: Annotated[
+        int | None,
+        typer.Option(
+            "--examples", metavar="N", show_default=False, help="Of the network's four examples, how many (default 1)."
+        ),
+    ] = None,
+    chain: Annotated[
+        str | None,
+        typer.Option(
+            "--chain",
+            metavar="NAME",
+            help="Draw a chain of steps: makemore, which is the network's; one that ships, such as linear; or a file "
+            "as for `gradcheck --chain`.",
+        ),
+    ] = None,
+    step: Annotated[
+        int | None,
+        typer.Option("--step", metavar="K", help="Show the state after K backward steps; without it, after all."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write a picture (.svg), or DOT (.dot), instead of printing."),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="Print a tree, or dot, the language of Graphviz. Default: a tree on a terminal, dot elsewhere.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Draw a calculation as a graph, with the numbers and the gradients in each node."""
+    if sum([expression is not None, scalar_mlp, chain is not None]) > 1:
+        raise MakemoreError("an expression, --scalar-mlp and --chain: draw one of them at a time")
+    if examples is not None and not scalar_mlp:
+        raise MakemoreError("--examples: is for --scalar-mlp")
+    if format is not None and format not in FORMATS:
+        raise ParameterError("format", f"must be tree or dot, got {format}")
+    drawn = _graph(expression, values or [], scalar_mlp, examples, chain, step)
+    from makemore_cli.views.graph import dot
+
+    if out is not None:
+        dot.draw(drawn, out)
+        output.print_lines([str(out)])
+    elif (format or ("tree" if sys.stdout.isatty() else "dot")) == "dot":
+        output.print_texts([dot.to_dot(drawn)])
+    else:
+        from makemore_cli.views.graph.tree import show
+
+        output.print_rich(partial(show, drawn), width=WIDE)
+
+
+def _graph(
+    expression: str | None,
+    values: list[str],
+    scalar_mlp: bool,
+    examples: int | None,
+    chain: str | None,
+    step: int | None,
+) -> Graph:
+    if chain is not None:
+        from makemore_cli.views.explain import find
+        from makemore_cli.views.graph.of_chain import graph_of_chain
+
+        subject = find(chain)
+        at = subject.numbers(None)[0]
+        above = {name: at.gradients[name] for name in subject.chain.outputs if name in at.gradients}
+        return graph_of_chain(subject.chain, subject.chain.name, at.values, above, step)
+    from makemore_cli.views.graph.of_values import graph_of_value
+
+    if scalar_mlp:
+        from makemore_cli.scalar.experiment import experiment, labelled_loss
+
+        chosen = experiment()
+        loss = labelled_loss(chosen, 1 if examples is None else examples)
+        return graph_of_value(loss, f"The loss of {len(chosen.model.parameters())} parameters", step)
+    from makemore_cli.scalar.expression import NEURON, NEURON_VALUES, Expression, parse_assignments
+
+    typed = Expression(NEURON if expression is None else expression)
+    numbers = parse_assignments(values)
+    found = typed.evaluate({**NEURON_VALUES, **numbers} if expression is None else numbers)
+    return graph_of_value(found.result, "A neuron" if expression is None else typed.text.replace("\n", "; "), step)

@@ -1,0 +1,74 @@
+"""A graph as an indented tree, for a terminal: the result first, and what it reads under it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+from rich.tree import Tree
+
+from makemore_cli.printable import printable
+from makemore_cli.system.console import foreign
+from makemore_cli.views.graph.dot import caption, grad
+from makemore_cli.views.graph.graph import Graph, Node, State
+
+STYLES = {
+    State.WAITING: "dim",
+    State.PARTIAL: "yellow",
+    State.COMPLETE: "",
+    State.PASSING: "bold cyan",
+    State.NONE: "",
+}
+
+
+def show(graph: Graph, console: Console) -> None:
+    """Print it. What is read more than once is written out once, and named after that."""
+    console.print(foreign(caption(graph)))
+    names = _names(graph)
+    seen: set[int] = set()
+    for result in graph.results:
+        tree = Tree(_line(graph.nodes[result], names[result], names))
+        stack = [(result, tree)]
+        while stack:  # without recursion, since a graph may be deep
+            place, branch = stack.pop()
+            seen.add(place)
+            added = []
+            for one in dict.fromkeys(graph.nodes[place].inputs):
+                node = graph.nodes[one]
+                if one in seen and node.inputs:
+                    branch.add(foreign(f"{names[one]}, as above", style="dim"))
+                    continue
+                seen.add(one)
+                added.append((one, branch.add(_line(node, names[one], names))))
+            stack += reversed(added)
+        console.print(tree, soft_wrap=True)
+
+
+def _names(graph: Graph) -> list[str]:
+    """A name for each node: its label; without one, a constant is its number, and a result has its place."""
+    return [
+        printable(node.label) or (f"#{place}" if node.operation else node.data)
+        for place, node in enumerate(graph.nodes)
+    ]
+
+
+def _line(node: Node, name: str, names: list[str]) -> Text:
+    how = ""
+    if node.operation:
+        operation = " ".join(node.operation.split())
+        read = [names[one] for one in node.inputs]
+        how = f" = {operation if node.is_line else _written(operation, read)}"
+    text = foreign(f"{name}{how}", style=STYLES[node.state])
+    if node.shape:
+        text.append(f"   {node.shape}", style="dim")
+    text.append(f"   data {printable(node.data)}", style="dim")
+    if node.grad:
+        text.append(f"   grad {printable(grad(node))}", style=STYLES[node.state])
+    return text
+
+
+def _written(operation: str, read: list[str]) -> str:
+    if operation.startswith("**") and len(read) == 1:
+        return f"{read[0]}{operation}"
+    if len(read) == 2:
+        return f"{read[0]} {operation} {read[1]}"
+    return f"{operation}({', '.join(read)})"
