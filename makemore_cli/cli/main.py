@@ -19,7 +19,7 @@ from makemore_cli.system.signals import INTERRUPTED, Watch
 
 # Each adds its commands, in the order in which the help lists them.
 # isort: off
-from makemore_cli.cli import train, sample, gradcheck, look, runs, derivative, graph, scalar, sweep, bench, data  # noqa: F401
+from makemore_cli.cli import train, sample, gradcheck, look, runs, derivative, graph, scalar, demo, sweep, bench, data  # noqa: F401
 # isort: on
 
 

@@ -1,0 +1,1 @@
+"""What one learns by: the lectures' failures, each a run of seconds."""
