@@ -169,7 +169,8 @@ STEPS: tuple[Step, ...] = (
         dcounts_sum=lambda counts_sum, dcounts_sum_inv: -(counts_sum**-2) * dcounts_sum_inv,
         shape="n 1",
         rule="power ⇄ local derivative",
-        why="The derivative of 1/x is −1/x².",
+        why="The derivative of 1/x is −1/x². The lecture divides by way of this power: PyTorch's own division goes "
+        "back in another order, and its last bits differ from those of a line by hand.",
     ),
     step(
         "probs",

@@ -152,7 +152,7 @@ def saturated_tanh() -> Result:
                 f"{float(passed.norm() / direction.norm()):.1%}",
             )
         )
-    headings = ("weights' scale", "std before tanh", "saturated", "dead of 200", "gradient back")
+    headings = ("weights' scale", "std before", "saturated", "dead of 200", "gradient back")
     return Result(
         f"{inputs} inputs of N(0, 1) into {hidden} neurons, h = tanh(x·W), for weights of several scales; a neuron is "
         f"dead here if |h| > {FLAT} for all of {BATCH} examples.",

@@ -21,8 +21,9 @@ from makemore_cli.config.schema import Config
 from makemore_cli.gradcheck.compare import TOLERANCE
 from makemore_cli.gradcheck.network import SOURCES
 from makemore_cli.gradcheck.numeric import ENTRIES
+from makemore_cli.learn.demo import DEMOS
 from makemore_cli.views.plots.gallery import KINDS
-from tests.conftest import Cli
+from tests.conftest import SLOW, Cli
 from tests.gradcheck.test_mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[2]
@@ -192,3 +193,33 @@ def test_the_page_on_your_own_network(tmp_path: Path, cli: Cli, monkeypatch: pyt
         assert cli("gradcheck", *line.split()).code == 0, line
     assert cli("explain", "--chain", "rms_norm.py", "inv", "--entries").code == 0
     assert cli("gradcheck", "--chain", "rms_norm.py", "--seed", "3", "--size", "D=8", "--json").code == 0
+
+
+PAGES = ("derivative", "graph", "scalar", "demo")
+
+
+@pytest.mark.parametrize("name", [pytest.param(page, marks=[SLOW] if page == "scalar" else []) for page in PAGES])
+def test_the_page_of_a_command(name: str, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It opens with the command; all its commands run, and print what it shows."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    parts = re.findall(r"^```(sh|text|python)\n(.*?)^```", page, re.M | re.S)
+    assert re.match(rf"# .*\n\n```sh\nmakemore {name}", page)
+    out = ""
+    for language, text in parts:
+        if language == "sh":
+            for line in text.splitlines():
+                result = cli(*shlex.split(line.split("  #")[0])[1:])
+                assert result.code == 0, f"{line}: {result.err}"
+                out = result.out
+        elif language == "text":
+            assert text in out
+        else:
+            exec(text, {})
+    for link in re.findall(r"\]\((?!https)(.*?)\)", page):
+        assert (ROOT / "docs" / link).exists(), link
+
+
+def test_the_page_of_demonstrations_lists_them_all() -> None:
+    page = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `([\w-]+)` \| (.*) \|$", page, re.M)) == {k: v.title for k, v in DEMOS.items()}
