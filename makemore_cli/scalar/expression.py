@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 import sys
 import textwrap
 import unicodedata
@@ -85,7 +86,7 @@ class Expression:
     results: tuple[str, ...] = field(init=False)  # the names that are computed
 
     def __post_init__(self) -> None:
-        self.text = textwrap.dedent(self.text).strip()
+        self.text = textwrap.dedent("\n".join(re.split("\r\n?|\n", self.text))).strip()  # lines as Python counts them
         variables: dict[str, None] = {}
         results: dict[str, None] = {}
         self._program: list[_Instruction] = []

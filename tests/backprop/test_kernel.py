@@ -127,7 +127,7 @@ def test_scores_beyond_what_exp_can_take(engine: type[Engine], dtype: torch.dtyp
             torch.testing.assert_close(update, leaf.grad.view_as(update), rtol=0, atol=10 * tolerance)
 
 
-@pytest.mark.every(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("lookup", [True, False])
 @pytest.mark.parametrize("first_bias", [True, False])
 def test_the_first_layers_gradients_under_any_gradient_from_above(

@@ -216,6 +216,7 @@ def test_eval(cli: Cli, trained: Path, names_file: Path) -> None:
     assert sum(other["examples"].values()) == sum(len(name) + 1 for name in NAMES)
 
 
+@pytest.mark.slow
 def test_gradcheck_passes_and_fails(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = cli("gradcheck", "--config", "lecture", "--set", "model.hidden_size=64")
     assert right.code == 0
@@ -322,6 +323,7 @@ def test_a_closed_stdout() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_cursor_comes_back(tmp_path: Path) -> None:
     shown = in_terminal("train", "--config", "tiny", "--out", str(tmp_path / "run"), "--steps", "1500")
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")

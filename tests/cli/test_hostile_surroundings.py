@@ -103,6 +103,7 @@ def test_what_sweeps_imports_nothing_from_the_working_folder(trapped: Path, tmp_
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.slow
 def test_with_m_neither(tmp_path: Path) -> None:
     """From its first line on, what `python -m` runs forgets the folder that Python has put on the path."""
     (tmp_path / "signal.py").write_text("raise SystemExit('imported')")
@@ -139,6 +140,7 @@ def test_printable() -> None:
     assert all(printable(chr(c)) != chr(c) for c in [*range(32), *range(0x7F, 0xA0), *range(0xD800, 0xE000)])
 
 
+@pytest.mark.slow
 def test_nothing_of_others_steers_the_terminal(tmp_path: Path, trained: Path, cli: Cli) -> None:
     """A stranger's run, its folder and its data, by every command that speaks of them."""
     names, folder = tmp_path / f"{EVIL}.txt", tmp_path / f"run{EVIL}"
@@ -335,6 +337,7 @@ def test_numbers_that_float32_does_not_bear(setting: str, told: str) -> None:
         configuration.load(configuration.find("tiny"), [setting])
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("engine", ["kernel", "tensor"])
 @pytest.mark.parametrize(
     "setting",

@@ -175,6 +175,7 @@ def test_the_documentation_of_gradcheck(tmp_path: Path, cli: Cli) -> None:
     assert f"look at {ENTRIES} entries" in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_the_page_on_your_own_network(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its files are checked with the verdicts that it shows, and its commands run."""
     monkeypatch.chdir(tmp_path)

@@ -43,6 +43,7 @@ def report_on(subject: Chain | FunctionPair, dtype: torch.dtype = SINGLE, seed: 
 # Right chains.
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("sizes", [1, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
@@ -148,6 +149,7 @@ def tried(mutants: list[Mutant], count: int, tmp_path: Path) -> tuple[int, int]:
     return done, explained
 
 
+@pytest.mark.every(2)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the wrong lines
 @pytest.mark.parametrize("count", [2, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
@@ -180,6 +182,7 @@ line = chain("one line", {"x": "n D", "W": "D H", "b": "H"},
 """
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     ("right", "wrong", "step_", "told"),
     [
@@ -234,6 +237,7 @@ def test_a_gradient_that_is_zero_on_real_values() -> None:
     assert [(line.step, line.comparison.tensor) for line in report.wrong_lines] == [("shifted", "top"), ("top", "x")]
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     "steps",
     [

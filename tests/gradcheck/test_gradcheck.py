@@ -455,6 +455,7 @@ def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:
 # The commands.
 
 
+@pytest.mark.slow
 def test_the_command_line(cli: Cli, tmp_path: Path) -> None:
     text = CHAIN.replace("db2 = dlogits.sum(0)", "print('hello'); db2 = -dlogits.sum(0)")
     (tmp_path / "mine.py").write_text(f"print('hello')\n{text}")

@@ -179,6 +179,7 @@ def test_there_are_enough_of_them() -> None:
     assert {(m.step, m.target) for m in MUTATIONS} == every
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     "wrong",
     [

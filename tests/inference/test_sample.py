@@ -91,6 +91,7 @@ def test_a_prefix_begins_every_name_and_conditions_the_rest() -> None:
         assert third[letter] / len(drawn) == pytest.approx(expected, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_million_names_by_table_and_by_the_lectures_procedure() -> None:
     """Two samples of one distribution, by a chi-squared test; and the table's against the true probabilities."""
     m, n, few = model(T=3, sharpen=0.3), 1_000_000, 10_000
@@ -210,6 +211,7 @@ def test_a_name_that_never_ends_is_cut() -> None:
     assert {len(name) for name in sample(endless, VOCABULARY, 3, 1)} == {100}
 
 
+@pytest.mark.slow
 def test_a_large_alphabet(tmp_path: Path) -> None:
     """Thousands of letters are no reason to need gigabytes."""
     p, _ = initialise(Sizes(3000, 2, 3, 16), 1)
@@ -249,6 +251,7 @@ def test_a_prefix_that_the_model_does_not_know() -> None:
         sample(model(), VOCABULARY, 1, 1, Options(prefix="axb"))
 
 
+@pytest.mark.slow
 def test_new_names_are_new_and_different(trained: Path) -> None:
     checkpoint = load_checkpoint(trained)
     sampled = sample_run(checkpoint, 300, None, Options(), only_new=True)

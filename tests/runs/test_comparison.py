@@ -70,6 +70,7 @@ ODD = {
 }
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize(
     "damage", ["", "[]", "\x00", '"text"', *(f'"{key}": {value}' for key, values in ODD.items() for value in values)]
 )

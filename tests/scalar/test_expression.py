@@ -102,6 +102,7 @@ def test_the_text_may_give_the_numbers() -> None:
     assert slopes(expression, {})[0] == -8
     assert slopes(expression, {"c": 11})[0] == -10
     assert Expression("a = 2; b = 3").evaluate({}).result.data == 3
+    assert Expression("0\r1").evaluate({}).result.data == 1  # lines may end as they like
     assert Expression("2*pi").evaluate({}).result.data == 2 * math.pi
     assert Expression("pi = 3; 2*pi").evaluate({}).result.data == 6
 
@@ -149,6 +150,7 @@ def test_the_text_may_give_the_numbers() -> None:
         ("é + gelu(x)", "column 5: gelu is no function"),
         ("y = x\nz = y +\n", "line 2, column 8: invalid syntax"),
         ("y = x\nz = gelu(y)\n", "line 2, column 5: gelu"),
+        ("y = x\rz = gelu(y)\r\n", "line 2, column 5: gelu"),
         ("", "the expression is empty"),
         ("# nothing", "the expression is empty"),
         ("x = x + 1", "x is a variable"),

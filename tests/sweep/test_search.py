@@ -348,6 +348,7 @@ def test_bundled_spaces_fit_their_configurations() -> None:
         assert load_space(file, configuration.load(configuration.find(file.stem)))
 
 
+@pytest.mark.slow
 def test_the_picture_can_be_read(tmp_path: Path) -> None:
     plan = planned(tmp_path, trials=4)
     trial = studies.Outcome(0, {}, "complete", 2.5, 2.4, 1.0, 100, None)

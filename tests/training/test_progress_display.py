@@ -65,7 +65,7 @@ def test_the_live_view(tmp_path: Path) -> None:
     assert f"train loss  {summary['loss']['train']:.4f}" in screen
 
 
-@pytest.mark.every(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [100, 44])
 def test_ctrl_c_leaves_one_view(columns: int, tmp_path: Path) -> None:
     """What the terminal echoes does not make a second one of it, and the last line says how to go on."""
@@ -77,6 +77,7 @@ def test_ctrl_c_leaves_one_view(columns: int, tmp_path: Path) -> None:
     assert "--resume" in "".join(screen)
 
 
+@pytest.mark.slow
 def test_warnings_stand_above_the_view(tmp_path: Path) -> None:
     screen = screen_of("train", "-c", "tiny", "--out", str(tmp_path / "run"), "--set", "optim.lr=300")
     at = {label: next(n for n, line in enumerate(screen) if line.startswith(label)) for label in ("warning:", "step")}

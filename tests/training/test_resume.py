@@ -574,6 +574,7 @@ def test_a_large_learning_rate(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert capfd.readouterr().err == warning + "try a smaller learning rate (it is 10000)\n"
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize(
     ("lr", "advice"), [("0", "another learning rate (it is 0)"), ("1e-9", "another learning rate")]
 )

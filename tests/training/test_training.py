@@ -132,6 +132,7 @@ def test_a_step_has_the_epsilon_that_it_was_given(engine: str, eps: float, dtype
             torch.testing.assert_close(update, gradient.view_as(update), rtol=0, atol=tolerance)
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("statistics", ["calibrated", "running"])
 def test_a_run_has_the_epsilon_of_its_configuration(engine: str, statistics: str, tmp_path: Path) -> None:
@@ -186,6 +187,7 @@ def test_losses_of_scores_beyond_what_exp_can_take(shift: float, dtype: torch.dt
     assert evaluate.loss(model, val) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_first_2000_losses_agree_between_engines(tmp_path: Path) -> None:
     config = configuration.load(configuration.find("lecture"), ["train.steps=2000"])
     both = []

@@ -87,6 +87,7 @@ def test_what_a_run_logs_is_what_its_steps_did(engine: str, tmp_path: Path) -> N
             view.sub_(gradients[name], alpha=lr)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_looking_changes_nothing(engine: str, tmp_path: Path) -> None:
     """However often: each step, or never."""

@@ -221,6 +221,7 @@ def test_vowels() -> None:
     assert np.isnan(nearness(points * 0, ["a", "e", "b", "c", "."]))
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(arrays(np.float64, (20, 2), elements=st.floats(0, 60)))
 def test_letters_are_moved_apart(points: np.ndarray) -> None:
@@ -271,6 +272,7 @@ def readable(picture: Picture) -> Figure:
     return figure
 
 
+@pytest.mark.every(2)
 @pytest.mark.parametrize("name", list(KINDS))
 def test_every_picture_can_be_read(name: str, subject: Subject) -> None:
     readable(make(subject, name))
@@ -311,6 +313,7 @@ def test_odd_networks_can_be_drawn(letters: str, settings: list[str], tmp_path: 
 # The command
 
 
+@pytest.mark.slow
 def test_the_command_draws_all(cli: Cli, trained: Path, tmp_path: Path) -> None:
     result = cli("plot", trained, "--out", tmp_path / "pictures")
     assert (result.code, result.err) == (0, "")
@@ -322,6 +325,7 @@ def test_the_command_draws_all(cli: Cli, trained: Path, tmp_path: Path) -> None:
     assert paths[0].read_bytes() == again
 
 
+@pytest.mark.slow
 def test_svg_is_well_formed_and_the_same_each_time(cli: Cli, trained: Path, tmp_path: Path) -> None:
     for folder in ("one", "two"):
         assert cli("plot", trained, "--what", "dlogits,loss", "--format", "svg", "--out", tmp_path / folder).code == 0
