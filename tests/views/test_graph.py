@@ -196,6 +196,8 @@ def test_the_tree(cli: Cli) -> None:
     shared = cli("graph", "s = a*a; t = s + s*s", "a=3", "--format", "tree").out
     assert shared.count("data 9.0000") == 1
     assert "s, as above" in shared
+    order = cli("graph", "s = a*a; t = tanh(s)*s", "a=3", "--format", "tree").out
+    assert order.index("s = a * a") < order.index("s, as above")
     deep = cli("graph", "x" + "+x" * 300, "x=1", "--format", "tree")
     assert deep.code == 0
     assert len(deep.out.splitlines()) == 601  # the heading, 300 sums, and x under each

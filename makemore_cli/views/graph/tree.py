@@ -26,21 +26,18 @@ def show(graph: Graph, console: Console) -> None:
     names = _names(graph)
     seen: set[int] = set()
     for result in graph.results:
-        tree = Tree(_line(graph.nodes[result], names[result], names))
-        stack = [(result, tree)]
+        root = Tree("", hide_root=True)
+        stack = [(result, root)]
         while stack:  # without recursion, since a graph may be deep
-            place, branch = stack.pop()
+            place, above = stack.pop()
+            node = graph.nodes[place]
+            if place in seen and node.inputs:
+                above.add(foreign(f"{names[place]}, as above", style="dim"))
+                continue
             seen.add(place)
-            added = []
-            for one in dict.fromkeys(graph.nodes[place].inputs):
-                node = graph.nodes[one]
-                if one in seen and node.inputs:
-                    branch.add(foreign(f"{names[one]}, as above", style="dim"))
-                    continue
-                seen.add(one)
-                added.append((one, branch.add(_line(node, names[one], names))))
-            stack += reversed(added)
-        console.print(tree, soft_wrap=True)
+            branch = above.add(_line(node, names[place], names))
+            stack += [(one, branch) for one in reversed(dict.fromkeys(node.inputs))]
+        console.print(root, soft_wrap=True)
 
 
 def _names(graph: Graph) -> list[str]:
