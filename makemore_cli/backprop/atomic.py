@@ -115,7 +115,8 @@ STEPS: tuple[Step, ...] = (
         dhpreact=lambda h, dh: torch.addcmul(torch.ones_like(h), h, h, value=-1) * dh,
         shape="n H",
         rule="tanh ⇄ local derivative",
-        why="The derivative of tanh is 1 − tanh², which the forward pass has at hand.",
+        why="The derivative of tanh is 1 − tanh², which the forward pass has at hand. PyTorch's own backward pass of "
+        "tanh takes its output too.",
     ),
     step(
         "logits",

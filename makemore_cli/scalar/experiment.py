@@ -50,9 +50,8 @@ def labelled_loss(chosen: Experiment, count: int) -> Value:
     losses = []
     for example in range(count):
         mark = str(example + 1) if count > 1 else ""
-        inputs = [
-            Value(x, label=f"x{mark}_{place}") for place, x in enumerate(chosen.examples.inputs[example], start=1)
-        ]
+        head = f"x{mark}_" if mark else "x"
+        inputs = [Value(x, label=f"{head}{place}") for place, x in enumerate(chosen.examples.inputs[example], start=1)]
         score = chosen.model(inputs)
         score.label = f"y{mark}"
         losses.append(LOSSES[chosen.recipe.loss](score, chosen.examples.targets[example]))

@@ -95,9 +95,9 @@ def test_graphviz_reads_the_same_graph() -> None:
     assert len([name for name in read.nodes() if name[0] == "o"]) == len(operations)
     assert len(read.edges()) == len(operations) + sum(len(set(node.inputs)) for node in operations)
     labels = {node.label for node in graph.nodes}
-    assert {"x_1", "W1_34", "b3_1", "y", "loss"} <= labels
+    assert {"x1", "W1_34", "b3_1", "y", "loss"} <= labels
     assert len([label for label in labels if label[:1] in "Wb" and label]) == 41
-    inputs = {node.label: node.grad for node in graph.nodes if node.label in ("x_1", "x_2", "x_3")}
+    inputs = {node.label: node.grad for node in graph.nodes if node.label in ("x1", "x2", "x3")}
     assert all(float(grad) != 0 for grad in inputs.values())  # data have gradients too
 
 
