@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from makemore_cli.scalar.expression import Expression
 
 DEFAULT_NUDGE = 1e-4
+WORSE = 4.0  # times the least error
 DIGITS = 12  # of a difference, so that rounding shows
 
 
@@ -81,6 +84,8 @@ def derivative(
     typed = Expression(expression)
     numbers = _numbers(typed, parse_assignments(values or []), at)
     steps = _steps(h)
+    if ascend is not None and not math.isfinite(ascend):
+        raise ParameterError("ascend", f"must be finite, got {ascend:g}")
     result, slopes = nudging.slopes(typed, numbers)
     chosen = _chosen(typed, slopes, by)
     moved = None if ascend is None else nudging.ascend(typed, numbers, ascend)
@@ -117,9 +122,11 @@ def derivative(
 
 def _numbers(typed: Expression, given: dict[str, float], at: float | None) -> dict[str, float]:
     if at is not None:
-        free = [name for name in typed.variables if name not in given] or list(typed.variables)
-        if not free:
+        free = [name for name in typed.variables if name not in given]
+        if not typed.variables:
             raise ParameterError("at", "is for a variable, but the expression has none")
+        if not free:
+            raise ParameterError("at", f"is for a variable without a number, but {', '.join(given)} has one already")
         if len(free) != 1:
             raise ParameterError(
                 "at", f"is for one variable, but there are {', '.join(free)}: write NAME=NUMBER for each"
@@ -131,7 +138,7 @@ def _numbers(typed: Expression, given: dict[str, float], at: float | None) -> di
 def _steps(h: list[float] | None) -> list[float]:
     for step in h or []:
         if not 0 < step < float("inf"):
-            raise ParameterError("h", f"must be above 0, got {step:g}")
+            raise ParameterError("h", f"must be above 0 and finite, got {step:g}")
     return h or []
 
 
@@ -165,12 +172,19 @@ def _falling(typed: Expression, chosen: Slope, nudges: list[Nudge]) -> list[str]
         lines.append(f"{one.h:>7.3g}  {cells[0]}  {cells[1]}")
     forward, central = best(nudges, chosen.slope, "forward"), best(nudges, chosen.slope, "central")
     if len(nudges) > 1 and forward is not None and central is not None:
-        lines += [
-            "",
-            f"Nearest at h = {forward.h:g} forward, at h = {central.h:g} central. With a larger h the curve bends on",
-            "the way; with a smaller one, the difference of two nearly equal numbers is lost in rounding.",
-        ]
+        lines += ["", f"Nearest at h = {forward.h:g} forward, at h = {central.h:g} central."]
+        if _worse(nudges, forward, chosen.slope, lambda one: one.h > forward.h):
+            lines.append("With a larger h, the curve bends on the way.")
+        if _worse(nudges, forward, chosen.slope, lambda one: one.h < forward.h):
+            lines.append("With a smaller h, the difference of two nearly equal numbers is lost in rounding.")
     return lines
+
+
+def _worse(nudges: list[Nudge], nearest: Nudge, slope: float, side: Callable[[Nudge], bool]) -> bool:
+    """Whether the forward difference is clearly worse on one side of the nearest."""
+    errors = [abs(one.forward - slope) for one in nudges if one.forward is not None and side(one)]
+    least = 0.0 if nearest.forward is None else abs(nearest.forward - slope)
+    return any(error > WORSE * least for error in errors)
 
 
 def _difference(value: float | None, slope: float, width: int) -> str:

@@ -61,7 +61,8 @@ def gradcheck(
             metavar="FILE",
             help="Check a network of your own, line by line: a Python file that declares a chain of steps, or has a "
             "torch.autograd.Function, or functions forward and backward. Or the name of a chain that ships, such as "
-            "linear; an unknown name lists all.",
+            "linear; an unknown name lists all. With --of or --against: atomic, autograd, float64, finite, complex, "
+            "scalar.",
             rich_help_panel=OWN,
         ),
     ] = None,

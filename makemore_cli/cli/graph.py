@@ -28,7 +28,8 @@ def graph(
     expression: Annotated[
         str | None,
         typer.Argument(
-            metavar="[EXPRESSION]", help="As for `makemore derivative`; without it, the lecture's neuron is drawn."
+            metavar="[EXPRESSION]",
+            help="As for `makemore derivative`; without it, the lecture's neuron, whose numbers can be given: b=8.",
         ),
     ] = None,
     values: Annotated[
@@ -41,7 +42,7 @@ def graph(
     examples: Annotated[
         int | None,
         typer.Option(
-            "--examples", metavar="N", show_default=False, help="Of the network's four examples, how many (default 1)."
+            "--examples", metavar="N", show_default=False, help="The number of examples, from 1 to 4 (default 1)."
         ),
     ] = None,
     chain: Annotated[
@@ -78,6 +79,8 @@ def graph(
         raise MakemoreError("--examples: is for --scalar-mlp")
     if format is not None and format not in FORMATS:
         raise ParameterError("format", f"must be tree or dot, got {format}")
+    if format is not None and out is not None:
+        raise MakemoreError("--out: the file's ending says the format; leave out --format")
     drawn = _graph(expression, values or [], scalar_mlp, examples, chain, step)
     from makemore_cli.views.graph import dot
 
@@ -118,7 +121,21 @@ def _graph(
         return graph_of_value(loss, f"The loss of {len(chosen.model.parameters())} parameters", step)
     from makemore_cli.scalar.expression import NEURON, NEURON_VALUES, Expression, parse_assignments
 
-    typed = Expression(NEURON if expression is None else expression)
-    numbers = parse_assignments(values)
-    found = typed.evaluate({**NEURON_VALUES, **numbers} if expression is None else numbers)
-    return graph_of_value(found.result, "A neuron" if expression is None else typed.text.replace("\n", "; "), step)
+    numbers = _neuron_numbers([one for one in (expression, *values) if one is not None])
+    if numbers is not None:
+        found = Expression(NEURON).evaluate({**NEURON_VALUES, **numbers})
+        return graph_of_value(found.result, "A neuron", step)
+    typed = Expression(expression or "")
+    found = typed.evaluate(parse_assignments(values))
+    return graph_of_value(found.result, typed.text.replace("\n", "; "), step)
+
+
+def _neuron_numbers(given: list[str]) -> dict[str, float] | None:
+    """Numbers of the lecture's neuron, if all that is given are such numbers."""
+    from makemore_cli.scalar.expression import NEURON_VALUES, ExpressionError, parse_assignments
+
+    try:
+        numbers = parse_assignments(given)
+    except ExpressionError:
+        return None
+    return numbers if numbers.keys() <= NEURON_VALUES.keys() else None

@@ -23,6 +23,8 @@ scalar_app = App(
 )
 app.add_typer(scalar_app, name="scalar")
 
+MOONS = 100  # points
+LARGEST_PLAIN = 100.0  # a score in fixed-point notation
 COLUMNS, ROWS = 64, 24  # of the plane as text
 
 
@@ -75,8 +77,8 @@ def scalar_train(
             "--activation",
             metavar="NAME",
             show_default=False,
-            help="Of the hidden layers: tanh (default), relu (default of moons), sigmoid or linear. The output is tanh "
-            "with mse, else linear.",
+            help="The activation of the hidden layers: tanh (default), relu (default of moons), sigmoid or linear. The "
+            "output is tanh with mse, else linear.",
         ),
     ] = None,
     points: Annotated[
@@ -114,7 +116,7 @@ def scalar_train(
     if points is not None and not moons:
         raise MakemoreError("--points: is for --moons; there are four examples without it")
     chosen = experiment(
-        points=(points or 100) if moons else None,
+        points=(MOONS if points is None else points) if moons else None,
         hidden=_layers(hidden),
         activation=activation,
         loss=loss,
@@ -149,7 +151,7 @@ def scalar_train(
         from makemore_cli.views.plots.scalar_training import ScalarTrainingPicture
         from makemore_cli.views.plots.style import save_as
 
-        save_as(ScalarTrainingPicture(chosen.model, chosen.examples, done, about), plot, "plot")
+        save_as(ScalarTrainingPicture(chosen.model, chosen.examples, done, chosen.accuracy, about), plot, "plot")
         output.remark(f"drawn: {plot}")
 
 
@@ -177,7 +179,11 @@ def _rows(steps: Iterator[TrainingStep], done: list[TrainingStep], moons: bool) 
         if moons:
             yield f"{one.step:>5} {one.loss:>12.6g}  {one.lr:>13.3g} {one.accuracy:>9.1%}"
         else:
-            yield f"{one.step:>5} {one.loss:>12.6g}  {' '.join(f'{score:>8.4f}' for score in one.scores)}"
+            yield f"{one.step:>5} {one.loss:>12.6g}  {' '.join(map(_score, one.scores))}"
+
+
+def _score(score: float) -> str:
+    return f"{score:>8.4f}" if abs(score) < LARGEST_PLAIN else f"{score:>8.1e}"
 
 
 def _end(chosen: Experiment, moons: bool) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from makemore_cli.backprop.atomic import network_chain
 from makemore_cli.backprop.chain import Chain, check_shapes
 from makemore_cli.backprop.inputs import Bounds, ChainError
 from makemore_cli.backprop.line_text import line_text, place
@@ -22,23 +23,26 @@ from makemore_cli.gradcheck.findings import Report, Section
 from makemore_cli.gradcheck.following import differentiable, vjp
 from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.gradcheck.problem import Problem, drawn
-from makemore_cli.gradcheck.sources import ATOMIC, AUTOGRAD, CHAIN_SOURCES, Source, find_source
+from makemore_cli.gradcheck.sources import ATOMIC, AUTOGRAD, CHAIN_SOURCES, Source, check_different, find_source
 
 NUDGE = 1e-7  # of what a step reads, to see whether its output depends on it
 DETACHES = ("detach", "no_grad", ".data", "item(")  # what a line says that cuts autograd off on purpose
+NETWORK = "makemore"  # the name of the network's chain
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def find(name: str) -> Chain | FunctionPair:
-    """What a file declares, or a chain that ships, by its name.
+    """What a file declares, or a chain that ships, by its name; the network's is called makemore.
 
     Raises MakemoreError if there is neither, or the file has nothing to be checked.
     """
+    if name == NETWORK:
+        return network_chain()
     if name in SHIPPED:
         return SHIPPED[name].chain
     path = Path(name)
-    if path.suffix != ".py" and path.suffix != ".ipynb" and not path.exists():
-        raise MakemoreError(f"{name}: no file, and no chain that ships; there are {', '.join(SHIPPED)}")
+    if not name or (path.suffix != ".py" and path.suffix != ".ipynb" and not path.exists()):
+        raise MakemoreError(f"{name}: no file, and no chain that ships; there are {NETWORK}, {', '.join(SHIPPED)}")
     return load(path)
 
 
@@ -61,8 +65,9 @@ def check(
     for name in sizes or {}:
         if name not in chain.sizes:
             raise ParameterError("sizes", f"must be of {', '.join(chain.sizes) or 'no symbol'}, got {name}")
-    ours = find_source(of, "of", CHAIN_SOURCES) if of else None
-    witness = find_source(against, "against", CHAIN_SOURCES) if against else None
+    ours = None if of is None else find_source(of, "of", CHAIN_SOURCES)
+    witness = None if against is None else find_source(against, "against", CHAIN_SOURCES)
+    check_different(ours or ATOMIC, witness or AUTOGRAD)
     if ours is not None and not isinstance(subject, Chain):
         raise ParameterError("of", "is for a chain of steps: the function backward is checked as it is")
     threads = torch.get_num_threads()

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from makemore_cli.backprop.inputs import ChainError, Given
 from makemore_cli.backprop.step import LINE_ERRORS, Step, Values, run
-from makemore_cli.scalar.engine import Value
+from makemore_cli.scalar.engine import Value, copy_of
 from makemore_cli.scalar.tensor import NotScalarError, ScalarTensor, as_scalars
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _own(result: ScalarTensor, known: set[int]) -> Any:
         if not isinstance(entry, Value):
             entries.flat[at] = Value(entry)
         elif id(entry) in known or id(entry) in seen:
-            entries.flat[at] = entry + 0.0
+            entries.flat[at] = copy_of(entry)
         seen.add(id(entry))
     return entries
 

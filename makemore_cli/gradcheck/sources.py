@@ -133,6 +133,12 @@ def find_source(name: str, parameter: str, sources: Mapping[str, Source]) -> Sou
     return sources[name]
 
 
+def check_different(of: Source, against: Source) -> None:
+    """Make sure that a source is not held against itself. Raises ParameterError."""
+    if of.name == against.name:
+        raise ParameterError("against", f"must be another source than the one that is checked, {of.name}")
+
+
 ATOMIC = Source("atomic", "the chain by hand, line by line", atomic, by_lines=True)
 AUTOGRAD = Source("autograd", "autograd through the chain", truth)
 FLOAT64 = Source("float64", "autograd in float64", float64, double=True)

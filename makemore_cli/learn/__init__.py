@@ -1,1 +1,1 @@
-"""What one learns by: the lectures' failures, each a run of seconds."""
+"""Demonstrations of the lectures' failures, each a run of seconds."""

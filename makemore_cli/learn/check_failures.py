@@ -1,4 +1,4 @@
-"""Failures of checks: what looks right and is not, and what looks wrong and is not."""
+"""Failures of checks: a wrong gradient that passes, and a right one that does not."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ DEMOS = {
     "saturated-tanh": Demo("The initial weights are so large that tanh is flat", TENSOR),
     "zero-bias": Demo("A bias of zero hides a wrong gradient", CHECK),
     "first-branch": Demo("A tensor is used twice, and one use is missing from its gradient", CHECK),
-    "division": Demo("A division and its backward line round otherwise than autograd's", CHECK),
+    "division": Demo("A division and its backward line round differently from autograd's", CHECK),
 }
 
 
@@ -86,7 +86,7 @@ def find(name: str) -> tuple[str, Demo]:
     if name not in DEMOS:
         close = difflib.get_close_matches(name, DEMOS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(DEMOS)}"
-        raise MakemoreError(f"{name}: no demonstration; {hint}")
+        raise MakemoreError(f"there is no demonstration {name}; {hint}")
     return name, DEMOS[name]
 
 

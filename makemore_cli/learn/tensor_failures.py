@@ -122,7 +122,7 @@ def biased_variance() -> Result:
         (Table("", ("n", "over n", "over n − 1", "over n: below 1", "deviations differ by"), tuple(rows)),),
         "The mean is the batch's own, so the numbers are nearer to it than to the true one, and dividing by n "
         "underestimates. A network that trains with 1/n and is tested with 1/(n − 1), as in the paper and in PyTorch, "
-        "is tested on numbers that are scaled otherwise: by 1.6% at n = 32. Use n − 1 in both, as the lecture does.",
+        "is tested on numbers that are scaled differently, by 1.6% at n = 32. Use n − 1 in both, as the lecture does.",
     )
 
 

@@ -36,11 +36,16 @@ class Slope:
 def slopes(expression: Expression, at: Mapping[str, float]) -> tuple[float, list[Slope]]:
     """The result, and the derivatives by all variables and named results, by backpropagation.
 
-    Raises ExpressionError if the expression has no value there, and DomainError if it has no derivative.
+    The derivative by the exponent of a negative number is NaN. Raises ExpressionError if the expression has no value
+    there or a slope is too large, and DomainError if it has no derivative.
     """
     found = expression.evaluate(at)
     found.result.backward()
-    return found.result.data, [Slope(name, value.data, value.grad) for name, value in found.named.items()]
+    slopes = [Slope(name, value.data, value.grad) for name, value in found.named.items()]
+    for one in slopes:
+        if math.isinf(one.slope):
+            raise ExpressionError(f"the slope by {one.name} is too large for a floating-point number")
+    return found.result.data, slopes
 
 
 def nudge(expression: Expression, at: Mapping[str, float], name: str, h: float) -> Nudge:

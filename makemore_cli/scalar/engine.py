@@ -29,6 +29,10 @@ class Value:
     def _prev(self) -> set[Value]:
         return set(self._children)
 
+    @_prev.setter
+    def _prev(self, children: Iterable[Value]) -> None:
+        self._children = tuple(children)
+
     def _backward(self) -> None:
         """Pass the gradient on: to each child, times the local derivative, added to what it has from other uses."""
         if self._operation is not None:
@@ -68,7 +72,7 @@ class Value:
         return _apply(operations.MULTIPLY, self, _value(other))
 
     def __pow__(self, other: Value | float) -> Value:
-        if isinstance(other, Value):  # the exponent has a gradient too, for a positive base
+        if isinstance(other, Value):  # the exponent has a gradient too
             return _apply(operations.POWER, self, other)
         return _apply(power(other), self)
 
@@ -120,7 +124,14 @@ class Value:
         return _value(other) ** self
 
 
+def copy_of(value: Value) -> Value:
+    """The same number as a value of its own, with a gradient of its own, which it passes on."""
+    return _apply(operations.COPY, value)
+
+
 def _value(number: Value | float) -> Value:
+    if isinstance(number, str):  # which float() would read
+        raise TypeError(f"{number!r} is a text, not a number")
     return number if isinstance(number, Value) else Value(number)
 
 

@@ -106,7 +106,7 @@ def experiment(
     examples = FOUR if points is None else moons(points, seed)
     count = len(examples.targets)
     if batch_size is not None and points is None:
-        raise ParameterError("batch_size", f"is for points; the {count} examples are one batch")
+        raise ParameterError("batch_size", f"needs points: the {count} examples are one batch")
     if batch_size is not None and not 1 <= batch_size <= count:
         raise ParameterError("batch_size", f"must be from 1 to {count}, the number of examples, got {batch_size}")
     loss = defaults.loss if loss is None else loss

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.scalar.engine import Value
+from makemore_cli.scalar.engine import Value, copy_of
 from makemore_cli.scalar.operations import DomainError
 
 LONGEST_CHARACTERS = 5000
@@ -133,8 +133,8 @@ class Expression:
             if name in self.results:
                 raise ExpressionError(f"{name} is computed by the expression, so it can't be given")
             if name not in self.variables:
-                known = f"; it has {', '.join(self.variables)}" if self.variables else ", which has no variables"
-                raise ExpressionError(f"{name} is not in the expression{known}")
+                known = f", whose variables are {', '.join(self.variables)}" if self.variables else ", which has none"
+                raise ExpressionError(f"{name} is not a variable of the expression{known}")
         numbers = {**self.defaults, **given}
         for name in self.variables:
             if name not in numbers:
@@ -154,6 +154,8 @@ class Expression:
         for name, number in self.check(given).items():
             named[name] = Value(number + nudges.get(name, 0.0), label=name)
         found = _run(self.text, self._program, named, nudges)
+        if math.isnan(found.result.data):
+            raise _error(self.text, "column 1", "the result is not a number: infinities cancel")
         if not math.isfinite(found.result.data):
             raise _error(self.text, "column 1", "the result is too large for a floating-point number")
         return found
@@ -168,6 +170,8 @@ def parse_assignments(texts: list[str] | tuple[str, ...]) -> dict[str, float]:
         try:
             if not equals or not name.isidentifier() or "_" in number:
                 raise ValueError
+            if name in numbers:
+                raise ExpressionError(f"{text}: {name} has a number already")
             numbers[name] = float(number)
         except ValueError:
             raise ExpressionError(f"{text}: write a variable and its number, as in a=2") from None
@@ -228,7 +232,7 @@ def _compiled(text: str, statement: ast.stmt) -> Iterator[_Instruction]:
                 instructions.append(_Instruction("apply", place, function=function, arguments=2))
                 stack += (left, right)
             case ast.BinOp(op=ast.BitXor()):
-                raise _error(text, place, "^ is no power: write **")
+                raise _error(text, place, "^ is not a power: use **")
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
                 instructions.append(_Instruction("apply", place, function=FUNCTIONS[name], arguments=1))
                 stack.append(argument)
@@ -238,7 +242,7 @@ def _compiled(text: str, statement: ast.stmt) -> Iterator[_Instruction]:
             case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
                 raise _error(text, place, f"{name} takes one argument")
             case ast.Call(func=ast.Name(id=name)):
-                raise _error(text, place, f"{name} is no function here; there are {', '.join(FUNCTIONS)}")
+                raise _error(text, place, f"{name} is not a known function; there are {', '.join(FUNCTIONS)}")
             case _:
                 _refuse(text, node)
     yield from reversed(instructions)
@@ -262,8 +266,10 @@ def _run(text: str, program: list[_Instruction], named: Mapping[str, Value], nud
         elif one.action == "store":
             top = stack.pop()
             if last_store[one.name] == at:
-                if top.label or one.name in nudges:  # another name of the same value has a gradient of its own
-                    top = top + nudges.get(one.name, 0.0)
+                if top.label:  # another name of the same value has a gradient of its own
+                    top = copy_of(top)
+                if one.name in nudges:
+                    top = top + nudges[one.name]
                 top.label = one.name
             values[one.name] = top
         else:

@@ -8,7 +8,7 @@ last one too, and random biases: `MLP(3, [4, 4, 1], activation="tanh", output="t
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -25,7 +25,7 @@ NAMES = {"relu": "ReLU", "tanh": "Tanh", "sigmoid": "Sigmoid", "linear": "Linear
 
 
 class Module:
-    """What has parameters."""
+    """A part of a network, with parameters."""
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to zero."""
@@ -55,14 +55,17 @@ class Neuron(Module):
             raise ParameterError("activation", f"must be one of {', '.join(ACTIVATIONS)}, got {activation}")
         self.w = [Value(draw(-1, 1)) for _ in range(nin)]
         self.b = Value(draw(-1, 1) if random_bias else 0.0)
-        self.activation = activation if nonlin else "linear"
+        self._activation = activation
+        self.nonlin = nonlin and activation != "linear"
 
     @property
-    def nonlin(self) -> bool:
-        return self.activation != "linear"
+    def activation(self) -> str:
+        """The activation that is applied: linear, if `nonlin` is false."""
+        return self._activation if self.nonlin else "linear"
 
-    def __call__(self, x: Sequence[Value | float]) -> Value:
+    def __call__(self, x: Iterable[Value | float]) -> Value:
         """Raises ParameterError if there are not as many numbers as weights."""
+        x = list(x)
         if len(x) != len(self.w):
             raise ParameterError("x", f"must have {len(self.w)} numbers, one for each weight, got {len(x)}")
         act = sum((wi * xi for wi, xi in zip(self.w, x, strict=True)), self.b)
@@ -81,8 +84,9 @@ class Layer(Module):
     def __init__(self, nin: int, nout: int, **options: Any) -> None:
         self.neurons = [Neuron(nin, **options) for _ in range(nout)]
 
-    def __call__(self, x: Sequence[Value | float]) -> Any:
+    def __call__(self, x: Iterable[Value | float]) -> Any:
         """A list of values, or the only one."""
+        x = list(x)
         out = [neuron(x) for neuron in self.neurons]
         return out[0] if len(out) == 1 else out
 
@@ -102,13 +106,13 @@ class MLP(Module):
     def __init__(
         self, nin: int, nouts: Sequence[int], activation: str = "relu", output: str = "linear", **options: Any
     ) -> None:
-        activations = [activation] * (len(nouts) - 1) + [output]
+        activations = [*[activation] * (len(nouts) - 1), output][: len(nouts)]
         sizes = pairwise([nin, *nouts])
         self.layers = [
             Layer(into, out, activation=one, **options) for (into, out), one in zip(sizes, activations, strict=True)
         ]
 
-    def __call__(self, x: Sequence[Value | float]) -> Any:
+    def __call__(self, x: Iterable[Value | float]) -> Any:
         """The output of the last layer: a list of values, or the only one."""
         for layer in self.layers:
             x = layer(x)

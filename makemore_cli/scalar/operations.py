@@ -13,7 +13,22 @@ from makemore_cli.errors import MakemoreError
 
 
 class DomainError(MakemoreError, ArithmeticError):
-    """An operation that has no real result for its arguments, or none that a floating-point number can hold."""
+    """An operation that has no real result for its arguments, or none that a floating-point number can hold.
+
+    Each kind is Python's own error as well.
+    """
+
+
+class DividesByZeroError(DomainError, ZeroDivisionError):
+    """A division by zero."""
+
+
+class TooLargeError(DomainError, OverflowError):
+    """A result that no floating-point number can hold."""
+
+
+class NotRealError(DomainError, ValueError):
+    """An operation without a real result, such as the logarithm of a negative number."""
 
 
 class Operation(NamedTuple):
@@ -32,15 +47,23 @@ def _sigmoid(a: float) -> float:
     return 1 / (1 + math.exp(-a)) if a >= 0 else math.exp(a) / (1 + math.exp(a))  # neither overflows
 
 
+def _by_exponent(out: float, a: float, b: float) -> float:
+    """The derivative of a power by its exponent; NaN for a negative base, as in PyTorch."""
+    if a > 0:
+        return out * math.log(a)
+    return 0.0 if a == 0 and b >= 0 else math.nan
+
+
 ADD = Operation("+", lambda a, b: a + b, lambda out, a, b: (1.0, 1.0), "{} + {}")
 MULTIPLY = Operation("*", lambda a, b: a * b, lambda out, a, b: (b, a), "{} * {}")
-POWER = Operation("**", lambda a, b: a**b, lambda out, a, b: (b * a ** (b - 1), out * math.log(a)), "({})**({})")
+POWER = Operation("**", lambda a, b: a**b, lambda out, a, b: (b * a ** (b - 1), _by_exponent(out, a, b)), "({})**({})")
 EXP = Operation("exp", math.exp, lambda out, a: (out,), "exp({})")
 LOG = Operation("log", math.log, lambda out, a: (1 / a,), "log({})")
 TANH = Operation("tanh", math.tanh, lambda out, a: (1 - out * out,), "tanh({})")
 SIGMOID = Operation("sigmoid", _sigmoid, lambda out, a: (out * (1 - out),), "sigmoid({})")
 RELU = Operation("ReLU", lambda a: max(a, 0.0), lambda out, a: (float(out > 0),), "relu({})")
 SIN = Operation("sin", math.sin, lambda out, a: (math.cos(a),), "sin({})")
+COPY = Operation("copy", lambda a: a, lambda out, a: (1.0,), "{}")  # the same number under another name
 COS = Operation("cos", math.cos, lambda out, a: (-math.sin(a),), "cos({})")
 
 
@@ -56,10 +79,9 @@ def power(exponent: float) -> Operation:
 
 def undefined(operation: Operation, arguments: Sequence[float], error: Exception | None, of: str = "") -> DomainError:
     """The error to raise if an operation has no real result, or `of` it: "the derivative of "."""
+    told = f"{of}{operation.text.format(*(f'{argument:g}' for argument in arguments))}"
     if isinstance(error, ZeroDivisionError):
-        why = "divides by zero"
-    elif isinstance(error, OverflowError):
-        why = "is too large for a floating-point number"
-    else:
-        why = "is not a real number"
-    return DomainError(f"{of}{operation.text.format(*(f'{argument:g}' for argument in arguments))} {why}")
+        return DividesByZeroError(f"{told} divides by zero")
+    if isinstance(error, OverflowError):
+        return TooLargeError(f"{told} is too large for a floating-point number")
+    return NotRealError(f"{told} is not a real number")

@@ -45,6 +45,7 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "rsqrt": lambda x: x**-0.5,
     "square": lambda x: x**2,
     "reciprocal": lambda x: x**-1,
+    "neg": lambda x: -x,
     "abs": lambda x: x.relu() + (-x).relu(),
     "softplus": lambda x: (1 + x.exp()).log() if number(x) < 0 else x + (1 + (-x).exp()).log(),
     "silu": lambda x: x * x.sigmoid(),
@@ -81,15 +82,30 @@ class ScalarTensor:
             return ScalarTensor(_array(np.full(args[0].shape, float(name == "ones_like"), dtype=object)))
         if name == "where":
             return as_scalars(args[1])._where(args[0], as_scalars(args[2]))
-        if name in OPERATORS:
-            return OPERATORS[name](*(as_scalars(argument) for argument in args[:2]))
-        if name in REVERSED:
-            return REVERSED[name](*(as_scalars(argument) for argument in args[1::-1]))
+        if name in ("cat", "stack"):
+            return _joined(name, *args, **kwargs)
+        if name == "linear":
+            return _linear(*args, **kwargs)
+        if name in OPERATORS or name in REVERSED:
+            if kwargs or len(args) != 2:
+                raise NotScalarError(f"{name} with options is not among the operations on scalars")
+            first, second = (as_scalars(argument) for argument in args)
+            return OPERATORS[name](first, second) if name in OPERATORS else REVERSED[name](second, first)
+        if name not in FUNCTIONS and not hasattr(cls, name):
+            raise NotScalarError(f"{name} is not among the operations on scalars")
         return getattr(as_scalars(args[0]), name)(*args[1:], **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name in FUNCTIONS:
-            return lambda **_: ScalarTensor(_each(lambda entry: _applied(name, entry), self.entries))
+
+            def function(*options: Any, inplace: bool = False, **more: Any) -> ScalarTensor:
+                if options or inplace or more:
+                    raise NotScalarError(f"{name} with options is not among the operations on scalars")
+                return ScalarTensor(_each(lambda entry: _applied(name, entry), self.entries))
+
+            return function
+        if name in OPERATORS:
+            return lambda other: OPERATORS[name](self, as_scalars(other))
         raise NotScalarError(f"{name} is not among the operations on scalars")
 
     def __add__(self, other: Any) -> ScalarTensor:
@@ -130,6 +146,14 @@ class ScalarTensor:
 
     def __rmatmul__(self, other: Any) -> ScalarTensor:
         return _matmul(as_scalars(other), self)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return self.numbers == as_scalars(other).numbers
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return self.numbers != as_scalars(other).numbers
+
+    __hash__ = object.__hash__
 
     def __gt__(self, other: Any) -> Tensor:
         return self.numbers > as_scalars(other).numbers
@@ -199,7 +223,9 @@ class ScalarTensor:
         total = (difference**2).sum(dim, keepdim)
         return total * (1 / (self.numel() / total.numel() - correction * unbiased))
 
-    def max(self, dim: int | None = None, keepdim: bool = False) -> Any:
+    def max(self, dim: Any = None, keepdim: bool = False) -> Any:
+        if dim is not None and not isinstance(dim, int):
+            return self.maximum(dim)
         if dim is None:
             return self.view(-1)[int(self.numbers.argmax())]
         indices = self.numbers.max(dim, keepdim=True).indices
@@ -207,8 +233,18 @@ class ScalarTensor:
         return Largest(values if keepdim else values.squeeze(dim), indices if keepdim else indices.squeeze(dim))
 
     def amax(self, dim: int, keepdim: bool = False) -> ScalarTensor:
-        values: ScalarTensor = self.max(dim, keepdim).values
-        return values
+        """The largest; if there are several, their mean, so that each gets its part of the gradient, as in PyTorch."""
+        top = (self.numbers == self.numbers.amax(dim, keepdim=True)).double()
+        return (self * (top / top.sum(dim, keepdim=True))).sum(dim, keepdim)
+
+    def maximum(self, other: Any) -> ScalarTensor:
+        """The larger of two; of equal ones, their mean, so that both get half of the gradient, as in PyTorch."""
+        other = as_scalars(other)
+        larger = self._where(self > other, other)
+        return larger._where(self != other, (self + other) * 0.5)
+
+    def minimum(self, other: Any) -> ScalarTensor:
+        return -((-self).maximum(-as_scalars(other)))
 
     def argmax(self, dim: int, keepdim: bool = False) -> Tensor:
         return self.numbers.argmax(dim, keepdim=keepdim)
@@ -236,10 +272,11 @@ class ScalarTensor:
         return as_scalars(float(value))._where(mask, self)
 
     def gather(self, dim: int, index: Tensor) -> ScalarTensor:
-        return ScalarTensor(np.take_along_axis(self.entries, index.numpy(), dim))
+        kept = [slice(None) if at == dim % self.dim() else slice(size) for at, size in enumerate(index.shape)]
+        return ScalarTensor(np.take_along_axis(self.entries[tuple(kept)], index.numpy(), dim))
 
     def scatter(self, dim: int, index: Tensor, source: Any) -> ScalarTensor:
-        result = self.entries.copy()
+        result, dim = self.entries.copy(), dim % self.dim()
         values = np.broadcast_to(as_scalars(source).entries, index.shape)
         for place in np.ndindex(*index.shape):
             there = (*place[:dim], int(index[place]), *place[dim + 1 :])
@@ -281,7 +318,7 @@ class ScalarTensor:
     clone = contiguous
 
     def squeeze(self, dim: int) -> ScalarTensor:
-        return ScalarTensor(np.squeeze(self.entries, dim))
+        return ScalarTensor(np.squeeze(self.entries, dim)) if self.shape[dim] == 1 else self
 
     def unsqueeze(self, dim: int) -> ScalarTensor:
         return ScalarTensor(np.expand_dims(self.entries, dim))
@@ -327,7 +364,20 @@ def as_scalars(value: Any) -> ScalarTensor:
         return value
     if isinstance(value, Tensor):
         return ScalarTensor(_array(value.double().numpy().astype(object)))
+    if not isinstance(value, int | float):
+        raise NotScalarError(f"a {type(value).__name__} is not a tensor, nor a number")
     return ScalarTensor(_array(float(value)))
+
+
+def _joined(name: str, tensors: Any, dim: int = 0) -> ScalarTensor:
+    """What `torch.cat` and `torch.stack` return."""
+    parts = [as_scalars(tensor).entries for tensor in tensors]
+    return ScalarTensor(np.concatenate(parts, dim) if name == "cat" else np.stack(parts, dim))
+
+
+def _linear(x: Any, weight: Any, bias: Any = None) -> ScalarTensor:
+    product = as_scalars(x) @ as_scalars(weight).T
+    return product if bias is None else product + as_scalars(bias)
 
 
 def _applied(name: str, entry: Any) -> Any:

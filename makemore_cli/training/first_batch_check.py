@@ -9,7 +9,7 @@ from makemore_cli.gradcheck.check import compare_sources, gradcheck
 from makemore_cli.gradcheck.check_user import check_user
 from makemore_cli.gradcheck.findings import Report
 from makemore_cli.gradcheck.network import NAMES, SOURCES, NetworkProblem
-from makemore_cli.gradcheck.sources import find_source
+from makemore_cli.gradcheck.sources import check_different, find_source
 from makemore_cli.gradcheck.user import UserPass
 from makemore_cli.names.dataset import changed
 from makemore_cli.network.parameters import Parameters
@@ -30,8 +30,9 @@ def check_first_batch(
 
     Raises MakemoreError for what the user can mend.
     """
-    ours = find_source(of, "of", SOURCES) if of else None
-    witness = find_source(against or "autograd", "against", SOURCES)
+    ours = None if of is None else find_source(of, "of", SOURCES)
+    witness = find_source("autograd" if against is None else against, "against", SOURCES)
+    check_different(ours or SOURCES["atomic"], witness)
     own = UserPass(user, NAMES) if user else None
     setup = set_up(config, checkpoint.vocabulary if checkpoint else None)
     parameters = setup.parameters

@@ -24,6 +24,7 @@ from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.backprop.shipped.lesson import Lesson
 from makemore_cli.backprop.step import Line, Step, Values, arguments
 from makemore_cli.errors import MakemoreError
+from makemore_cli.gradcheck.check_chain import NETWORK
 from makemore_cli.gradcheck.check_chain import find as find_chain
 from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.network.model import Sizes
@@ -31,7 +32,6 @@ from makemore_cli.network.parameters import initialise
 from makemore_cli.scalar.tensor import NotScalarError
 
 LEGEND = "n examples · T letters of context · E numbers a letter · H hidden units · V letters"
-NETWORK = "makemore"  # the name of its chain
 SMOOTHING = 0.1
 SMALL = Sizes(vocabulary=5, context=2, embedding=2, hidden=4)
 SMALL_BATCH = 3
@@ -110,7 +110,7 @@ def find(name: str) -> Subject:
         return shipped(name)
     found = find_chain(name)
     if isinstance(found, FunctionPair):
-        raise MakemoreError(f"{name}: has functions forward and backward, not a chain, whose lines could be explained")
+        raise MakemoreError(f"{name}: has functions forward and backward, not a chain of steps")
     return own(found)
 
 

@@ -18,6 +18,10 @@ def test_the_table_of_falling_h(cli: Cli) -> None:
     rows = {cells[0]: cells[1] for cells in map(str.split, lines[5:22])}
     assert (rows["0.001"], rows["1e-15"], rows["1e-17"]) == ("14.003", "10.6581410364", "0")
     assert "Nearest at h = 1e-08 forward" in result.out
+    assert "With a larger h, the curve bends on the way." in lines
+    assert "lost in rounding" in lines[-1]
+    assert "curve bends" not in cli("derivative", "2*x", "--at", 1).out
+    assert "rounding" not in cli("derivative", "x**2", "--at", 0).out
 
 
 def test_several_variables(cli: Cli) -> None:
@@ -69,7 +73,7 @@ def test_the_picture(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("__import__('os')",), "column 1: __import__ is no function here"),
+        (("__import__('os')",), "column 1: __import__ is not a known function"),
         (("(" * 10_000 + "x" + ")" * 10_000, "--at", 1), "20,001 characters"),
         (("9**9**9",), "too large for a floating-point number"),
         (("٣*x", "--at", 1), "invalid character"),
@@ -79,12 +83,15 @@ def test_the_picture(cli: Cli, tmp_path: Path) -> None:
         (("a*b", "--at", 1), "--at is for one variable, but there are a, b"),
         (("2", "--at", 1), "--at is for a variable, but the expression has none"),
         (("x", "--at", "nan"), "x must be a finite number, got nan"),
-        (("x", "--at", 1, "--h", 0), "--h must be above 0, got 0"),
-        (("x", "--at", 1, "--h", "nan"), "--h must be above 0, got nan"),
+        (("x", "--at", 1, "--h", 0), "--h must be above 0 and finite, got 0"),
+        (("x", "--at", 1, "--h", "nan"), "--h must be above 0 and finite, got nan"),
         (("x", "--at", 1, "--by", "y"), "--by must be one of x, got y"),
         (("a*b", "a=1", "b=1", "--plot", "x.png"), "choose it with --by NAME"),
         (("x", "--at", 1, "--plot", "x.pdf"), "--plot must be a .png or .svg file"),
         (("x", "--plt", "x.png"), "--plt: write a variable and its number"),
+        (("x**2", "--at", 3, "x=4"), "--at is for a variable without a number, but x has one already"),
+        (("a*b", "a=2", "b=3", "a=4"), "a=4: a has a number already"),
+        (("x", "--at", 1, "--ascend", "inf"), "--ascend must be finite, got inf"),
         (("exp(x)", "--at", 700, "--ascend", 1), "too large"),
         (("\x1b[31mx",), r"\x1b[31mx: column 1: invalid"),
     ],

@@ -46,8 +46,9 @@ def test_moons(cli: Cli, tmp_path: Path) -> None:
     ("options", "told"),
     [
         (("--points", 9), "--points: is for --moons"),
+        (("--moons", "--points", 0), "--points must be from 2 to 10,000, got 0"),
         (("--moons", "--points", 1), "--points must be from 2 to 10,000, got 1"),
-        (("--batch-size", 2), "--batch-size is for points"),
+        (("--batch-size", 2), "--batch-size needs points: the 4 examples are one batch"),
         (("--hidden", "4,x"), "--hidden must be whole numbers with commas, as in 16,16, got 4,x"),
         (("--hidden", "0"), "--hidden must be of numbers from 1"),
         (("--loss", "l1"), "--loss must be one of mse, logistic, hinge, got l1"),

@@ -74,6 +74,13 @@ def one(forward: object, *, inputs: dict[str, object] | None = None) -> Chain:
         lambda a, b, m: a.unflatten(1, (m, 1)).squeeze(2).transpose(0, 1).t() ** 2 * (b <= 0),
         lambda a: a + a.T.T + a,
         lambda a: (a * 300).softmax(1),
+        lambda a, b: a * (a == a.amax(1, keepdim=True)) + b * (b != 0),
+        lambda a, b: ((a * 0).relu() + 1).amax(1) * torch.maximum(a, b).amax(1) + torch.max(a, b).sum(1),
+        lambda a, b: torch.minimum(a, a) + torch.minimum(a, b) - b.neg(),
+        lambda a, b: torch.cat([a, b], dim=1).sum(0) * torch.stack([a, b]).mean((0, 1)).sum(),
+        lambda a, W: F.linear(a, W.T) + F.linear(a, W.T, W[0]),
+        lambda a, b: a.mul(b).add(2).sub(b).div(b.square() + 1).pow(2),
+        lambda a: torch.gather(a, -1, torch.zeros(2, 1, dtype=torch.long)) * a.squeeze(0)[:2],
         lambda a: (a * a + 1).sqrt().reciprocal(),
     ],
 )
@@ -125,6 +132,13 @@ def test_what_is_not_done_on_scalars_is_told_in_one_line(cli: Cli) -> None:
         scalar_gradients(drawn(chain("odd", {"x": "n"}, step("y", lambda x: torch.erf(x))), DOUBLE))
     with pytest.raises(ChainError, match="step y: cumsum is not among the operations on scalars"):
         scalar_gradients(drawn(chain("odd", {"x": "n"}, step("y", lambda x: x.cumsum(0))), DOUBLE))
+    for forward, told in (
+        (lambda x: torch.add(x, x, alpha=2), "add with options is not among"),
+        (lambda x: F.softplus(x, beta=2), "softplus with options is not among"),
+        (lambda x: torch.einsum("i,i->i", x, x), "einsum is not among"),
+    ):
+        with pytest.raises(ChainError, match=f"step y: {told} the operations on scalars"):
+            scalar_gradients(drawn(chain("odd", {"x": "n"}, step("y", forward)), DOUBLE))
     big = drawn(chain("big", {"x": "n", "y": "n"}, step("z", lambda x, y: x * y)), DOUBLE, sizes={"n": 1000})
     assert operations(big) == 1000
     result = cli("gradcheck", "--against", "scalar", "--config", "best")
@@ -162,6 +176,10 @@ def test_sources_of_a_chain_are_named() -> None:
         check(linear, of="fused")
     with pytest.raises(ParameterError, match="against must be one of atomic"):
         check(linear, against="functions")
+    with pytest.raises(ParameterError, match="against must be another source"):
+        check(linear, of="scalar", against="scalar")
+    with pytest.raises(ParameterError, match="against must be one of"):
+        check(linear, against="")
 
 
 def test_positive_inputs_and_indices() -> None:

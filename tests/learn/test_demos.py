@@ -135,7 +135,7 @@ def test_the_list(cli: Cli) -> None:
     assert [line.split()[0] for line in lines] == list(DEMOS)
     assert list(json.loads(cli("demo", "--json").out)) == list(DEMOS)
     told = cli("demo", "cliped-loss")
-    assert (told.code, told.err) == (2, "makemore: cliped-loss: no demonstration; did you mean clipped-loss?\n")
+    assert (told.code, told.err) == (2, "makemore: there is no demonstration cliped-loss; did you mean clipped-loss?\n")
     assert "there are overwritten-gradient" in cli("demo", "x\x1b[31m").err
 
 

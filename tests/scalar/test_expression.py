@@ -110,7 +110,7 @@ def test_the_text_may_give_the_numbers() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("__import__('os')", "column 1: __import__ is no function here"),
+        ("__import__('os')", "column 1: __import__ is not a known function"),
         ("x.__class__", r"column 1: x.__class__ can't be read"),
         ("exp.__globals__['os']", "can't be read"),
         ("x.tanh.__self__()", "can't be read"),
@@ -136,18 +136,18 @@ def test_the_text_may_give_the_numbers() -> None:
         ("exp()", "exp takes one argument"),
         ("exp", r"exp is a function: write exp\(…\)"),
         ("tanh = 2", "tanh is a function"),
-        ("gelu(x)", "gelu is no function here; there are exp, log"),
+        ("gelu(x)", "gelu is not a known function; there are exp, log"),
         ("(" * 4000 + "x" + ")" * 900, "too many nested parentheses|nested too deeply|never closed"),
         ("-" * 4999 + "x", "nested too deeply"),
         ("x" + "+x" * 5000, "has 10,001 characters; at most 5,000 are read"),
         ("٣*x", "column 1: invalid character"),
         ("x²", "column 2: invalid character"),
         ("2x", "write a product with"),
-        ("x^2", r"column 1: \^ is no power: write \*\*"),
+        ("x^2", r"column 1: \^ is not a power: use \*\*"),
         ("x +", "column 4: invalid syntax"),
         ("a b", "column 3: invalid syntax"),
         ("é + )", r"column 5: unmatched '\)'"),
-        ("é + gelu(x)", "column 5: gelu is no function"),
+        ("é + gelu(x)", "column 5: gelu is not a known function"),
         ("y = x\nz = y +\n", "line 2, column 8: invalid syntax"),
         ("y = x\nz = gelu(y)\n", "line 2, column 5: gelu"),
         ("y = x\rz = gelu(y)\r\n", "line 2, column 5: gelu"),
@@ -175,8 +175,8 @@ def test_what_is_no_expression_is_told_with_its_column(text: str, told: str) -> 
         ("1e308*x*10", {"x": 1.0}, "the result is too large"),
         ("x", {}, "x has no value: add x=NUMBER$"),
         ("e**x", {"x": 1.0}, r"e has no value: add e=NUMBER; for Euler's number write exp\(1\)"),
-        ("x", {"x": 1.0, "z": 2.0}, "z is not in the expression; it has x"),
-        ("2", {"z": 2.0}, "z is not in the expression, which has no variables"),
+        ("x", {"x": 1.0, "z": 2.0}, "z is not a variable of the expression, whose variables are x"),
+        ("2", {"z": 2.0}, "z is not a variable of the expression, which has none"),
         ("y = 2*x; y", {"x": 1.0, "y": 2.0}, "y is computed by the expression"),
         ("x", {"x": math.nan}, "x must be a finite number, got nan"),
     ],
@@ -216,7 +216,20 @@ def test_every_function_has_a_slope() -> None:
         assert nudge(expression, {"x": 0.7}, "x", 1e-6).central == pytest.approx(found.slope, rel=1e-8)
 
 
+def test_a_slope_that_is_no_number() -> None:
+    with pytest.raises(ExpressionError, match="the slope by x is too large"):
+        slopes(Expression("x*1e200*1e200"), {"x": 0.0})
+    with pytest.raises(ExpressionError, match="the result is not a number: infinities cancel"):
+        Expression("0*(x*1e308*10)").evaluate({"x": 5.0})
+    _, found = slopes(Expression("n = 2; x**n"), {"x": -3.0})
+    by = {one.name: one.slope for one in found}
+    assert by["x"] == -6
+    assert math.isnan(by["n"])
+
+
 def test_assignments_are_read() -> None:
+    with pytest.raises(ExpressionError, match="a=3: a has a number already"):
+        parse_assignments(["a=2", "a=3"])
     assert parse_assignments(["a=2", "b = -3e-1", "ｃ=1"]) == {"a": 2, "b": -0.3, "c": 1}
     for text in ("a", "a=", "=2", "a=b", "a=1_000", "a b=2", "--plt"):
         with pytest.raises(ExpressionError, match="write a variable and its number"):

@@ -11,7 +11,7 @@ from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.scalar.engine import Value
 from makemore_cli.scalar.examples import FOUR, moons
 from makemore_cli.scalar.experiment import Experiment, experiment
-from makemore_cli.scalar.nn import MLP
+from makemore_cli.scalar.nn import ACTIVATIONS, MLP
 from makemore_cli.scalar.training import LOSSES, hinge, logistic
 from makemore_cli.views.plots.scalar_training import scores, sides
 
@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step() -> None:
     assert error.value.parameters == ("lr",)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "linear"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_matrices_give_the_same_scores(activation: str) -> None:
     draw = random.Random(1)
     model = MLP(3, [4, 2, 1], activation=activation, random_bias=True, draw=draw.uniform)
@@ -161,7 +161,7 @@ def test_the_plane_as_text() -> None:
         ({"lr": float("nan")}, "lr must be at least 0 and finite, got nan"),
         ({"points": 1}, "points must be from 2 to 10,000, got 1"),
         ({"points": 10, "batch_size": 11}, "batch_size must be from 1 to 10"),
-        ({"batch_size": 2}, "batch_size is for points"),
+        ({"batch_size": 2}, "batch_size needs points"),
         ({"hidden": (4, 0)}, "hidden must be of numbers from 1 to 1,000, got 4, 0"),
         ({"activation": "gelu"}, "activation must be one of relu"),
     ],

@@ -169,7 +169,7 @@ def test_without_graphviz(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     result = cli("graph", "--out", tmp_path / "x.svg")
-    assert "a picture of a graph needs Graphviz: pip install 'makemore-cli[graph]'; a .dot file does not" in result.err
+    assert "a picture of a graph needs Graphviz: pip install pygraphviz; a .dot file does not" in result.err
     assert cli("graph", "--out", tmp_path / "x.dot").code == 0
     program = tmp_path / "dot"  # as Graphviz's own would be found
     program.write_text(
@@ -208,6 +208,14 @@ def test_the_tree(cli: Cli) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a terminal of POSIX")
+def test_the_neuron_with_other_numbers(cli: Cli) -> None:
+    lines = cli("graph", "b=8", "--format", "tree").out.splitlines()
+    assert lines[1].startswith("o = tanh(n)   data 0.9640")
+    assert lines[2].startswith("└── n = sum + b   data 2.0000")
+    assert cli("graph", "b = 2*a", "a=1", "--format", "tree").out.splitlines()[1].startswith("b = 2.0000 * a")
+    assert "z = copy(a)" in cli("graph", "z = a; 2*z", "a=1", "--format", "tree").out
+
+
 def test_on_a_terminal_it_is_a_tree() -> None:
     shown = re.sub(r"\x1b\[[0-9;]*m", "", in_terminal("graph"))
     assert "└── n = sum + b   data 0.8814   grad 0.5000" in shown
@@ -222,12 +230,15 @@ def test_on_a_terminal_it_is_a_tree() -> None:
         (("1/x", "x=0"), "divides by zero"),
         (("sqrt(x)", "x=0"), "the derivative of (0)**0.5 divides by zero"),
         (("--step", 9), "--step must be from 0 to 5, the number of backward steps, got 9"),
-        (("--chain", "nope"), "nope: no file, and no chain that ships; there are linear"),
+        (("--chain", "nope"), "nope: no file, and no chain that ships; there are makemore, linear"),
         (("--chain", "linear", "--scalar-mlp"), "draw one of them at a time"),
         (("x", "x=1", "--scalar-mlp"), "draw one of them at a time"),
         (("--scalar-mlp", "x=1"), "draw one of them at a time"),
         (("--examples", 2), "--examples: is for --scalar-mlp"),
         (("--scalar-mlp", "--examples", 5), "--examples must be from 1 to 4, got 5"),
+        (("--chain", ""), "no file, and no chain that ships"),
+        (("--out", "x.svg", "--format", "tree"), "leave out --format"),
+        (("x1=5", "zz=3"), "zz is not a variable of the expression"),
         (("--out", "x.png"), "--out must be a .svg or .dot file, got x.png"),
         (("--format", "gif"), "--format must be tree or dot, got gif"),
     ],

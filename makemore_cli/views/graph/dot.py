@@ -95,9 +95,7 @@ def _laid_out(text: str) -> bytes:
     elif program is not None:
         command = [program, "-Tsvg"]
     else:
-        raise MakemoreError(
-            "a picture of a graph needs Graphviz: pip install 'makemore-cli[graph]'; a .dot file does not need it"
-        )
+        raise MakemoreError("a picture of a graph needs Graphviz: pip install pygraphviz; a .dot file does not need it")
     try:
         ran = subprocess.run(command, input=text.encode(), capture_output=True, timeout=LAYOUT_SECONDS, check=True)
     except subprocess.TimeoutExpired:

@@ -58,13 +58,13 @@ class ScalarTrainingPicture(Picture):
 
     size = (9.0, 4.2)
 
-    def __init__(self, model: MLP, examples: Examples, steps: Sequence[TrainingStep], of: str) -> None:
-        self.model, self.examples, self.steps, self.of = model, examples, steps, of
+    def __init__(self, model: MLP, examples: Examples, steps: Sequence[TrainingStep], accuracy: float, of: str) -> None:
+        """`accuracy` is that over all examples; the steps know their batches'."""
+        self.model, self.examples, self.steps, self.accuracy, self.of = model, examples, steps, accuracy, of
 
     @property
     def title(self) -> str:
-        last = self.steps[-1]
-        return f"After {last.step} steps the loss is {last.loss:.4g}, and {last.accuracy:.0%} are on the right side"
+        return f"After {self.steps[-1].step} steps, {self.accuracy:.0%} of the examples are on the right side"
 
     def draw(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
@@ -78,7 +78,7 @@ class ScalarTrainingPicture(Picture):
             right.set_yscale("log")
             right.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
             right.yaxis.set_minor_formatter(lambda number, _: "")
-        right.set_title("Loss")
+        right.set_title(f"Loss of the step's examples, at last {losses[-1]:.4g}")
         _count_steps(right)
 
     def _boundary(self, axes: Axes) -> None:
