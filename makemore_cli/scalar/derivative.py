@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from makemore_cli.errors import ParameterError
 from makemore_cli.scalar.expression import Expression, ExpressionError
 
 FALLING = tuple(10.0**-power for power in range(1, 18))  # 0.1 to 1e-17
+DEFAULT_NUDGE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,82 @@ class Slope:
     name: str
     value: float
     slope: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """An expression at some numbers: its result, and its slopes by backpropagation and by nudging.
+
+    `nudges` are by name, those of the one that is looked at closely by falling h. `ascended` are the variables' numbers
+    after a step along their slopes, and the result there.
+    """
+
+    expression: Expression
+    at: Mapping[str, float]
+    result: float
+    slopes: Sequence[Slope]
+    chosen: Slope | None
+    nudges: Mapping[str, Sequence[Nudge]]
+    ascended: tuple[Mapping[str, float], float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "result": self.result,
+            "slopes": {one.name: {"value": one.value, "slope": one.slope} for one in self.slopes},
+            "nudges": {name: [vars(one) for one in nudges] for name, nudges in self.nudges.items()},
+        }
+        if self.ascended is not None:
+            found["ascended"] = {"values": dict(self.ascended[0]), "result": self.ascended[1]}
+        return found
+
+
+def study(
+    expression: Expression,
+    given: Mapping[str, float],
+    at: float | None = None,
+    *,
+    by: str | None = None,
+    h: Sequence[float] = (),
+    ascend: float | None = None,
+) -> Study:
+    """Find all slopes. `at` is the number of the only variable that has none yet.
+
+    `by` is the name to be looked at closely, by default the only variable. `h` are the nudges: by default FALLING for
+    that name, and DEFAULT_NUDGE for all others. `ascend` moves each variable by so many times its slope.
+    Raises ParameterError for a value that can't be, ExpressionError or DomainError if there is no value or no slope.
+    """
+    for step in h:
+        if not 0 < step < math.inf:
+            raise ParameterError("h", f"must be above 0 and finite, got {step:g}")
+    if ascend is not None and not math.isfinite(ascend):
+        raise ParameterError("ascend", f"must be finite, got {ascend:g}")
+    numbers = expression.check(given if at is None else {**given, _free(expression, given): at})
+    result, found = slopes(expression, numbers)
+    if by is None and len(expression.variables) == 1:
+        by = expression.variables[0]
+    chosen = next((one for one in found if one.name == by), None)
+    if by is not None and chosen is None:
+        raise ParameterError("by", f"must be one of {', '.join(one.name for one in found) or 'no name'}, got {by}")
+    nudges = {
+        one.name: [
+            nudge(expression, numbers, one.name, step) for step in h or (FALLING if one is chosen else (DEFAULT_NUDGE,))
+        ]
+        for one in found
+    }
+    ascended = None if ascend is None else _ascended(expression, found, ascend)
+    return Study(expression, numbers, result, found, chosen, nudges, ascended)
+
+
+def _free(expression: Expression, given: Mapping[str, float]) -> str:
+    """The only variable without a number."""
+    free = [name for name in expression.variables if name not in given]
+    if not expression.variables:
+        raise ParameterError("at", "is for a variable, but the expression has none")
+    if not free:
+        raise ParameterError("at", f"is for a variable without a number, but {', '.join(given)} has one already")
+    if len(free) > 1:
+        raise ParameterError("at", f"is for one variable, but there are {', '.join(free)}: write NAME=NUMBER for each")
+    return free[0]
 
 
 def slopes(expression: Expression, at: Mapping[str, float]) -> tuple[float, list[Slope]]:
@@ -77,8 +156,6 @@ def best(nudges: Sequence[Nudge], slope: float, which: str) -> Nudge | None:
     )
 
 
-def ascend(expression: Expression, at: Mapping[str, float], by: float) -> tuple[dict[str, float], float]:
-    """Move each variable by so many times its slope. Returns the numbers then, and the result there."""
-    _, found = slopes(expression, at)
+def _ascended(expression: Expression, found: Sequence[Slope], by: float) -> tuple[dict[str, float], float]:
     moved = {one.name: one.value + by * one.slope for one in found if one.name in expression.variables}
     return moved, expression.evaluate(moved).result.data

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from makemore_cli.scalar.derivative import FALLING, ascend, best, nudge, slopes
+from makemore_cli.scalar.derivative import FALLING, best, nudge, slopes, study
 from makemore_cli.scalar.expression import FUNCTIONS, Expression, ExpressionError, parse_assignments
 
 LECTURE = "e = a*b; d = e + c; L = d*f"
@@ -69,7 +69,9 @@ def test_named_results_have_slopes_each_confirmed_by_nudging() -> None:
     assert {one.name: one.slope for one in found} == {"a": 6, "b": -4, "c": -2, "f": 4, "e": -2, "d": -2, "L": 1}
     for one in found:
         assert nudge(expression, AT, one.name, 1e-4).central == pytest.approx(one.slope, rel=1e-8)
-    moved, then = ascend(expression, AT, 0.01)
+    ascended = study(expression, AT, ascend=0.01).ascended
+    assert ascended is not None
+    moved, then = ascended
     assert moved == pytest.approx({"a": 2.06, "b": -3.04, "c": 9.98, "f": -1.96})
     assert round(then, 3) == -7.286
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from makemore_cli.scalar.derivative import Nudge, Slope
-from makemore_cli.scalar.expression import Expression, ExpressionError
-from makemore_cli.views.plots.style import BLUE, GREEN, ORANGE, Picture, clear, save_as, shown
+from makemore_cli.scalar.derivative import Slope, Study
+from makemore_cli.scalar.expression import ExpressionError
+from makemore_cli.views.plots.style import BLUE, GREEN, ORANGE, Picture, clear, shown
 
 REACH = 5.0  # to each side of 0, or of the place itself if it is nearer to the edge than BESIDE
 BESIDE = 2.0
@@ -26,16 +24,10 @@ class DerivativePicture(Picture):
 
     size = (9.0, 4.2)
 
-    def __init__(
-        self,
-        expression: Expression,
-        at: Mapping[str, float],
-        chosen: Slope,
-        result: float,
-        nudges: Sequence[Nudge],
-    ) -> None:
-        self.expression, self.at, self.chosen, self.result, self.nudges = expression, at, chosen, result, nudges
-        self.of = expression.text
+    def __init__(self, study: Study, chosen: Slope) -> None:
+        self.study, self.chosen = study, chosen
+        self.result, self.nudges = study.result, study.nudges[chosen.name]
+        self.of = study.expression.text
 
     @property
     def title(self) -> str:
@@ -91,19 +83,7 @@ class DerivativePicture(Picture):
 
     def _value(self, nudge: float) -> float:
         try:
-            value = self.expression.evaluate(self.at, {self.chosen.name: nudge}).result.data
+            value = self.study.expression.evaluate(self.study.at, {self.chosen.name: nudge}).result.data
         except ExpressionError:
             return math.nan
         return value if abs(value) < LARGEST_DRAWN else math.nan
-
-
-def draw(
-    expression: Expression,
-    at: Mapping[str, float],
-    chosen: Slope,
-    result: float,
-    nudges: Sequence[Nudge],
-    path: Path,
-) -> None:
-    """Draw into a file whose ending says its format. Raises MakemoreError for another ending, or another's file."""
-    save_as(DerivativePicture(expression, at, chosen, result, nudges), path, "plot")
