@@ -22,7 +22,7 @@ def demo(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one of the lectures' failures: what goes wrong, in figures, in seconds."""
+    """Show one of the lectures' failures, with the figures that it leaves."""
     from makemore_cli.learn.demo import DEMOS, find, listing
 
     if name is None:
