@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from makemore_cli.scalar.training import TrainingStep
 
 scalar_app = App(
-    help="Train networks of scalar values, as in the micrograd lecture.", epilog="Example: makemore scalar train --moons"
+    help="Train networks of scalar values, as in the micrograd lecture.",
+    epilog="Example: makemore scalar train --moons",
 )
 app.add_typer(scalar_app, name="scalar")
 

@@ -221,7 +221,7 @@ MUTATIONS = (
 )
 
 
-@pytest.mark.every(12)
+@pytest.mark.every(24)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(("step", "target", "how"), MUTATIONS, ids=" ".join)
 def test_a_broken_line_is_caught_and_named(step: str, target: str, how: str, dtype: torch.dtype) -> None:

@@ -508,7 +508,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, ...]]:
     return {name: (state.st_mode, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states.items()}
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(5)
 @pytest.mark.parametrize(("command", "message"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
 def test_a_mistake_is_told_in_one_line(
     command: str, message: str, rubbish: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch

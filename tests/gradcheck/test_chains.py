@@ -182,7 +182,7 @@ line = chain("one line", {"x": "n D", "W": "D H", "b": "H"},
 """
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize(
     ("right", "wrong", "step_", "told"),
     [
@@ -698,6 +698,7 @@ def test_a_chain_that_says_nothing(steps: str, told: str | None, tmp_path: Path,
 # The command.
 
 
+@pytest.mark.slow
 def test_the_template_is_right_and_the_json_says_so(tmp_path: Path, cli: Cli) -> None:
     printed = cli("gradcheck", "--chain-template")
     assert printed.code == 0

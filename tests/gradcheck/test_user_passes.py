@@ -231,6 +231,7 @@ def test_what_a_function_returns(tmp_path: Path, text: str, given: str) -> None:
     assert {f.comparison.tensor for f in report.sections[0].findings} == set(given.split())
 
 
+@pytest.mark.slow
 def test_a_pass_that_computes_everything_anew_is_not_accused(tmp_path: Path) -> None:
     forward = """
     emb = C[X]

@@ -118,6 +118,7 @@ def test_the_power_of_minus_one_has_autograds_bits() -> None:
     assert sum(row["equal bits, of 32"] < 32 for row in found) >= 2
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("name", DEMOS)
 def test_every_demonstration_runs_in_seconds_and_says_what_it_shows(name: str, cli: Cli) -> None:
     result = cli("demo", name)

@@ -380,6 +380,7 @@ def test_no_importance_without_trials_that_differ(tmp_path: Path) -> None:
     assert importances(open_study(planned(tmp_path))) == {}
 
 
+@pytest.mark.slow
 def test_the_command_line(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(tmp_path / "s", trials=3)
     worked(plan, 3)

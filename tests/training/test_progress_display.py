@@ -85,6 +85,7 @@ def test_warnings_stand_above_the_view(tmp_path: Path) -> None:
     assert len(lines_of(screen, "step")) == 1
 
 
+@pytest.mark.slow
 def test_plain_lines_without_a_terminal(tmp_path: Path) -> None:
     every = ["--set", "train.eval_every=500", "--set", "train.sample_every=1000"]
     command = [sys.executable, "-m", "makemore_cli", "train", "-c", "tiny", "--out", str(tmp_path / "run"), *every]

@@ -292,7 +292,7 @@ def test_two_signals_are_as_good_as_one(tmp_path: Path) -> None:
         assert load_checkpoint(folder).step == records(folder)[-1]["step"]
 
 
-@pytest.mark.every(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
 def test_a_terminal_that_is_closed(term: str, tmp_path: Path) -> None:
     """It sends SIGHUP, and from then on nothing can be shown any more; all is saved none the less."""
