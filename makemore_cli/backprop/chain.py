@@ -92,6 +92,12 @@ class Chain:
         return inputs | {s.name: s.shape for s in self.steps if s.shape is not None}
 
     @cached_property
+    def constants(self) -> frozenset[str]:
+        """The inputs that are given, and to which no gradient goes back."""
+        given = {name for name, one in self.inputs.items() if isinstance(one, Given)}
+        return frozenset(given - set(self.gradient_names))
+
+    @cached_property
     def sizes(self) -> tuple[str, ...]:
         """The sizes that the shapes name, in their order."""
         named = [name for one in self.inputs.values() for name in one.sizes]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from makemore_cli.backprop.inputs import ChainError, Given
+from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.backprop.step import LINE_ERRORS, Step, Values, run
 from makemore_cli.scalar.engine import Value, copy_of
 from makemore_cli.scalar.tensor import NotScalarError, ScalarTensor, as_scalars
@@ -47,9 +47,8 @@ def scalar_gradients(problem: Problem) -> dict[str, Tensor]:
 def _forward(problem: Problem) -> Values:
     """All tensors of scalars by name. No two of them share an entry, so that each has the gradients of its own."""
     chain = problem.chain
-    constant = {n for n, one in chain.inputs.items() if isinstance(one, Given) and n not in chain.gradient_names}
     values: Values = {
-        name: _leaves(value) if name not in constant and _is_real(value) else value
+        name: _leaves(value) if name not in chain.constants and _is_real(value) else value
         for name, value in problem.inputs.items()
     }
     known = {id(entry) for value in values.values() if isinstance(value, ScalarTensor) for entry in value.entries.flat}

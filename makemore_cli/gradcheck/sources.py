@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from makemore_cli.backprop.inputs import Given
 from makemore_cli.backprop.step import Values
 from makemore_cli.errors import ParameterError
 from makemore_cli.gradcheck import numeric
@@ -67,8 +66,7 @@ def scalar(problem: Problem) -> Gradients:
 def with_leaves(problem: Problem) -> Values:
     """The forward pass from inputs that autograd follows."""
     chain = problem.chain
-    constant = {n for n, one in chain.inputs.items() if isinstance(one, Given) and n not in chain.gradient_names}
-    return chain.forward({n: value if n in constant else _leaf(value) for n, value in problem.inputs.items()})
+    return chain.forward({n: value if n in chain.constants else _leaf(value) for n, value in problem.inputs.items()})
 
 
 def _leaf(value: Any) -> Any:

@@ -56,7 +56,7 @@ class ExpressionError(MakemoreError):
 class _Instruction:
     """One step of a calculation on a stack: what it does, and where it stands in the text."""
 
-    action: str  # number, name, store or apply
+    action: str  # number, name, apply, store, or result, which ends a statement without a name
     place: str
     number: float = 0.0
     name: str = ""
@@ -106,7 +106,8 @@ class Expression:
                 if name in results:
                     raise _error(self.text, program[-1].place, f"{name} is computed already; name the number otherwise")
                 variables[name] = None
-                self.defaults[name] = _run(self.text, program[:-1], {}, {}).result.data
+                number = _Instruction("result", program[-1].place)
+                self.defaults[name] = _run(self.text, [*program[:-1], number], {}, {}).result.data
             else:
                 if stores:
                     results[program[-1].name] = None
@@ -115,14 +116,13 @@ class Expression:
             last = next(reversed(self.defaults), None)
             if last is None:
                 raise ExpressionError(f"the expression is empty: {GRAMMAR}")
-            self._program.append(_Instruction("name", "", name=last))
+            self._program = [_Instruction("name", "", name=last), _Instruction("result", "", name=last)]
         self.variables, self.results = tuple(variables), tuple(results)
 
     @property
     def result_name(self) -> str:
         """The name of the result, if the text gives it one."""
-        last = self._program[-1]
-        return last.name if last.action in ("store", "name") else ""
+        return self._program[-1].name
 
     def check(self, given: Mapping[str, float]) -> dict[str, float]:
         """A number for each variable: those given, or the text's own.
@@ -248,8 +248,10 @@ def _compiled(text: str, statement: ast.stmt) -> Iterator[_Instruction]:
     yield from reversed(instructions)
     if target is not None:
         if target.id in FUNCTIONS:
-            raise _error(text, _place(text, target), f"{target.id} is a function, and no name for a result")
+            raise _error(text, _place(text, target), f"{target.id} is a function; give the result another name")
         yield _Instruction("store", _place(text, target), name=target.id)
+    else:
+        yield _Instruction("result", _place(text, statement), name=root.id if isinstance(root, ast.Name) else "")
 
 
 def _run(text: str, program: list[_Instruction], named: Mapping[str, Value], nudges: Mapping[str, float]) -> Evaluation:
@@ -257,12 +259,14 @@ def _run(text: str, program: list[_Instruction], named: Mapping[str, Value], nud
     values: dict[str, Any] = dict(named)
     last_store = {one.name: at for at, one in enumerate(program) if one.action == "store"}
     stack: list[Any] = []
-    top: Any = 0.0
+    top: Any = 0.0  # the latest statement's
     for at, one in enumerate(program):
         if one.action == "number":
             stack.append(one.number)
         elif one.action == "name":
             stack.append(values[one.name])
+        elif one.action == "result":
+            top = stack.pop()
         elif one.action == "store":
             top = stack.pop()
             if last_store[one.name] == at:
@@ -276,9 +280,8 @@ def _run(text: str, program: list[_Instruction], named: Mapping[str, Value], nud
             arguments = stack[-one.arguments :]
             del stack[-one.arguments :]
             stack.append(_applied(text, one, arguments))
-    result = stack[-1] if stack else top
     found = {name: value for name, value in values.items() if isinstance(value, Value)}
-    return Evaluation(result if isinstance(result, Value) else Value(result), found)
+    return Evaluation(top if isinstance(top, Value) else Value(top), found)
 
 
 def _applied(text: str, one: _Instruction, arguments: list[Any]) -> Any:

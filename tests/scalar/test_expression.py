@@ -104,6 +104,9 @@ def test_the_text_may_give_the_numbers() -> None:
     assert slopes(expression, {})[0] == -8
     assert slopes(expression, {"c": 11})[0] == -10
     assert Expression("a = 2; b = 3").evaluate({}).result.data == 3
+    assert Expression("2*a; b = 3*a").evaluate({"a": 1.0}).result.data == 3  # the last statement's
+    assert Expression("b = 3*a; b; 2*a").evaluate({"a": 1.0}).result.data == 2
+    assert (Expression("b = 3*a; b").result_name, Expression("2*a").result_name) == ("b", "")
     assert Expression("0\r1").evaluate({}).result.data == 1  # lines may end as they like
     assert Expression("2*pi").evaluate({}).result.data == 2 * math.pi
     assert Expression("pi = 3; 2*pi").evaluate({}).result.data == 6
