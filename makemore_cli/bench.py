@@ -134,7 +134,7 @@ def _steps(n: int, H: int, rounds: int, rate: dict[int, float], say: Callable[[s
     with threads(parameters, n):
         used = torch.get_num_threads()
         contenders: dict[str, tuple[int | None, Run]] = {
-            "kernel": (KernelEngine(parameters).threads(n), _kernel(parameters.to(), X, Y, say)),
+            "kernel": (1, _kernel(parameters.to(), X, Y, say, 1)),
             "tensor": (used, _tensor(parameters.to(), X, Y)),
             "lecture": (used, lecture_loop(parameters.to(), X.flatten(0, 1), Y.flatten(), n)),
         }
@@ -170,8 +170,8 @@ def _steps(n: int, H: int, rounds: int, rate: dict[int, float], say: Callable[[s
     return timings
 
 
-def _kernel(p: Parameters, X: Tensor, Y: Tensor, say: Callable[[str], None]) -> Run:
-    engine = KernelEngine(p)
+def _kernel(p: Parameters, X: Tensor, Y: Tensor, say: Callable[[str], None], count: int) -> Run:
+    engine = KernelEngine(p, threads=count)
     engine.prepare(X.shape[1], say)
     return lambda count: engine.run(X[:count], Y[:count], [LR] * count)
 

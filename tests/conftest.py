@@ -38,13 +38,6 @@ torch.set_num_threads(1)
 NAMES = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "amelia", "noah", "liam", "jacob", "ethan", "oliver"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Numba shares OpenMP with PyTorch: a test that gives the kernel two threads leaves two to PyTorch as well."""
-    if torch.get_num_threads() != 1:
-        torch.set_num_threads(1)
-
-
 @dataclass
 class Result:
     """What a command left behind."""

@@ -13,6 +13,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WrapValidator,
     model_validator,
 )
 
@@ -22,6 +23,7 @@ CONFIG = "config.yaml"  # in a run folder
 # training makes of such a number, as of a learning rate and a decay, or of `clip` and a tiny norm.
 TINY, HUGE = 1e-30, 1e30
 LATEST_STEP = 10**12  # a step
+MOST_THREADS = 1024
 
 
 class Section(BaseModel):
@@ -228,6 +230,13 @@ def _kinds_in(union: Any) -> dict[str, type[Section]]:
 KINDS = {"optim": _kinds_in(OptimConfig), "schedule": _kinds_in(Schedule), "average": _kinds_in(Average)}
 
 
+def _auto_or_count(threads: Any, _: Any) -> Any:
+    """One message for both kinds: pydantic would have one for each."""
+    if threads != "auto" and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
+        raise ValueError(f"should be auto or a whole number from 1 to {MOST_THREADS}")
+    return threads
+
+
 class TrainConfig(Section):
     """The training. A period of 0 means never."""
 
@@ -239,6 +248,9 @@ class TrainConfig(Section):
     engine: Literal["auto", "kernel", "tensor", "autograd"] = "auto"
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:(0|[1-9]\d{0,3}))?)$", description="auto, cpu, cuda or cuda:N"
+    )
+    threads: Annotated[int | Literal["auto"], WrapValidator(_auto_or_count)] = Field(
+        "auto", description="of the processor, at most; auto measures how many are fastest (they change no result)"
     )
     dtype: Literal["float32", "float64"] = "float32"
     checkpoint_every: int = Field(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import torch
 
 from makemore_cli.backprop.chain import Chain
@@ -61,18 +59,15 @@ def compare_sources(problem: Problem, of: Source, against: Source) -> Report:
     """Compare any source with any other, in the gradients that both have; of a training pass, the loss too."""
     lines = check_lines(problem) if of.by_lines else []
     wrong_lines = {c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None
-    sections = [
-        Section(
-            f"{ours.name} against {theirs.name}",
-            f"{ours.about}, {theirs.about}",
-            judge(problem, Pair(ours, theirs, wrong_lines=wrong_lines)),
-        )
-        for ours, theirs in product(of.each_path(), against.each_path())
-    ]
+    section = Section(
+        f"{of.name} against {against.name}",
+        f"{of.about}, {against.about}",
+        judge(problem, Pair(of, against, wrong_lines=wrong_lines)),
+    )
     faults = dict.fromkeys(fault for source in (of, against) for fault in wrong_losses(problem, source))
-    if not any(section.findings for section in sections):
+    if not section.findings:
         faults[f"{of.name} and {against.name} have no gradient in common, so nothing was compared"] = None
-    return make_report(problem, sections, max(of.accuracy, against.accuracy), lines=lines, faults=list(faults))
+    return make_report(problem, [section], max(of.accuracy, against.accuracy), lines=lines, faults=list(faults))
 
 
 @torch.enable_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from makemore_cli.backprop import fused
 from makemore_cli.backprop.atomic import PARAMETERS, SHAPES, given, network_chain, network_up_to
 from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.step import Values, step
-from makemore_cli.backprop.update_factors import Factors
+from makemore_cli.backprop.update_numbers import Factors
 from makemore_cli.errors import ParameterError
 from makemore_cli.gradcheck import rounding, sources
 from makemore_cli.gradcheck.compare import TOLERANCE, largest
@@ -197,41 +197,27 @@ def _fused(problem: NetworkProblem) -> fused.Pass:
     return fused.training_pass(problem.p, problem.X, problem.Y, problem.eps, problem.smoothing)
 
 
-def kernel(problem: NetworkProblem, lookup: bool | None = None) -> Gradients:
+def kernel(problem: NetworkProblem) -> Gradients:
     """The same pass as it is compiled for the CPU, in either precision: the parameters' gradients."""
-    return kernel_pass(problem, lookup)[1]
+    return kernel_pass(problem)[1]
 
 
-def kernel_pass(problem: NetworkProblem, lookup: bool | None = None) -> tuple[float, Gradients]:
-    """The compiled pass: loss and gradients; `lookup` is `Kernel`'s.
-
-    Raises ParameterError for a problem that is not on the CPU.
-    """
-    from makemore_cli.backprop.kernel import Kernel
+def kernel_pass(problem: NetworkProblem) -> tuple[float, Gradients]:
+    """The compiled pass: loss and gradients. Raises ParameterError for a problem that is not on the CPU."""
+    from makemore_cli.backprop.kernel.kernel import Kernel
 
     p, X, Y = problem.p, problem.X, problem.Y
     if p.flat.device.type != "cpu":
         raise ParameterError("train.device", "must be cpu for the source kernel")
-    dtype = p.flat.numpy().dtype
-    compiled = Kernel(p.sizes, len(X), dtype, problem.eps, smoothing=problem.smoothing, lookup=lookup)
+    compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, problem.eps, smoothing=problem.smoothing)
     compiled.prepare(lambda: None)
     compiled.load(p.arrays())
     loss = compiled.train(X[None].numpy(), Y[None].numpy(), [Factors(0.0)])
-    return float(loss[0]), {
-        name: torch.from_numpy(view.copy()) for name, view in compiled.named(compiled.gradients).items()
-    }
-
-
-# The ways that the kernel's first layer can go, and `Kernel`'s `lookup` for each.
-KERNEL_PATHS = {"first layer looked up": True, "first layer as a product": False}
+    return float(loss[0]), {name: torch.from_numpy(array) for name, array in compiled.gradients().items()}
 
 
 def kernel_losses(problem: NetworkProblem) -> dict[str, float]:
-    """The losses that the compiled pass computes, on either path."""
-    return {
-        f"the training pass, compiled, {path},": kernel_pass(problem, lookup)[0]
-        for path, lookup in KERNEL_PATHS.items()
-    }
+    return {"the training pass, compiled,": kernel_pass(problem)[0]}
 
 
 def fused_losses(problem: NetworkProblem) -> dict[str, float]:
@@ -250,13 +236,7 @@ SOURCES = {
     for source in (
         CHAIN_SOURCES["atomic"],
         Source("fused", "the training pass by hand", training_pass, losses=fused_losses),
-        Source(
-            "kernel",
-            "the training pass by hand, compiled",
-            kernel,
-            losses=kernel_losses,
-            paths={path: partial(kernel, lookup=lookup) for path, lookup in KERNEL_PATHS.items()},
-        ),
+        Source("kernel", "the training pass by hand, compiled", kernel, losses=kernel_losses),
         CHAIN_SOURCES["autograd"],
         Source("functions", "autograd through PyTorch's own functions", functions, witness="atomic"),
         *(CHAIN_SOURCES[name] for name in ("float64", "finite", "complex", "scalar")),

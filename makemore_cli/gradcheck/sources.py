@@ -7,7 +7,7 @@ Those of the network alone are in `network.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,14 +94,6 @@ class Source:
     witness: str = "functions"  # what it is held against while a run trains with it
     losses: Callable[[Any], dict[str, float]] | None = None  # what it computes besides, by name
     unfit: Callable[[Any], str | None] = lambda _: None  # why it can't be a witness of a problem
-    paths: Mapping[str, GradientFunction] = field(default_factory=dict)  # ways that it can go, each to be checked
-
-    def each_path(self) -> list[Source]:
-        """The source itself, or one source for each of its paths."""
-        return [
-            replace(self, name=f"{self.name}, {path},", gradients=gradients, paths={})
-            for path, gradients in self.paths.items()
-        ] or [self]
 
 
 @dataclass(frozen=True)

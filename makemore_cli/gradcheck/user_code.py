@@ -291,8 +291,8 @@ class Uses(ast.NodeVisitor):
         self.binds.add(node.name)
         self.reads |= inner.reads - own - inner.binds
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 (the visitor's own names)
-    visit_ClassDef = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_FunctionDef
+    visit_ClassDef = visit_FunctionDef
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         inner = Uses()
@@ -304,7 +304,7 @@ class Uses(ast.NodeVisitor):
         inner.generic_visit(node)
         self.reads |= inner.reads - inner.binds
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension  # noqa: N815
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
 
 
 def root_name(node: ast.expr) -> str | None:

@@ -15,13 +15,15 @@ SHARED_MULTIPLICATIONS = 2_000_000
 
 
 @contextmanager
-def threads(parameters: Parameters, batch_size: int) -> Iterator[None]:
-    """Keep PyTorch to one thread of the CPU where a batch is too small to be shared.
+def threads(parameters: Parameters, batch_size: int, count: int | None = None) -> Iterator[None]:
+    """Have PyTorch use so many threads, or otherwise, of the CPU's, one alone if a batch is too small to be shared.
 
-    There a second one gains nothing, and where another program wants its processor it costs several times the work.
+    There a second one gains nothing, and if another program wants its processor it costs several times the work.
     """
     s, before = parameters.sizes, torch.get_num_threads()
-    if batch_size * s.hidden * (s.context * s.embedding + s.vocabulary) < SHARED_MULTIPLICATIONS:
+    if count is not None:
+        torch.set_num_threads(count)
+    elif batch_size * s.hidden * (s.context * s.embedding + s.vocabulary) < SHARED_MULTIPLICATIONS:
         torch.set_num_threads(1)
     try:
         yield

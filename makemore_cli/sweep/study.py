@@ -32,7 +32,7 @@ UNDECIDED_PERCENT = 20  # percent of its steps before which a trial is not prune
 OWN = "makemore"  # the study's attribute that says what it is a study of
 HOST, PID, TOLD, TRAIN, SECONDS, PARAMETERS = "host", "pid", "told", "train", "seconds", "parameters"  # of a trial
 # What does not matter for what a trial comes to, and may be another one on another machine.
-ANYWHERE = {"data.path", "train.engine", "train.device"}
+ANYWHERE = {"data.path", "train.engine", "train.device", "train.threads"}
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,58 @@
-"""Functions that Numba compiles once and keeps on disk."""
+"""Functions that Numba compiles once and keeps on disk.
+
+Numba is imported, and its settings are made, when the first of them is called: they hold for the whole process.
+"""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from types import FunctionType
 from typing import Any
 
-from makemore_cli.system import numba_settings  # noqa: F401  # before Numba, which reads its settings when it is imported
 
-# isort: split
-import llvmlite.binding as llvm
-import numba
-from numba import njit
-
-
-def _use_wide_vectors() -> None:
-    """Have vectors of 512 bits used where the processor has them at full speed.
+def settings() -> Any:
+    """Numba's settings, with vectors of 512 bits where the processor has them at full speed.
 
     LLVM keeps to 256 on all of Intel's, for the sake of the first generation, whose clock went down. It costs a quarter
-    of the kernel's speed. AVX512-VBMI2 came with the generation that is free of that.
+    of the kernel's speed. AVX512-VBMI2 came with the generation that is free of that. Numba takes this setting for
+    good when it makes its first function.
     """
+    from makemore_cli.system import numba_settings  # noqa: F401, I001  # before Numba, which reads its settings then
+    import numba
+
+    config: Any = numba.config
+    as_it_is = config.CPU_FEATURES is None and config.CPU_NAME is None and config.ENABLE_AVX
+    features = host_features()
+    if "+avx512vbmi2" in features.split(",") and as_it_is:  # nobody has set it otherwise
+        config.CPU_FEATURES = f"{features},-prefer-256-bit"
+    return config
+
+
+def host_features() -> str:
+    """The processor's features as LLVM names them, or nothing for a processor that does not tell."""
+    import llvmlite.binding as llvm
+
     try:
-        features = llvm.get_host_cpu_features()
-    except RuntimeError:  # a processor that does not tell
-        return
-    settings: Any = numba.config
-    as_it_is = settings.CPU_FEATURES is None and settings.CPU_NAME is None and settings.ENABLE_AVX
-    if features.get("avx512vbmi2") and as_it_is:  # nobody has set it otherwise
-        settings.CPU_FEATURES = f"{features.flatten()},-prefer-256-bit"
+        return str(llvm.get_host_cpu_features().flatten())
+    except RuntimeError:
+        return ""
 
 
-_use_wide_vectors()  # here, since Numba takes its settings for good when the first function is decorated
-compiled = partial(njit, error_model="numpy", nogil=True)
+@contextmanager
+def straight_line_vectors() -> Iterator[None]:
+    """Have LLVM make vectors of straight code too, and not of loops only.
+
+    Short loops are unrolled before it looks for vectors.
+    """
+    config = settings()
+    before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1
+    try:
+        yield
+    finally:
+        config.SLP_VECTORIZE = before
 
 
 class Kept:
@@ -42,16 +62,35 @@ class Kept:
     global lock, so another thread can go on.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], key: str = "") -> None:
+        """What is kept is known by the function's name and file, the file's time, and `key`, letters and digits."""
+        self.function = function
+        if key:
+            assert isinstance(function, FunctionType)
+            self.function = FunctionType(
+                function.__code__, function.__globals__, function.__name__, function.__defaults__
+            )
+            self.function.__qualname__ = f"{function.__qualname__}_{key}"
+            self.function.__module__ = function.__module__
+
+    @cached_property
+    def compiled(self) -> Any:
+        """The function as Numba has it."""
         try:
-            self.compiled = compiled(cache=True)(function)
+            return self._decorated(cache=True)
         except RuntimeError:  # there is no folder for it
-            self.compiled = compiled()(function)
+            return self._decorated()
+
+    def _decorated(self, **options: Any) -> Any:
+        settings()
+        from numba import njit
+
+        return njit(error_model="numpy", fastmath={"contract"}, nogil=True, **options)(self.function)
 
     def __call__(self, *arguments: Any) -> Any:
         """Call it, after compiling it for the types of these arguments if need be."""
         try:
             return self.compiled(*arguments)
         except (OSError, EOFError, pickle.PickleError):  # the machine code could not be written, or not be read
-            self.compiled = compiled()(self.compiled.py_func)
+            self.compiled = self._decorated()
             return self.compiled(*arguments)

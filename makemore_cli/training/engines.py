@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -22,13 +23,10 @@ from makemore_cli.network import reference
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.training.optimisers import Optimiser
+from makemore_cli.training.thread_choice import ThreadChoice, counts
 
 if TYPE_CHECKING:
-    from makemore_cli.backprop.kernel import Kernel
-
-# Multiplications in one forward pass of the kernel, which shares its products only. At 12,500,000 two threads are no
-# faster than one, and much slower if another program is busy; at 15,000,000 to 32,000,000 they are 15 to 20 % faster.
-SHARED_KERNEL_MULTIPLICATIONS = 15_000_000
+    from makemore_cli.backprop.kernel.kernel import Kernel
 
 
 @dataclass
@@ -57,9 +55,11 @@ class Engine(ABC):
         eps: float = BATCHNORM_EPSILON,
         optimiser: Optimiser | None = None,
         smoothing: float = 0.0,
+        threads: int | None = None,
     ) -> None:
-        """Without an optimiser, it is plain stochastic gradient descent."""
+        """Without an optimiser, it is plain stochastic gradient descent. Without `threads`, the engine chooses."""
         self.parameters, self.running, self.eps, self.smoothing = parameters, running, eps, smoothing
+        self.threads = threads
         self.optimiser = optimiser or Optimiser(SgdConfig(), 1, parameters.flat)
 
     @abstractmethod
@@ -102,9 +102,6 @@ class Engine(ABC):
         """Do what must be done once before the first step, and say so if it takes long."""
 
 
-LARGEST_KERNEL_HIDDEN_SIZE = 8192  # hidden units that the kernel is compiled for
-
-
 class KernelEngine(Engine):
     """The hand-written pass, compiled for the CPU: PyTorch is not called within a chunk."""
 
@@ -113,7 +110,7 @@ class KernelEngine(Engine):
 
     def kernel(self, batch_size: int) -> Kernel:
         """The compiled pass, with memory for batches of this size."""
-        from makemore_cli.backprop.kernel import Kernel
+        from makemore_cli.backprop.kernel.kernel import Kernel
 
         if self._kernel is None or self._kernel.batch_size != batch_size:
             p, optimiser = self.parameters, self.optimiser
@@ -126,27 +123,23 @@ class KernelEngine(Engine):
                 rule=optimiser.kernel_rule(),
                 kept=list(optimiser.kept),
             )
+            most = min(self.threads or torch.get_num_threads(), self._kernel.most_threads)
+            self._choice = ThreadChoice(counts(most) if self.threads is None else [most])
         return self._kernel
-
-    def threads(self, batch_size: int) -> int:
-        """The number of threads that share a batch."""
-        return (
-            torch.get_num_threads() if self.kernel(batch_size).multiplications >= SHARED_KERNEL_MULTIPLICATIONS else 1
-        )
 
     def restore(self, state: Sequence[Tensor]) -> None:
         super().restore(state)
         self._kernel = None  # its padding may hold what is not finite
 
     def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:
-        """Have the pass compiled for this hidden size, which is done once for all runs."""
+        """Have the pass compiled, which is done once for all runs."""
         started: list[float] = []
 
         def compiling() -> None:
             started.append(time.perf_counter())
-            say("compiling the kernel for this hidden size, once: some seconds")
+            say("compiling the kernel, once: some seconds")
 
-        self.kernel(batch_size).prepare(compiling, self.threads(batch_size))
+        self.kernel(batch_size).prepare(compiling)
         if started:
             say(f"compiled in {time.perf_counter() - started[0]:.1f} s")
 
@@ -155,8 +148,15 @@ class KernelEngine(Engine):
         averages = None if running is None else (running.mean.numpy()[0], running.var.numpy()[0], running.momentum)
         kept = {name: Parameters(p.sizes, flat).arrays() for name, flat in self.optimiser.kept.items()}
         factors = self.optimiser.factors(learning_rates, start)
+        losses = np.empty(len(X))
         kernel.load(p.arrays(), kept)
-        losses = kernel.train(X.numpy(), Y.numpy(), factors, averages, threads=self.threads(X.shape[1]))
+        step = 0
+        while step < len(X):
+            threads, steps = self._choice.next(len(X) - step)
+            part, began = slice(step, step + steps), time.perf_counter()
+            losses[part] = kernel.train(X[part].numpy(), Y[part].numpy(), factors[part], averages, threads=threads)
+            self._choice.took(threads, steps, time.perf_counter() - began)
+            step += steps
         kernel.store(p.arrays(), kept)
         return torch.from_numpy(losses)
 

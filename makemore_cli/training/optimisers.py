@@ -10,7 +10,7 @@ compiled kernel has its own update and says which optimisers it has (`in_kernel`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import assert_never
 
-from makemore_cli.backprop.update_factors import Factors
+from makemore_cli.backprop.update_numbers import Factors, Rule
 from makemore_cli.config.schema import AdamWConfig, ExponentialAverage, MeanAverage, OptimConfig, SgdConfig
-
-if TYPE_CHECKING:
-    from makemore_cli.backprop.kernel import Rule
 
 CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
 YOUNG_AVERAGE = 9  # an exponential average remembers, at first, about a ninth of the steps so far
@@ -89,16 +86,12 @@ class Optimiser:
 
     def kernel_rule(self) -> Rule:
         """The same update for the compiled pass, which has it if `in_kernel` says so."""
-        from makemore_cli.backprop.kernel import SGD
-
         c = self.config
         match c:
             case SgdConfig():
-                return SGD._replace(
-                    nesterov=c.nesterov, momentum=c.momentum, weight_decay=c.weight_decay, clip=c.clip or 0.0
-                )
+                return Rule(nesterov=c.nesterov, momentum=c.momentum, weight_decay=c.weight_decay, clip=c.clip or 0.0)
             case AdamWConfig():
-                return SGD._replace(
+                return Rule(
                     adamw=True,
                     beta1=c.beta1,
                     rest1=1 - c.beta1,

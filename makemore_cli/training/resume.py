@@ -20,7 +20,7 @@ from makemore_cli.training.setup import TrainingSetup
 
 # Keys that may change when a run is resumed. They change no step that has been trained; another number of steps changes
 # the learning rates to come, and another engine the last digits.
-MAY_CHANGE = {"data.path", "train.steps", "train.engine", "train.device"} | {
+MAY_CHANGE = {"data.path", "train.steps", "train.engine", "train.device", "train.threads"} | {
     f"train.{what}_every" for what in ("checkpoint", "eval", "sample", "diagnose")
 }
 

@@ -21,7 +21,6 @@ from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import Parameters, initialise
 from makemore_cli.runs.checkpoint import STREAMS, sizes_of
 from makemore_cli.system.environment import NO_JIT, compiles
-from makemore_cli.training.engines import LARGEST_KERNEL_HIDDEN_SIZE
 
 DROPOUT_DRAWS = 1 << 24  # numbers that a letter's lot is drawn from
 DROPOUT_OFFSET = 2  # from the run's seed; the next one is that of batchnorm's parameters
@@ -100,11 +99,7 @@ def resolve(config: Config) -> Config:
         path = os.path.abspath(data.resolve(path))  # noqa: PTH100 (without .. and without following links)
     device, engine = resolve_device(config.train.device), config.train.engine
     if engine == "auto":
-        engine = "kernel" if device == "cpu" and _fits_kernel(config) and compiles() else "tensor"
-    elif engine == "kernel" and config.model.hidden_size > LARGEST_KERNEL_HIDDEN_SIZE:
-        raise ParameterError(
-            "train.engine", f"kernel takes at most {LARGEST_KERNEL_HIDDEN_SIZE:,} hidden units; choose tensor"
-        )
+        engine = "kernel" if device == "cpu" and config.optim.in_kernel and compiles() else "tensor"
     elif engine == "kernel" and not config.optim.in_kernel:
         raise ParameterError("train.engine", f"kernel has no optimiser {config.optim.name}; choose tensor")
     elif engine == "kernel" and device != "cpu":
@@ -124,15 +119,11 @@ def resolve(config: Config) -> Config:
 
 def without_kernel(config: Config) -> str | None:
     """A remark if the engine is left open and the network fits the kernel, but the kernel can't be compiled."""
-    if compiles() or config.train.engine != "auto" or not _fits_kernel(config):
+    if compiles() or config.train.engine != "auto" or not config.optim.in_kernel:
         return None
     if resolve_device(config.train.device) != "cpu":
         return None
     return f"{NO_JIT} is set, so the kernel can't be compiled: engine tensor takes its place, which is slower"
-
-
-def _fits_kernel(config: Config) -> bool:
-    return config.model.hidden_size <= LARGEST_KERNEL_HIDDEN_SIZE and config.optim.in_kernel
 
 
 def resolve_device(name: str) -> str:

@@ -88,8 +88,9 @@ def _train(
         f"engine {config.train.engine} on {config.train.device}"
     )
     eps, smoothing = config.model.batchnorm.epsilon, config.train.label_smoothing
-    engine = ENGINES[config.train.engine](parameters, running, eps, optimiser, smoothing)
-    with closing(observer), threads(parameters, config.train.batch_size):
+    count = None if config.train.threads == "auto" else config.train.threads
+    engine = ENGINES[config.train.engine](parameters, running, eps, optimiser, smoothing, count)
+    with closing(observer), threads(parameters, config.train.batch_size, count):
         engine.prepare(config.train.batch_size, observer.message)
         step = 0 if saved is None else saved.step
         if saved is None:

@@ -483,9 +483,9 @@ WRONG = [
     ("a prefix too long", "sample @/run --prefix emma --max-length 3", "--prefix"),
     ("a device number", "train --device cuda:x", "--device cuda:x: should be auto, cpu, cuda or cuda:N"),
     (
-        "a wide layer for the kernel",
-        "train --engine kernel --set model.hidden_size=9000",
-        "--engine kernel takes at most 8,192 hidden units; choose tensor",
+        "no threads",
+        "train --set train.threads=0",
+        "--set train.threads=0: train.threads: should be auto or a whole number from 1 to 1024, but is 0",
     ),
     (
         "no such source",

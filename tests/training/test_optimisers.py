@@ -227,8 +227,7 @@ OPTIMISERS = [
 def test_every_engine_has_every_optimiser(settings: str, batch_size: int) -> None:
     """They end at the same parameters, average and memory, in two chunks or in one; so does PyTorch's, by autograd.
 
-    A batch of 7 has the kernel's first layer as a product, one of 40 has it looked up. Without b1, whose gradient is
-    rounding alone: what AdamW makes of that is as large as any other update.
+    Without b1, whose gradient is rounding alone: what AdamW makes of that is as large as any other update.
     """
     optim = OPTIM.validate_python(yaml.safe_load(settings))
     before, generator = initialise(Sizes(5, 3, 3, 17, first_bias=False), 3)

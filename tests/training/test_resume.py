@@ -213,7 +213,7 @@ def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["makemore_cli.cli.main", "makemore_cli.training.trainer", "makemore_cli.backprop.kernel"]
+        ["makemore_cli.cli.main", "makemore_cli.training.trainer", "makemore_cli.backprop.kernel.training_steps"]
     )
     start(tmp_path / "whole").join()
     rng, kills, reached = random.Random(engine), 0, set()

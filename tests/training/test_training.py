@@ -120,7 +120,7 @@ def by_definition(p: Parameters, X: torch.Tensor, Y: torch.Tensor, eps: float) -
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_a_step_has_the_epsilon_that_it_was_given(engine: str, eps: float, dtype: torch.dtype) -> None:
     """One step of plain descent is its gradient: loss and gradient are those of the definition with this epsilon."""
-    for n in (7, 60):  # the kernel's first layer as a product, and looked up
+    for n in (7, 60):
         p, X, Y = problem(n=n, V=9, E=3, H=17, dtype=dtype)
         expected, gradients = by_definition(p, X, Y, eps)
         after = p.to()

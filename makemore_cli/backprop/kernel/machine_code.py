@@ -1,0 +1,74 @@
+"""The compiled steps: taken from the disk, or compiled by a process of its own. One compilation serves all sizes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from makemore_cli.errors import MakemoreError
+from makemore_cli.system import child_processes as children
+from makemore_cli.system.compiled import Kept, settings, straight_line_vectors
+from makemore_cli.system.environment import NO_JIT
+
+
+@lru_cache
+def train_steps(real: str) -> Kept:
+    """`training_steps.train_steps` for float32 or float64.
+
+    Each has a file of its own on the disk, by its name: two processes that compile at the same time write the same.
+    """
+    settings()
+    from makemore_cli.backprop.kernel import training_steps
+
+    return Kept(training_steps.train_steps, f"{real}_{_digest()}")
+
+
+def _digest() -> str:
+    """A digest of what the machine code is made from: this folder's files, Numba, and the processor."""
+    from llvmlite import __version__ as llvmlite_version
+    from llvmlite import binding as llvm
+    from numba import __version__ as numba_version
+
+    config = settings()
+    made_from = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        made_from.update(file.read_bytes())
+    machine = (numba_version, llvmlite_version, llvm.get_host_cpu_name(), config.CPU_NAME, config.CPU_FEATURES)
+    made_from.update(repr(machine).encode())
+    return made_from.hexdigest()[:16]
+
+
+def prepare(real: str, run: Callable[[], Any], started: Callable[[], None]) -> None:
+    """Have the machine code, which `run` runs: from the disk, or compiled, before which `started` is called.
+
+    It is compiled by a process of its own, and then taken from the disk like ever after: a process that compiles
+    keeps other copies of the functions at hand, optimised otherwise, and the last digits would be others.
+    Raises MakemoreError if Numba is kept from compiling.
+    """
+    if settings().DISABLE_JIT:
+        raise MakemoreError(f"the kernel can't be compiled, since {NO_JIT} is set; unset it, or choose tensor")
+    from numba.core import event
+
+    class NotKeptError(Exception):
+        """The machine code is not on the disk."""
+
+    class NotHere(event.Listener):
+        """Keeps this process from compiling."""
+
+        def on_start(self, event: event.Event) -> None:
+            raise NotKeptError
+
+        def on_end(self, event: event.Event) -> None:
+            pass
+
+    try:
+        with event.install_listener("numba:compile", NotHere()):
+            run()
+    except NotKeptError:
+        started()
+        children.run(f"from makemore_cli.backprop.kernel.kernel import compile_for; compile_for({real!r})")
+        with straight_line_vectors():
+            run()

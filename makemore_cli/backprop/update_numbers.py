@@ -1,0 +1,34 @@
+"""The numbers of an optimiser's update, for every engine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Factors(NamedTuple):
+    """The numbers of an update that change from step to step."""
+
+    lr: float
+    shrink: float = 1.0  # what decay leaves of the parameters, where it is decoupled
+    size: float = 0.0  # of an update, and
+    second: float = 1.0  # what divides the root of v: with these, Adam's averages do not begin too small
+    new: float = 0.0  # the new parameters' share in their average
+
+
+class Rule(NamedTuple):
+    """The numbers of an update that are the same in every step, for the compiled pass."""
+
+    adamw: bool = False
+    nesterov: bool = False
+    average: bool = False
+    momentum: float = 0.0
+    beta1: float = 0.0
+    rest1: float = 0.0  # 1 − beta1
+    beta2: float = 0.0
+    rest2: float = 0.0
+    epsilon: float = 0.0
+    weight_decay: float = 0.0  # of sgd
+    clip: float = 0.0  # zero for none
+
+
+SGD = Rule()
