@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from makemore_cli.cli.app import app
 from makemore_cli.cli.options import ConfigOption, DataOption, DeviceOption, JsonOption, QuietOption, SetOption
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
+from makemore_cli.system.environment import compiles
+
+if TYPE_CHECKING:
+    from makemore_cli.config.schema import Config
 
 
 @app.command(epilog="Example: makemore train --config tiny --set optim.lr=0.05 --seed 7 --out runs/slow")
@@ -88,6 +92,7 @@ def train(
         train__seed=seed,
         train__steps=steps,
     )
+    _begin_to_compile(resolved)
     from makemore_cli.training.observer import Observers
     from makemore_cli.training.progress_display import suitable_display
     from makemore_cli.training.resume import keep_steps
@@ -108,3 +113,12 @@ def train(
     if not quiet:
         quoted = shlex.quote(summary.run)
         output.remark(f"More names: makemore sample {quoted}; pictures: makemore report {quoted}")
+
+
+def _begin_to_compile(config: Config) -> None:
+    """Have the kernel compiled in the background while PyTorch is imported and the data are loaded, if need be."""
+    train = config.train
+    if train.engine in ("auto", "kernel") and train.device in ("auto", "cpu") and config.optim.in_kernel and compiles():
+        from makemore_cli.backprop.kernel.kernel import begin_to_compile
+
+        begin_to_compile(train.dtype)

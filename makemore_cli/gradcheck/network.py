@@ -210,7 +210,7 @@ def kernel_pass(problem: NetworkProblem) -> tuple[float, Gradients]:
     if p.flat.device.type != "cpu":
         raise ParameterError("train.device", "must be cpu for the source kernel")
     compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, problem.eps, smoothing=problem.smoothing)
-    compiled.prepare(lambda: None)
+    compiled.prepare()
     compiled.load(p.arrays())
     loss = compiled.train(X[None].numpy(), Y[None].numpy(), [Factors(0.0)])
     return float(loss[0]), {name: torch.from_numpy(array) for name, array in compiled.gradients().items()}

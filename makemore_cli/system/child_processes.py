@@ -38,9 +38,10 @@ def command(code: str) -> list[str]:
     return [sys.executable, "-I", "-c", f"import sys; sys.path[:] = {import_path()!a}; {code}"]
 
 
-def run(code: str) -> None:
-    """Run some code in a child, and wait for it. What it prints is dropped, and so is how it ends."""
-    subprocess.run(command(code), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+def begin(code: str) -> subprocess.Popen[bytes]:
+    """Begin to run some code in a child. What it prints is dropped."""
+    nothing = subprocess.DEVNULL
+    return subprocess.Popen(command(code), stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 def start(code: str, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:

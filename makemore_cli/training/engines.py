@@ -133,15 +133,7 @@ class KernelEngine(Engine):
 
     def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:
         """Have the pass compiled, which is done once for all runs."""
-        started: list[float] = []
-
-        def compiling() -> None:
-            started.append(time.perf_counter())
-            say("compiling the kernel, once: some seconds")
-
-        self.kernel(batch_size).prepare(compiling)
-        if started:
-            say(f"compiled in {time.perf_counter() - started[0]:.1f} s")
+        self.kernel(batch_size).prepare(say)
 
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
         kernel, running, p = self.kernel(X.shape[1]), self.running, self.parameters

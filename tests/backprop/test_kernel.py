@@ -178,7 +178,7 @@ def test_the_first_layers_gradients_under_any_gradient_from_above(n: int, V: int
 def compiled_pass(p: Parameters, X: torch.Tensor, Y: torch.Tensor) -> Kernel:
     """The kernel after one step whose learning rate is 0."""
     compiled = Kernel(p.sizes, len(X), p.flat.numpy().dtype, EPS)
-    compiled.prepare(lambda: None)
+    compiled.prepare()
     compiled.load(p.arrays())
     compiled.train(X[None].numpy(), Y[None].numpy(), [Factors(0.0)])
     return compiled
@@ -276,7 +276,7 @@ def test_what_is_padded_elsewhere_does_not_matter(sizes: tuple[int, ...], dtype:
     ends = []
     for nothing in (0.0, math.nan, -1e30):
         compiled = Kernel(p.sizes, sizes[0], p.flat.numpy().dtype, EPS, rule=Rule(clip=0.5), smoothing=0.1)
-        compiled.prepare(lambda: None)
+        compiled.prepare()
         memory = compiled.layout.memory
         for name, array in memory._asdict().items():
             if name not in ("weights", "b2", "C", "target", "widths"):
@@ -302,7 +302,7 @@ def test_more_threads_change_no_digit(sizes: tuple[int, ...], clip: float) -> No
             array[...] = 0
         rule = Rule(adamw=True, beta1=0.9, rest1=0.1, beta2=0.95, rest2=0.05, epsilon=1e-8, clip=clip)
         compiled = Kernel(p.sizes, sizes[0], np.dtype(np.float32), EPS, rule=rule, kept=list(kept))
-        compiled.prepare(lambda: None)
+        compiled.prepare()
         compiled.load(p.arrays(), kept)
         losses = compiled.train(X.numpy(), Y.numpy(), [Factors(0.1, 0.99, 0.01, 0.5, 0.1)] * 20, threads=threads)
         compiled.store(p.arrays(), kept)

@@ -60,12 +60,13 @@ class Kernel:
         self.layout.take(self.names.index("gradients"), arrays)
         return arrays
 
-    def prepare(self, started: Callable[[], None]) -> None:
-        """Have the machine code: from the disk, or compiled, before which `started` is called.
+    def prepare(self, say: Callable[[str], None] = lambda _: None) -> None:
+        """Have the machine code: from the disk, or compiled, of which `say` is told.
 
         Raises MakemoreError if Numba is kept from compiling.
         """
-        machine_code.prepare(self.real.__name__, self.no_steps, started)
+        machine_code.begin(self.real.__name__, self.no_steps)
+        machine_code.wait(self.real.__name__, self.no_steps, say)
 
     def no_steps(self) -> None:
         """Train no steps, for which the compiled pass must be at hand."""
@@ -114,7 +115,20 @@ class Kernel:
         return batches.losses
 
 
+def smallest(real: str) -> Kernel:
+    """The kernel of a smallest network, for float32 or float64."""
+    return Kernel(Sizes(2, 1, 1, 1), 2, np.dtype(real), 1.0)
+
+
+def begin_to_compile(real: str) -> None:
+    """Begin to compile for float32 or float64 in another process, if the machine code is not on the disk.
+
+    `Kernel.prepare` waits for it. Raises MakemoreError if Numba is kept from compiling.
+    """
+    machine_code.begin(real, smallest(real).no_steps)
+
+
 def compile_for(real: str) -> None:
-    """Compile for float32 or float64, which leaves the machine code on disk."""
+    """Compile for float32 or float64 in this process, which leaves the machine code on disk."""
     with straight_line_vectors():
-        Kernel(Sizes(2, 1, 1, 1), 2, np.dtype(real), 1.0).no_steps()
+        smallest(real).no_steps()

@@ -7,7 +7,7 @@ from typing import Any
 
 from makemore_cli.backprop.kernel.arithmetic import clear, exact, exp, largest, put, tanh, total
 from makemore_cli.backprop.kernel.intrinsics import at, lane, local, typed
-from makemore_cli.backprop.kernel.layout import NO_LETTER, TILE, Dimensions, Memory, Numbers
+from makemore_cli.backprop.kernel.layout import NO_LETTER, PANEL, TILE, Dimensions, Memory, Numbers
 from makemore_cli.backprop.kernel.places import Tile
 from makemore_cli.backprop.kernel.products import FEW
 
@@ -105,37 +105,39 @@ def cross_entropy(m: Memory, s: Dimensions, numbers: Numbers, i: int, letter: in
 
     The target has `right` for the next letter, and `every` of each letter for label smoothing.
     """
-    logits, b2, outside, every = at(m.dlogits, i, 0), at(m.b2, 0, 0, 0), at(m.target, 0, 0), at(m.target, 1, 0)
-    row, top, counts, smooth = local(logits), local(logits), local(logits), local(logits)
-    one = typed(logits, 1)
-    for j in range(lane(logits)):
+    b2, outside, every = at(m.b2, 0, 0, 0), at(m.target, 0, 0), at(m.target, 1, 0)
+    row, top, counts, smooth = local(b2), local(b2), local(b2), local(b2)
+    right = at(m.dlogits, letter // PANEL, i, letter % PANEL)  # the next letter's
+    one = typed(b2, 1)
+    for j in range(lane(b2)):
         top[j] = NO_LETTER
-    for c in range(0, s.padded_V, lane(logits)):
-        for j in range(lane(logits)):
+    for c in range(0, s.padded_V, lane(b2)):
+        for j in range(lane(b2)):
             row[j] = b2[c + j] + outside[c + j]
         for group in range(s.groups):
-            part = at(m.partial_logits, group, i, c)
-            for j in range(lane(logits)):
+            part = at(m.partial_logits, group, c // PANEL, i, c % PANEL)
+            for j in range(lane(b2)):
                 row[j] += part[j]
-        for j in range(lane(logits)):
+        for j in range(lane(b2)):
             top[j] = max(top[j], row[j])
-        put(logits, c, row)
+        put(at(m.dlogits, c // PANEL, i, c % PANEL), 0, row)
     highest = largest(top)
-    right_loss = numbers.right * (highest - logits[letter])
+    right_loss = numbers.right * (highest - right[0])
     clear(counts)
     clear(smooth)
-    for c in range(0, s.padded_V, lane(logits)):
-        for j in range(lane(logits)):
-            smooth[j] += every[c + j] * (highest - logits[c + j])
-            row[j] = exp(logits[c + j] - highest)
+    for c in range(0, s.padded_V, lane(b2)):
+        logits = at(m.dlogits, c // PANEL, i, c % PANEL)
+        for j in range(lane(b2)):
+            smooth[j] += every[c + j] * (highest - logits[j])
+            row[j] = exp(logits[j] - highest)
             counts[j] += row[j]
-        put(logits, c, row)
+        put(logits, 0, row)
     counts_sum = total(counts)
     scale, share = one / (counts_sum * numbers.n), one / numbers.n
-    for c in range(0, s.padded_V, lane(logits)):
-        for j in range(lane(logits)):
-            row[j] = logits[c + j] * scale - every[c + j] * share
-        for j in range(lane(logits)):
-            logits[c + j] = row[j]
-    logits[letter] -= numbers.right * share
+    for c in range(0, s.padded_V, lane(b2)):
+        logits = at(m.dlogits, c // PANEL, i, c % PANEL)
+        for j in range(lane(b2)):
+            row[j] = logits[j] * scale - every[c + j] * share
+        put(logits, 0, row)
+    right[0] -= numbers.right * share
     return math.log(counts_sum) + right_loss + total(smooth)

@@ -3,6 +3,9 @@
 Hidden units are cut into tiles of at most `TILE`. What belongs to a tile lies together, so that a thread that owns it
 finds it in its own cache. Tiles come in groups, as many as threads can be used; a thread owns whole groups.
 
+The vocabulary is cut into panels of `PANEL` letters: the logits of a panel are a matrix of their own, small enough for a
+cache.
+
 Every width is padded to a multiple of `LINE`, and every array starts at a cache line. What is padded in the parameters
 is zero and stays zero, since its gradient is; what is padded elsewhere is never read as part of a number that counts.
 """
@@ -22,6 +25,7 @@ LINE = 16  # float32 numbers in a cache line
 TILE = 64  # hidden units
 FEWEST_TILES = 2  # if there are hidden units enough
 MOST_GROUPS = 16
+PANEL = 128  # letters of the vocabulary
 MARGIN = 3  # rows that a product of four rows may touch beyond a matrix
 NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exactly zero
 
@@ -37,7 +41,8 @@ class Dimensions(NamedTuple):
     V: int
     padded_E: int
     padded_V: int
-    ld_V: int  # numbers from one row of the vocabulary's length to the next
+    panels: int
+    ld_panel: int  # numbers from one row of a panel to the next
     tiles: int
     groups: int
     trained: int  # rows of a tile's weights: all, or all but the last, which is b1
@@ -54,13 +59,13 @@ class Memory(NamedTuple):
     b2: Array  # (copies, 1, V)
     C: Array  # (copies, V, E)
     W1T: Array  # (tiles, T, TILE, E), the first layer's weights transposed, made after each update
-    W2: Array  # (tiles, TILE, V), and the second's
+    W2: Array  # (tiles, panels, TILE, PANEL), and the second's
     emb: Array  # (threads, slots, E), the rows of C that a batch uses
     tables: Array  # (tiles, slots, TILE), emb @ W1, and then dtables
     units: Array  # (tiles, 3, n, TILE): bnraw, and hprebn before; h; dh, and dhpreact and dhprebn after
     statistics: Array  # (tiles, 5, TILE): bnmean, bnvar, bnvar_inv, and averages of the first two
-    partial_logits: Array  # (groups, n, V)
-    dlogits: Array  # (n, V), and logits before
+    partial_logits: Array  # (groups, panels, n, PANEL)
+    dlogits: Array  # (panels, n, PANEL), and logits before
     partial_demb: Array  # (groups, slots, E)
     target: Array  # (2, V): zero, and NO_LETTER for what pads the vocabulary; what label smoothing adds to the target
     losses: Array  # (n,) in nats, float64
@@ -103,11 +108,12 @@ class Layout:
         ends = np.minimum(np.cumsum(widths), H).tolist()
         self.units = [slice(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]  # of each tile
         padded_E, padded_V = up(E, LINE), up(V, LINE)
-        # A distance of many powers of two would have all rows share a few places of the cache.
-        ld_V = padded_V if padded_V < TILE * 8 or padded_V // LINE % 2 else padded_V + LINE
+        panels, width = -(-V // PANEL), min(padded_V, PANEL)
+        # At an even number of lines from each other, the rows would share few places of the cache.
+        ld_panel = width if width // LINE % 2 else width + LINE
         groups, rows = min(tiles, MOST_GROUPS), T * padded_E + padded_V + 3
         self.dimensions = Dimensions(
-            n, T, E, V, padded_E, padded_V, ld_V, tiles, groups, rows if sizes.first_bias else rows - 1
+            n, T, E, V, padded_E, padded_V, panels, ld_panel, tiles, groups, rows if sizes.first_bias else rows - 1
         )
         n4, slots, whole, double = up(n, 4), T * up(min(n, V), 4) + MARGIN, np.dtype(np.int64), np.dtype(np.float64)
         self.memory = Memory(
@@ -116,13 +122,13 @@ class Layout:
                 (dtype, (copies, 1, padded_V)),
                 (dtype, (copies, V, padded_E)),
                 (dtype, (tiles, T, TILE, padded_E)),
-                (dtype, (tiles, TILE, ld_V)),
+                (dtype, (tiles, panels, TILE, ld_panel)),
                 (dtype, (groups, slots, padded_E)),
                 (dtype, (tiles, slots, TILE)),
                 (dtype, (tiles, 3, n4, TILE)),
                 (dtype, (tiles, 5, TILE)),
-                (dtype, (groups, n4, ld_V)),
-                (dtype, (n4, ld_V)),
+                (dtype, (groups, panels, n4, ld_panel)),
+                (dtype, (panels, n4, ld_panel)),
                 (dtype, (groups, slots, padded_E)),
                 (dtype, (2, padded_V)),
                 (double, (n,)),

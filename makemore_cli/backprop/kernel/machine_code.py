@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -41,11 +43,15 @@ def _digest() -> str:
     return made_from.hexdigest()[:16]
 
 
-def prepare(real: str, run: Callable[[], Any], started: Callable[[], None]) -> None:
-    """Have the machine code, which `run` runs: from the disk, or compiled, before which `started` is called.
+# The processes that are compiling, by the type of the numbers, and when each began.
+_compiling: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
 
-    It is compiled by a process of its own, and then taken from the disk like ever after: a process that compiles
-    keeps other copies of the functions at hand, optimised otherwise, and the last digits would be others.
+
+def begin(real: str, run: Callable[[], Any]) -> None:
+    """Begin to compile what `run` runs, in a process of its own, if it is not on the disk.
+
+    A process that compiles keeps other copies of the functions at hand, optimised otherwise, and the last digits would
+    be others. So this one does not compile, but takes the machine code from the disk, like ever after.
     Raises MakemoreError if Numba is kept from compiling.
     """
     if settings().DISABLE_JIT:
@@ -64,11 +70,23 @@ def prepare(real: str, run: Callable[[], Any], started: Callable[[], None]) -> N
         def on_end(self, event: event.Event) -> None:
             pass
 
+    if real in _compiling:
+        return
     try:
         with event.install_listener("numba:compile", NotHere()):
             run()
     except NotKeptError:
-        started()
-        children.run(f"from makemore_cli.backprop.kernel.kernel import compile_for; compile_for({real!r})")
-        with straight_line_vectors():
+        code = f"from makemore_cli.backprop.kernel.kernel import compile_for; compile_for({real!r})"
+        _compiling[real] = children.begin(code), time.perf_counter()
+
+
+def wait(real: str, run: Callable[[], Any], say: Callable[[str], None]) -> None:
+    """Have the machine code, after `begin`; if it is being compiled, say so, and how long that took."""
+    if real in _compiling:
+        process, began = _compiling[real]
+        say("compiling the kernel, once: some seconds")
+        process.wait()
+        _compiling.pop(real, None)
+        say(f"compiled in {time.perf_counter() - began:.1f} s")
+        with straight_line_vectors():  # if it could not be written to the disk, it is compiled here
             run()

@@ -23,7 +23,7 @@ class Tile(NamedTuple):
     dbnbias: Pointer
     db1: Pointer
     W1T: Pointer  # rows padded_E numbers apart, TILE of them for each place
-    W2: Pointer  # rows ld_V numbers apart
+    W2: Pointer  # rows ld_panel numbers apart, TILE of them for each panel
     tables: Pointer
     dtables: Pointer  # in the same place
     hprebn: Pointer
@@ -57,7 +57,7 @@ def tile_at(m: Memory, s: Dimensions, tile: int) -> Tile:
         ahead(d, (bngain + 1) * TILE),
         ahead(d, (bngain + 2) * TILE),
         at(m.W1T, tile, 0, 0, 0),
-        at(m.W2, tile, 0, 0),
+        at(m.W2, tile, 0, 0, 0),
         tables,
         tables,
         bnraw,

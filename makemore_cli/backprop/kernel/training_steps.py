@@ -16,7 +16,7 @@ from makemore_cli.backprop.kernel.arithmetic import exact
 from makemore_cli.backprop.kernel.first_layer import embed, embed_backward, find_letters, look_up, look_up_backward
 from makemore_cli.backprop.kernel.intrinsics import Pointer, ahead, arrive, arrived, at, pause, typed, yield_core
 from makemore_cli.backprop.kernel.layers import batchnorm_and_tanh, batchnorm_and_tanh_backward, cross_entropy
-from makemore_cli.backprop.kernel.layout import TILE, Array, Batches, Dimensions, Memory, Numbers
+from makemore_cli.backprop.kernel.layout import PANEL, TILE, Array, Batches, Dimensions, Memory, Numbers
 from makemore_cli.backprop.kernel.places import Tile, letters_of, rows_of_b2, rows_of_C, rows_of_tile, tile_at
 from makemore_cli.backprop.kernel.products import add_product, matrix, product, sum_rows, transpose, transposed
 from makemore_cli.backprop.kernel.update import clip_factor, lerp, squares, update
@@ -55,7 +55,10 @@ def transpose_weights(t: Tile, s: Dimensions) -> None:
     for place in range(s.T):
         W1, W1T = ahead(t.W1, place * s.padded_E * TILE), ahead(t.W1T, place * TILE * s.padded_E)
         transpose(W1T, s.padded_E, W1, TILE, s.padded_E, t.width)
-    transpose(t.W2, s.ld_V, t.W2T, TILE, s.padded_V, t.width)
+    for panel in range(s.panels):
+        first = panel * PANEL
+        W2T, W2 = ahead(t.W2T, first * TILE), ahead(t.W2, panel * TILE * s.ld_panel)
+        transpose(W2, s.ld_panel, W2T, TILE, min(PANEL, s.padded_V - first), t.width)
 
 
 def train_steps(
@@ -64,12 +67,12 @@ def train_steps(
     """Train all steps, as thread `me` of `threads`, which all do this at the same time."""
     n, counter, barriers = numbers.n, at(arrivals, 0), np.int64(0)
     group_first, group_last = s.groups * me // threads, s.groups * (me + 1) // threads
-    first, last = s.tiles * group_first // s.groups, s.tiles * group_last // s.groups  # this thread's tiles
+    mine = range(s.tiles * group_first // s.groups, s.tiles * group_last // s.groups)  # this thread's tiles
     b = letters_of(m, me)
-    emb, dlogits = at(m.emb, me, 0, 0), at(m.dlogits, 0, 0)
+    emb = at(m.emb, me, 0, 0)
     for letter in range(s.V):
         b.seen[letter] = 0
-    for tile in range(first, last):
+    for tile in mine:
         transpose_weights(tile_at(m, s, tile), s)
 
     for step in range(batches.X.shape[0]):
@@ -92,10 +95,11 @@ def train_steps(
                 batchnorm_and_tanh(t, s.n, n, numbers.eps)
                 lerp(t.running_mean, t.bnmean, numbers.running_momentum, np.int64(1), np.int64(TILE), t.width)
                 lerp(t.running_var, t.bnvar, numbers.running_momentum, np.int64(1), np.int64(TILE), t.width)
-                logits = matrix(at(m.partial_logits, group, 0, 0), s.ld_V)
-                add_product(
-                    tile > group_begin, logits, matrix(t.h, TILE), matrix(t.W2, s.ld_V), s.n, t.width, s.padded_V
-                )
+                for panel in range(s.panels):
+                    logits = matrix(at(m.partial_logits, group, panel, 0, 0), s.ld_panel)
+                    W2 = matrix(ahead(t.W2, panel * TILE * s.ld_panel), s.ld_panel)
+                    letters = min(PANEL, s.padded_V - panel * PANEL)
+                    add_product(tile > group_begin, logits, matrix(t.h, TILE), W2, s.n, t.width, letters)
         barriers = meet(counter, threads, barriers)  # all parts of the logits are there
         for i in range(s.n * me // threads, s.n * (me + 1) // threads):
             m.losses[i] = cross_entropy(m, s, numbers, i, batches.Y[step, i])
@@ -103,13 +107,21 @@ def train_steps(
 
         # Backward, from the loss up.
         if me == 0:
-            sum_rows(at(m.b2, 1, 0, 0), dlogits, s.n, s.ld_V, s.padded_V)
+            for panel in range(s.panels):
+                first = panel * PANEL
+                db2, letters = at(m.b2, 1, 0, first), min(PANEL, s.padded_V - first)
+                sum_rows(db2, at(m.dlogits, panel, 0, 0), s.n, s.ld_panel, letters)
         for group in range(group_first, group_last):
             group_begin = s.tiles * group // s.groups
             for tile in range(group_begin, s.tiles * (group + 1) // s.groups):
                 t = tile_at(m, s, tile)
-                product(matrix(t.dW2T, TILE), transposed(dlogits, s.ld_V), matrix(t.h, TILE), s.V, s.n, t.width)
-                product(matrix(t.dh, TILE), matrix(dlogits, s.ld_V), matrix(t.W2T, TILE), s.n, s.V, t.width)
+                for panel in range(s.panels):
+                    first = panel * PANEL
+                    dlogits, letters = at(m.dlogits, panel, 0, 0), min(PANEL, s.V - first)
+                    dW2T = matrix(ahead(t.dW2T, first * TILE), TILE)
+                    W2T = matrix(ahead(t.W2T, first * TILE), TILE)
+                    product(dW2T, transposed(dlogits, s.ld_panel), matrix(t.h, TILE), letters, s.n, t.width)
+                    add_product(panel > 0, matrix(t.dh, TILE), matrix(dlogits, s.ld_panel), W2T, s.n, letters, t.width)
                 batchnorm_and_tanh_backward(t, s.n, n)
                 look_up_backward(t, b, slots)
                 for place in range(s.T):
@@ -128,13 +140,13 @@ def train_steps(
 
         # The update; of the tiles, only if it had to wait for the gradient's norm.
         if rule.clip > 0:
-            for tile in range(first, last):
+            for tile in mine:
                 m.squares[tile] = squares(rows_of_tile(m, tile, np.int64(0), s.trained))
             for letter in range(begin, end):
                 m.squares[s.tiles + letter] = squares(rows_of_C(m, letter, letter + 1))
             barriers = meet(counter, threads, barriers)  # all squares are there
             scale = typed(n, clip_factor(m.squares, squares(rows_of_b2(m)), rule.clip))
-            for tile in range(first, last):
+            for tile in mine:
                 update_tile(m, s, rule, factors, scale, tile)
         update(rows_of_C(m, begin, end), rule, factors, scale)
         if me == 0:
