@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,16 +22,32 @@ def bench(
     ] = None,
     hidden_size: Annotated[
         list[int] | None,
-        typer.Option("--hidden-size", metavar="N", min=1, help="64, 200 and 1024. Can be repeated."),
+        typer.Option(
+            "--hidden-size",
+            metavar="N",
+            min=1,
+            help="64, 200 and 1024, and the network of the configuration best. Can be repeated.",
+        ),
+    ] = None,
+    c_source: Annotated[
+        Path | None,
+        typer.Option(
+            "--c",
+            metavar="FILE",
+            help="Time C code too, for a batch of 32 and 200 hidden units: docs/training_pass.c of the sources.",
+            show_default=False,
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="Turns that each contender takes.")] = 7,
     as_json: JsonOption = False,
 ) -> None:
-    """Time the engines beside the lecture's own loop, and JAX where it is installed; sampling; evaluation."""
-    from makemore_cli.bench import BATCH_SIZES, HIDDEN_SIZES, show
-    from makemore_cli.bench import bench as run_bench
+    """Time training by each engine, the lecture's loop, torch.compile and JAX; the exercises; sampling; evaluation."""
+    from makemore_cli.bench.contenders import Case
+    from makemore_cli.bench.report import CASES, show
+    from makemore_cli.bench.report import bench as run_bench
 
-    result = run_bench(batch_size or BATCH_SIZES, hidden_size or HIDDEN_SIZES, rounds, output.remark)
+    chosen = [Case(n, H) for n, H in product(batch_size or (32, 256), hidden_size or (64, 200, 1024))]
+    result = run_bench(chosen if batch_size or hidden_size else CASES, rounds, c_source, output.remark)
     if as_json:
         output.print_json(result.to_json())
     else:

@@ -139,7 +139,7 @@ class KernelEngine(Engine):
         kernel, running, p = self.kernel(X.shape[1]), self.running, self.parameters
         averages = None if running is None else (running.mean.numpy()[0], running.var.numpy()[0], running.momentum)
         kept = {name: Parameters(p.sizes, flat).arrays() for name, flat in self.optimiser.kept.items()}
-        factors = self.optimiser.factors(learning_rates, start)
+        factors = self.optimiser.factor_table(learning_rates, start)
         losses = np.empty(len(X))
         kernel.load(p.arrays(), kept)
         step = 0

@@ -71,18 +71,26 @@ class Optimiser:
 
     def factors(self, learning_rates: Sequence[float], start: int) -> list[Factors]:
         """The numbers of the steps that follow `start` steps."""
-        return [self._factors(lr, step) for step, lr in enumerate(learning_rates, start=start)]
+        return [Factors._make(row) for row in self.factor_table(learning_rates, start).tolist()]
 
-    def _factors(self, lr: float, step: int) -> Factors:
-        c, new = self.config, self._new(step)
+    def factor_table(self, learning_rates: Sequence[float], start: int) -> NDArray[np.float64]:
+        """The same as an array (steps, 5)."""
+        c, rates = self.config, np.asarray(learning_rates, np.float64)
+        steps = np.arange(start, start + len(rates))
+        table = np.tile(np.array(Factors(0.0)), (len(rates), 1))
+        lr, shrink, size, second, new = table.T
+        lr[:] = rates
+        new[:] = self._new(steps)
         match c:
             case SgdConfig():
-                return Factors(lr, new=new)
+                pass
             case AdamWConfig():
-                size, second = lr / (1 - c.beta1 ** (step + 1)), (1 - c.beta2 ** (step + 1)) ** 0.5
-                return Factors(lr, 1 - lr * c.weight_decay, size, second, new)
+                shrink[:] = 1 - rates * c.weight_decay
+                size[:] = rates / (1 - c.beta1 ** (steps + 1))
+                second[:] = (1 - c.beta2 ** (steps + 1)) ** 0.5
             case _:
                 assert_never(c)
+        return table
 
     def kernel_rule(self) -> Rule:
         """The same update for the compiled pass, which has it if `in_kernel` says so."""
@@ -103,16 +111,16 @@ class Optimiser:
             case _:
                 assert_never(c)
 
-    def _new(self, step: int) -> float:
-        """The weight of the parameters after a step in their average; 1 at its beginning."""
+    def _new(self, steps: NDArray[np.int64]) -> NDArray[np.float64] | float:
+        """The weight of the parameters after each step in their average; 1 at its beginning."""
         average = self.config.average
         match average:
             case None:
                 return 0.0
             case ExponentialAverage():
-                return max(1 - average.decay, YOUNG_AVERAGE / (YOUNG_AVERAGE + step))
+                return np.maximum(1 - average.decay, YOUNG_AVERAGE / (YOUNG_AVERAGE + steps))
             case MeanAverage():
-                return 1 / max(1, step - self.began + 1)
+                return 1 / np.maximum(1, steps - self.began + 1)
             case _:
                 assert_never(average)
 

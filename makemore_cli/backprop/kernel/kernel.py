@@ -77,7 +77,7 @@ class Kernel:
         self,
         X: NDArray[np.int64],
         Y: NDArray[np.int64],
-        factors: Sequence[Sequence[float]],
+        factors: Sequence[Sequence[float]] | NDArray[np.float64],
         running: tuple[Array, Array, float] | None = None,
         *,
         threads: int = 1,

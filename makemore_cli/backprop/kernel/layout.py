@@ -3,8 +3,8 @@
 Hidden units are cut into tiles of at most `TILE`. What belongs to a tile lies together, so that a thread that owns it
 finds it in its own cache. Tiles come in groups, as many as threads can be used; a thread owns whole groups.
 
-The vocabulary is cut into panels of `PANEL` letters: the logits of a panel are a matrix of their own, small enough for a
-cache.
+The vocabulary is cut into panels of `PANEL` letters: the logits of a panel are a matrix of their own, which a cache
+holds.
 
 Every width is padded to a multiple of `LINE`, and every array starts at a cache line. What is padded in the parameters
 is zero and stays zero, since its gradient is; what is padded elsewhere is never read as part of a number that counts.

@@ -1,0 +1,75 @@
+"""Timing: contenders take turns, several rounds of them, so that a machine that is busy slows all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+ROUNDS = 7
+ROUND_SECONDS = 0.1  # that a round of one contender is to take
+MATRIX_SIDE = 1536  # of the matrices that the machine's rate is measured with
+
+Run = Callable[[int], Any]  # does so many steps
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """The time of a step: in the fastest round, which is what counts, and the median of the rounds."""
+
+    fastest: float
+    median: float
+
+
+def timed(action: Callable[[], Any]) -> float:
+    """The seconds that a call takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def in_turns(contenders: Mapping[str, Run], rounds: int, most: int) -> dict[str, Seconds]:
+    """The seconds that each contender takes for a step. A round has as many steps as fill its time, at most `most`.
+
+    Before a round, each trains a part of it that does not count: that wakes the processor's cores and fills their
+    caches.
+    """
+    counts = {}
+    for name, run in contenders.items():
+        run(4)
+        fitting = ROUND_SECONDS / (timed(partial(run, 4)) / 4)
+        counts[name] = int(min(most, max(4, fitting)))
+        run(counts[name] // 4)  # JAX compiles for each length
+        run(counts[name])
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            run(counts[name] // 4)
+            times[name].append(timed(partial(run, counts[name])) / counts[name])
+    return {name: Seconds(min(taken), statistics.median(taken)) for name, taken in times.items()}
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Have PyTorch use so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def matrix_rate(count: int) -> float:
+    """Billions of operations a second in PyTorch's product of large matrices, with so many threads."""
+    with torch_threads(count):
+        a, b = torch.ones(2, MATRIX_SIDE, MATRIX_SIDE)
+        out = torch.empty_like(a)
+        fastest = min(timed(lambda: torch.mm(a, b, out=out)) for _ in range(8))
+    return 2 * MATRIX_SIDE**3 / fastest / 1e9
