@@ -12,6 +12,7 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from makemore_cli.backprop.kernel.layout import memory_bytes
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.names import dataset as data
@@ -79,8 +80,12 @@ def check_room(sizes: Sizes, config: Config) -> None:
 
     A system that promises more memory than it has would end the process without a word, when it takes it.
     """
-    rows = config.train.batch_size * (2 * sizes.context * sizes.embedding + 4 * sizes.hidden + 2 * sizes.vocabulary)
-    needed = ((3 + len(config.optim.kept)) * sizes.parameters + rows) * np.dtype(config.train.dtype).itemsize
+    n, kept, dtype = config.train.batch_size, len(config.optim.kept), np.dtype(config.train.dtype)
+    if config.train.engine == "kernel":
+        needed = (1 + kept) * sizes.parameters * dtype.itemsize + memory_bytes(sizes, n, dtype, 2 + kept)
+    else:
+        rows = n * (2 * sizes.context * sizes.embedding + 4 * sizes.hidden + 2 * sizes.vocabulary)
+        needed = ((3 + kept) * sizes.parameters + rows) * dtype.itemsize
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # a system that doesn't say

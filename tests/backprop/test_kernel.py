@@ -18,7 +18,7 @@ from numba import njit
 
 from makemore_cli.backprop import fused
 from makemore_cli.backprop.kernel import arithmetic, first_layer, places, products
-from makemore_cli.backprop.kernel.intrinsics import ahead, at
+from makemore_cli.backprop.kernel.intrinsics import at
 from makemore_cli.backprop.kernel.kernel import Kernel
 from makemore_cli.backprop.kernel.layout import LINE, TILE, Layout
 from makemore_cli.backprop.update_numbers import Factors, Rule
@@ -133,24 +133,19 @@ def test_scores_beyond_what_exp_can_take(engine: type[Engine], dtype: torch.dtyp
 @njit
 def first_layer_backward(m, s, X):
     """The gradients of the first layer for what is in dhprebn, as in `train_steps`."""
-    b = places.letters_of(m, 0)
-    slots = first_layer.find_letters(b, X, 0)
-    emb = at(m.emb, 0, 0, 0)
-    first_layer.embed(emb, at(m.C, 0, 0, 0), b, s)
+    me = np.int64(0)
+    b = places.letters_of(m, me)
+    slots = first_layer.find_letters(b, X, me)
+    first_layer.embed(at(m.emb, me, 0, 0), at(m.C, 0, 0, 0), b, s)
     for tile in range(s.tiles):
         t = places.tile_at(m, s, tile)
         first_layer.look_up_backward(t, b, slots)
         for place in range(s.T):
-            u = b.first[place]
-            dtables = products.matrix(ahead(t.dtables, u * TILE), TILE)
-            dW1 = products.matrix(ahead(t.dW1, place * s.padded_E * TILE), TILE)
-            ours = products.transposed(ahead(emb, u * s.padded_E), s.padded_E)
-            products.product(dW1, ours, dtables, s.E, b.used[place], t.width)
-            W1T = ahead(t.W1T, place * TILE * s.padded_E)
-            products.transpose(W1T, s.padded_E, ahead(t.W1, place * s.padded_E * TILE), TILE, s.padded_E, t.width)
-            demb = products.matrix(at(m.partial_demb, tile, u, 0), s.padded_E)
-            products.product(demb, dtables, products.matrix(W1T, s.padded_E), b.used[place], t.width, s.padded_E)
-    first_layer.embed_backward(at(m.C, 1, 0, 0), m.partial_demb, b, s, 0, s.V)
+            x = places.place_at(m, s, t, b, me, place)
+            products.product(x.dW1, products.transposed(x.emb), x.dtable, s.E, x.slots, t.width)
+            products.transpose(x.W1T, x.W1, s.padded_E, t.width)
+            products.product(x.demb, x.dtable, x.W1T, x.slots, t.width, s.padded_E)
+    first_layer.embed_backward(at(m.C, 1, 0, 0), m.partial_demb, b, s, me, s.V)
 
 
 @pytest.mark.slow
@@ -279,7 +274,7 @@ def test_what_is_padded_elsewhere_does_not_matter(sizes: tuple[int, ...], dtype:
         compiled.prepare()
         memory = compiled.layout.memory
         for name, array in memory._asdict().items():
-            if name not in ("weights", "b2", "C", "target", "widths"):
+            if name not in ("weights", "b2", "C", "target", "tiles"):
                 array.fill(nothing if array.dtype.kind == "f" else 10**6)
         memory.statistics[:, 3:] = 0  # the averages
         compiled.load(p.arrays())
@@ -325,9 +320,14 @@ def test_memory_for_any_sizes(n: int, T: int, E: int, H: int, V: int) -> None:
     layout = Layout(sizes, n, np.dtype(np.float32), 0.0, 2)
     units = [unit for part in layout.units for unit in range(part.start, part.stop)]
     assert units == list(range(H))
-    widths = layout.memory.widths
+    widths, groups, places = layout.memory.tiles.T
     assert all(width % LINE == 0 and width <= TILE for width in widths)
     assert max(widths) - min(widths) <= LINE
+    assert sorted(set(groups)) == list(range(layout.dimensions.groups))
+    assert all(
+        (place == 0) == (i == 0 or group != groups[i - 1])
+        for i, (group, place) in enumerate(zip(groups, places, strict=True))
+    )
     for array in layout.memory:
         assert array.ctypes.data % 64 == 0
 

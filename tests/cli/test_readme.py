@@ -136,7 +136,7 @@ def test_the_map_names_every_folder() -> None:
     lines = README[README.index("    makemore_cli/\n") : README.index("    configs/ ")].splitlines()[1:]
     named = [line.split()[0] for line in lines]
     folders = {f"{path.parent.name}/" for path in (ROOT / "makemore_cli").glob("*/__init__.py")}
-    assert set(named) == folders | {"bench.py"}
+    assert set(named) == folders
     assert len(named) == len(set(named))
 
 

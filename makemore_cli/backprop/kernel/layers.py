@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from makemore_cli.backprop.kernel.arithmetic import clear, exact, exp, largest, put, tanh, total
 from makemore_cli.backprop.kernel.intrinsics import at, lane, local, typed
 from makemore_cli.backprop.kernel.layout import NO_LETTER, PANEL, TILE, Dimensions, Memory, Numbers
 from makemore_cli.backprop.kernel.places import Tile
 from makemore_cli.backprop.kernel.products import FEW
+from makemore_cli.backprop.kernel.update import lerp
 
 
 @exact
@@ -55,6 +58,14 @@ def batchnorm_and_tanh(t: Tile, rows: int, n: Any, eps: Any) -> None:
                 squashed[j] = tanh(gain[j] * bnraw[j] + bias[j])
             put(t.hprebn, i * TILE + c, bnraw)
             put(t.h, i * TILE + c, squashed)
+
+
+@exact
+def average_statistics(t: Tile, momentum: Any) -> None:
+    """Move the running averages towards the batch's mean and variance."""
+    row, width = np.int64(1), np.int64(TILE)
+    lerp(t.running_mean, t.bnmean, momentum, row, width, t.width)
+    lerp(t.running_var, t.bnvar, momentum, row, width, t.width)
 
 
 @exact

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from makemore_cli.network.model import Sizes
 
@@ -29,7 +28,7 @@ PANEL = 128  # letters of the vocabulary
 MARGIN = 3  # rows that a product of four rows may touch beyond a matrix
 NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exactly zero
 
-Array = NDArray[Any]
+Array = Any  # of NumPy, or what describes one
 
 
 class Dimensions(NamedTuple):
@@ -49,7 +48,7 @@ class Dimensions(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """All that the compiled pass works on. Rows are padded; numbers are of the parameters' type if not said otherwise.
+    """All that the compiled pass works on. Widths are padded; numbers have the parameters' type if not said otherwise.
 
     What is kept of each parameter lies in a copy of its own: the parameters, their gradients, what the optimiser
     keeps from step to step (velocity, or m and v), and their average.
@@ -71,7 +70,7 @@ class Memory(NamedTuple):
     losses: Array  # (n,) in nats, float64
     squares: Array  # (tiles + V,), float64, of the gradients' entries, for clipping: of each tile, of each row of C
     letters: Array  # (threads, 9, length), int64: see `places.Letters`
-    widths: Array  # (tiles,), int64: hidden units, rounded up to whole lines
+    tiles: Array  # (tiles, 3), int64: hidden units, rounded up to whole lines; the tile's group; its place in that
 
 
 class Numbers(NamedTuple):
@@ -97,49 +96,65 @@ def up(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
 
 
+def dimensions(sizes: Sizes, n: int) -> Dimensions:
+    """The lengths for a network and a batch size."""
+    T, E, V, H = sizes.context, sizes.embedding, sizes.vocabulary, sizes.hidden
+    lines, padded_E, padded_V = -(-H // LINE), up(E, LINE), up(V, LINE)
+    tiles = max(-(-lines * LINE // TILE), min(FEWEST_TILES, lines))
+    width = min(padded_V, PANEL)
+    # At an even number of lines from each other, the rows of a panel would share few places of the cache.
+    ld_panel = width if width // LINE % 2 else width + LINE
+    trained = T * padded_E + padded_V + (3 if sizes.first_bias else 2)
+    groups = min(tiles, MOST_GROUPS)
+    return Dimensions(n, T, E, V, padded_E, padded_V, -(-V // PANEL), ld_panel, tiles, groups, trained)
+
+
+def arrays(d: Dimensions, dtype: np.dtype[Any], copies: int) -> Memory:
+    """The type and shape of each array."""
+    n, slots = up(d.n, 4), d.T * up(min(d.n, d.V), 4) + MARGIN
+    rows = d.T * d.padded_E + d.padded_V + 3
+    whole, double = np.dtype(np.int64), np.dtype(np.float64)
+    return Memory(
+        weights=(dtype, (copies, d.tiles, rows, TILE)),
+        b2=(dtype, (copies, 1, d.padded_V)),
+        C=(dtype, (copies, d.V, d.padded_E)),
+        W1T=(dtype, (d.tiles, d.T, TILE, d.padded_E)),
+        W2=(dtype, (d.tiles, d.panels, TILE, d.ld_panel)),
+        emb=(dtype, (d.groups, slots, d.padded_E)),
+        tables=(dtype, (d.tiles, slots, TILE)),
+        units=(dtype, (d.tiles, 3, n, TILE)),
+        statistics=(dtype, (d.tiles, 5, TILE)),
+        partial_logits=(dtype, (d.groups, d.panels, n, d.ld_panel)),
+        dlogits=(dtype, (d.panels, n, d.ld_panel)),
+        partial_demb=(dtype, (d.groups, slots, d.padded_E)),
+        target=(dtype, (2, d.padded_V)),
+        losses=(double, (d.n,)),
+        squares=(double, (d.tiles + d.V,)),
+        letters=(whole, (d.groups, 9, up(max(d.n * d.T, slots, d.V), LINE))),
+        tiles=(whole, (d.tiles, 3)),
+    )
+
+
+def memory_bytes(sizes: Sizes, n: int, dtype: np.dtype[Any], copies: int) -> int:
+    """How much memory the pass takes."""
+    return sum(_bytes(*array) for array in arrays(dimensions(sizes, n), dtype, copies))
+
+
 class Layout:
     """The memory of the pass for one network and batch size, and where the parameters are in it."""
 
     def __init__(self, sizes: Sizes, n: int, dtype: np.dtype[Any], smoothing: float, copies: int) -> None:
-        T, E, V, H = sizes.context, sizes.embedding, sizes.vocabulary, sizes.hidden
-        lines = up(H, LINE) // LINE
-        tiles = max(-(-lines * LINE // TILE), min(FEWEST_TILES, lines))
-        widths = np.diff([lines * tile // tiles for tile in range(tiles + 1)]) * LINE
+        self.dimensions = d = dimensions(sizes, n)
+        self.memory = Memory(*aligned(*arrays(d, dtype, copies)))
+        self.memory.target[0, d.V :] = NO_LETTER
+        self.memory.target[1, : d.V] = smoothing / d.V
+        lines, H = -(-sizes.hidden // LINE), sizes.hidden
+        widths = np.diff([lines * tile // d.tiles for tile in range(d.tiles + 1)]) * LINE
         ends = np.minimum(np.cumsum(widths), H).tolist()
         self.units = [slice(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]  # of each tile
-        padded_E, padded_V = up(E, LINE), up(V, LINE)
-        panels, width = -(-V // PANEL), min(padded_V, PANEL)
-        # At an even number of lines from each other, the rows would share few places of the cache.
-        ld_panel = width if width // LINE % 2 else width + LINE
-        groups, rows = min(tiles, MOST_GROUPS), T * padded_E + padded_V + 3
-        self.dimensions = Dimensions(
-            n, T, E, V, padded_E, padded_V, panels, ld_panel, tiles, groups, rows if sizes.first_bias else rows - 1
-        )
-        n4, slots, whole, double = up(n, 4), T * up(min(n, V), 4) + MARGIN, np.dtype(np.int64), np.dtype(np.float64)
-        self.memory = Memory(
-            *aligned(
-                (dtype, (copies, tiles, rows, TILE)),
-                (dtype, (copies, 1, padded_V)),
-                (dtype, (copies, V, padded_E)),
-                (dtype, (tiles, T, TILE, padded_E)),
-                (dtype, (tiles, panels, TILE, ld_panel)),
-                (dtype, (groups, slots, padded_E)),
-                (dtype, (tiles, slots, TILE)),
-                (dtype, (tiles, 3, n4, TILE)),
-                (dtype, (tiles, 5, TILE)),
-                (dtype, (groups, panels, n4, ld_panel)),
-                (dtype, (panels, n4, ld_panel)),
-                (dtype, (groups, slots, padded_E)),
-                (dtype, (2, padded_V)),
-                (double, (n,)),
-                (double, (tiles + V,)),
-                (whole, (groups, 9, up(max(n * T, slots, V), LINE))),
-                (whole, (tiles,)),
-            )
-        )
-        self.memory.target[0, V:] = NO_LETTER
-        self.memory.target[1, :V] = smoothing / V
-        self.memory.widths[:] = widths
+        first = [d.tiles * group // d.groups for group in range(d.groups + 1)]
+        group = np.repeat(np.arange(d.groups), np.diff(first))
+        self.memory.tiles[:] = np.column_stack([widths, group, np.arange(d.tiles) - np.array(first)[group]])
 
     def put(self, copy: int, arrays: Mapping[str, Array]) -> None:
         """Copy the parameters, by name and in their own shapes, into a copy; what is padded becomes zero."""
@@ -175,16 +190,20 @@ class Layout:
             yield tile[3:, : units.stop - units.start], averages[:, units]
 
 
+def _bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    return math.prod(shape) * dtype.itemsize
+
+
 def aligned(*shapes: tuple[np.dtype[Any], tuple[int, ...]]) -> list[Array]:
     """Zeros of these types and shapes in one piece of memory, each at the start of a cache line.
 
     Between two of them a line is left free, so that two threads never write to the same.
     """
-    lengths = [math.prod(shape) * dtype.itemsize for dtype, shape in shapes]
-    memory = np.zeros(sum(up(length, 64) + 64 for length in lengths) + 64, np.uint8)
+    memory = np.zeros(sum(up(_bytes(*array), 64) + 64 for array in shapes) + 64, np.uint8)
     begin = -memory.ctypes.data % 64
-    arrays: list[Array] = []
-    for length, (dtype, shape) in zip(lengths, shapes, strict=True):
-        arrays.append(memory[begin : begin + length].view(dtype).reshape(shape))
+    found: list[Array] = []
+    for dtype, shape in shapes:
+        length = _bytes(dtype, shape)
+        found.append(memory[begin : begin + length].view(dtype).reshape(shape))
         begin += up(length, 64) + 64
-    return arrays
+    return found

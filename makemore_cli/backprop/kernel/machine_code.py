@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from makemore_cli.backprop import update_numbers
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import child_processes as children
 from makemore_cli.system.compiled import Kept, settings, straight_line_vectors
@@ -29,14 +30,14 @@ def train_steps(real: str) -> Kept:
 
 
 def _digest() -> str:
-    """A digest of what the machine code is made from: this folder's files, Numba, and the processor."""
+    """A digest of what the machine code is made from: the source files, Numba, and the processor."""
     from llvmlite import __version__ as llvmlite_version
     from llvmlite import binding as llvm
     from numba import __version__ as numba_version
 
     config = settings()
     made_from = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(update_numbers.__file__)):
         made_from.update(file.read_bytes())
     machine = (numba_version, llvmlite_version, llvm.get_host_cpu_name(), config.CPU_NAME, config.CPU_FEATURES)
     made_from.update(repr(machine).encode())
@@ -76,7 +77,7 @@ def begin(real: str, run: Callable[[], Any]) -> None:
         with event.install_listener("numba:compile", NotHere()):
             run()
     except NotKeptError:
-        code = f"from makemore_cli.backprop.kernel.kernel import compile_for; compile_for({real!r})"
+        code = f"import gc; gc.disable(); from makemore_cli.backprop.kernel import kernel; kernel.compile_for({real!r})"
         _compiling[real] = children.begin(code), time.perf_counter()
 
 

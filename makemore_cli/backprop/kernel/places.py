@@ -6,24 +6,21 @@ from typing import NamedTuple
 
 from makemore_cli.backprop.kernel.arithmetic import exact
 from makemore_cli.backprop.kernel.intrinsics import Pointer, ahead, at
-from makemore_cli.backprop.kernel.layout import TILE, Dimensions, Memory
+from makemore_cli.backprop.kernel.layout import PANEL, TILE, Dimensions, Memory
+from makemore_cli.backprop.kernel.products import Matrix, matrix
 
 
 class Tile(NamedTuple):
-    """What belongs to a tile of hidden units. Rows are TILE numbers apart if not said otherwise."""
+    """What belongs to a tile of hidden units. Rows are TILE numbers apart."""
 
-    W1: Pointer  # rows for each place, padded_E of them
+    W1: Pointer  # rows for each place of the context, padded_E of them
     W2T: Pointer
     bngain: Pointer
     bnbias: Pointer
     b1: Pointer
-    dW1: Pointer
-    dW2T: Pointer
     dbngain: Pointer
     dbnbias: Pointer
     db1: Pointer
-    W1T: Pointer  # rows padded_E numbers apart, TILE of them for each place
-    W2: Pointer  # rows ld_panel numbers apart, TILE of them for each panel
     tables: Pointer
     dtables: Pointer  # in the same place
     hprebn: Pointer
@@ -36,28 +33,27 @@ class Tile(NamedTuple):
     bnvar_inv: Pointer
     running_mean: Pointer
     running_var: Pointer
-    width: int
+    number: int
+    width: int  # hidden units, rounded up to whole lines
+    group: int
+    adds: bool  # whether its group has an earlier tile, to whose part of a sum it adds its own
 
 
 @exact
 def tile_at(m: Memory, s: Dimensions, tile: int) -> Tile:
-    W2T, bngain = s.T * s.padded_E, s.T * s.padded_E + s.padded_V
+    bngain = s.T * s.padded_E + s.padded_V
     p, d = at(m.weights, 0, tile, 0, 0), at(m.weights, 1, tile, 0, 0)
     tables, bnraw, dh = at(m.tables, tile, 0, 0), at(m.units, tile, 0, 0, 0), at(m.units, tile, 2, 0, 0)
     statistics = at(m.statistics, tile, 0, 0)
     return Tile(
         p,
-        ahead(p, W2T * TILE),
+        ahead(p, s.T * s.padded_E * TILE),
         ahead(p, bngain * TILE),
         ahead(p, (bngain + 1) * TILE),
         ahead(p, (bngain + 2) * TILE),
-        d,
-        ahead(d, W2T * TILE),
         ahead(d, bngain * TILE),
         ahead(d, (bngain + 1) * TILE),
         ahead(d, (bngain + 2) * TILE),
-        at(m.W1T, tile, 0, 0, 0),
-        at(m.W2, tile, 0, 0, 0),
         tables,
         tables,
         bnraw,
@@ -70,7 +66,10 @@ def tile_at(m: Memory, s: Dimensions, tile: int) -> Tile:
         ahead(statistics, 2 * TILE),
         ahead(statistics, 3 * TILE),
         ahead(statistics, 4 * TILE),
-        m.widths[tile],
+        tile,
+        m.tiles[tile, 0],
+        m.tiles[tile, 1],
+        m.tiles[tile, 2] > 0,
     )
 
 
@@ -107,6 +106,61 @@ def letters_of(m: Memory, me: int) -> Letters:
     )
 
 
+class Place(NamedTuple):
+    """What belongs to a tile and one place of the context: the letters that stand there, and their part of W1."""
+
+    emb: Matrix  # (slots, E)
+    W1: Matrix  # (E, width)
+    W1T: Matrix  # (width, E)
+    dW1: Matrix  # (E, width)
+    table: Matrix  # (slots, width)
+    dtable: Matrix  # (slots, width), in the same place
+    demb: Matrix  # (slots, E), the part of the tile's group
+    slots: int
+
+
+@exact
+def place_at(m: Memory, s: Dimensions, t: Tile, b: Letters, me: int, place: int) -> Place:
+    first, row = b.first[place], place * s.padded_E
+    table = matrix(ahead(t.tables, first * TILE), TILE)
+    return Place(
+        matrix(at(m.emb, me, first, 0), s.padded_E),
+        matrix(at(m.weights, 0, t.number, row, 0), TILE),
+        matrix(at(m.W1T, t.number, place, 0, 0), s.padded_E),
+        matrix(at(m.weights, 1, t.number, row, 0), TILE),
+        table,
+        table,
+        matrix(at(m.partial_demb, t.group, first, 0), s.padded_E),
+        b.used[place],
+    )
+
+
+class Panel(NamedTuple):
+    """What belongs to a tile and one panel of the vocabulary."""
+
+    W2: Matrix  # (width, letters)
+    W2T: Matrix  # (letters, width)
+    dW2T: Matrix  # (letters, width)
+    logits: Matrix  # (n, letters), the part of the tile's group
+    dlogits: Matrix  # (n, letters)
+    letters: int
+    padded: int  # letters, rounded up to whole lines
+
+
+@exact
+def panel_at(m: Memory, s: Dimensions, t: Tile, panel: int) -> Panel:
+    first, row = panel * PANEL, s.T * s.padded_E + panel * PANEL
+    return Panel(
+        matrix(at(m.W2, t.number, panel, 0, 0), s.ld_panel),
+        matrix(at(m.weights, 0, t.number, row, 0), TILE),
+        matrix(at(m.weights, 1, t.number, row, 0), TILE),
+        matrix(at(m.partial_logits, t.group, panel, 0, 0), s.ld_panel),
+        matrix(at(m.dlogits, panel, 0, 0), s.ld_panel),
+        min(PANEL, s.V - first),
+        min(PANEL, s.padded_V - first),
+    )
+
+
 class Rows(NamedTuple):
     """Where some rows of parameters begin, their gradients, and what is kept for each of them; and their extent."""
 
@@ -140,7 +194,7 @@ def rows(p: Pointer, next_copy: int, copies: int, count: int, ld: int, width: in
 @exact
 def rows_of_tile(m: Memory, tile: int, first: int, count: int) -> Rows:
     _, tiles, length, ld = m.weights.shape
-    return rows(at(m.weights, 0, tile, first, 0), tiles * length * ld, len(m.weights), count, ld, m.widths[tile])
+    return rows(at(m.weights, 0, tile, first, 0), tiles * length * ld, len(m.weights), count, ld, m.tiles[tile, 0])
 
 
 @exact

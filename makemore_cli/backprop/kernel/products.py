@@ -1,6 +1,6 @@
 """Matrix products, transposition and sums of rows.
 
-`ld` is the distance of two rows, in numbers. Numbers are read, worked on and written in loops of their own, so that no
+Numbers are read, worked on and written in loops of their own, so that no
 write can change what is yet to be read, and each loop becomes vector instructions.
 """
 
@@ -32,9 +32,9 @@ def matrix(p: Pointer, ld: int) -> Matrix:
 
 
 @exact
-def transposed(p: Pointer, ld: int) -> Matrix:
-    """The same matrix transposed."""
-    return Matrix(p, np.int64(1), np.int64(ld))
+def transposed(A: Matrix) -> Matrix:
+    """The same numbers as the transposed matrix."""
+    return Matrix(A.p, A.column, A.row)
 
 
 @exact
@@ -84,41 +84,41 @@ def put_lane(out: Pointer, place: int, row: Pointer, add: Any) -> None:
 
 
 @exact
-def transpose(out: Pointer, ld_out: int, A: Pointer, ld_A: int, M: int, N: int) -> None:
+def transpose(out: Matrix, A: Matrix, M: int, N: int) -> None:
     """Set out (N, M) to A (M, N) transposed, in square blocks; M and N are rounded up to whole ones.
 
     To shuffle the two halves of a block of 8 × 8 = 2⁶ numbers moves each by one bit of its place. After three times,
     the bits of the row and of the column have changed places.
     """
-    a, b = local_block(out), local_block(out)
-    numbers = side(out) * side(out)
-    for i in range(0, M, side(out)):
-        for j in range(0, N, side(out)):
-            for r in range(side(out)):
-                for c in range(side(out)):
-                    a[side(out) * r + c] = A[(i + r) * ld_A + j + c]
-            for _ in range(side_bits(out)):
+    a, b = local_block(out.p), local_block(out.p)
+    numbers = side(out.p) * side(out.p)
+    for i in range(0, M, side(out.p)):
+        for j in range(0, N, side(out.p)):
+            for r in range(side(out.p)):
+                for c in range(side(out.p)):
+                    a[side(out.p) * r + c] = A.p[(i + r) * A.row + j + c]
+            for _ in range(side_bits(out.p)):
                 for c in range(numbers // 2):
                     b[2 * c] = a[c]
                     b[2 * c + 1] = a[c + numbers // 2]
                 for c in range(numbers):
                     a[c] = b[c]
-            for r in range(side(out)):
-                for c in range(side(out)):
-                    out[(j + r) * ld_out + i + c] = a[side(out) * r + c]
+            for r in range(side(out.p)):
+                for c in range(side(out.p)):
+                    out.p[(j + r) * out.row + i + c] = a[side(out.p) * r + c]
 
 
 @exact
-def sum_rows(out: Pointer, a: Pointer, rows: int, ld: int, N: int) -> None:
+def sum_rows(out: Pointer, a: Matrix, rows: int, N: int) -> None:
     """Set out (N,) to the sum of the rows of a (rows, N)."""
-    total, few = local(a), local(a)
-    for c in range(0, N, lane(a)):
+    total, few = local(out), local(out)
+    for c in range(0, N, lane(out)):
         clear(total)
         for first in range(0, rows, FEW):
             clear(few)
             for i in range(first, min(first + FEW, rows)):
-                for j in range(lane(a)):
-                    few[j] += a[i * ld + c + j]
-            for j in range(lane(a)):
+                for j in range(lane(out)):
+                    few[j] += a.p[i * a.row + c + j]
+            for j in range(lane(out)):
                 total[j] += few[j]
         put(out, c, total)
