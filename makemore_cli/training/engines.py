@@ -57,9 +57,12 @@ class Engine(ABC):
         smoothing: float = 0.0,
         threads: int | None = None,
     ) -> None:
-        """Without an optimiser, it is plain stochastic gradient descent. Without `threads`, the engine chooses."""
+        """Without an optimiser, it is plain stochastic gradient descent.
+
+        Without `threads`, the engine chooses how many it uses, at most as many as PyTorch has now.
+        """
         self.parameters, self.running, self.eps, self.smoothing = parameters, running, eps, smoothing
-        self.threads = threads
+        self.threads, self.cores = threads, torch.get_num_threads()
         self.optimiser = optimiser or Optimiser(SgdConfig(), 1, parameters.flat)
 
     @abstractmethod
@@ -123,7 +126,7 @@ class KernelEngine(Engine):
                 rule=optimiser.kernel_rule(),
                 kept=list(optimiser.kept),
             )
-            most = min(self.threads or torch.get_num_threads(), self._kernel.most_threads)
+            most = min(self.threads or self.cores, self._kernel.most_threads)
             self._choice = ThreadChoice(counts(most) if self.threads is None else [most])
         return self._kernel
 
