@@ -2,7 +2,7 @@
 
 Cosmic Ray makes the mutants: one operator, comparison, number or condition of a file changed at a time. Each is written
 into a copy of the repository, where the tests that `[tool.mutants]` in pyproject.toml names for its file run until one
-fails. The kernel's machine code is kept by its file's time and size, so a mutant of it is compiled anew.
+fails. The machine code of the kernel is kept by a digest of its files, so a mutant of it is compiled anew.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ SHARED_MULTIPLICATIONS = 2_000_000
 
 @contextmanager
 def threads(parameters: Parameters, batch_size: int, count: int | None = None) -> Iterator[None]:
-    """Have PyTorch use so many threads, or otherwise, of the CPU's, one alone if a batch is too small to be shared.
+    """Have PyTorch use `count` threads; if that is not given, one alone if a batch is too small to be shared.
 
     There a second one gains nothing, and if another program wants its processor it costs several times the work.
     """

@@ -90,7 +90,9 @@ def _train(
     eps, smoothing = config.model.batchnorm.epsilon, config.train.label_smoothing
     count = None if config.train.threads == "auto" else config.train.threads
     engine = ENGINES[config.train.engine](parameters, running, eps, optimiser, smoothing, count)
-    with closing(observer), threads(parameters, config.train.batch_size, count):
+    # With the kernel, PyTorch's own threads stay as they are, so that the diagnostics are the same to the last digit.
+    of_torch = None if config.train.engine == "kernel" else count
+    with closing(observer), threads(parameters, config.train.batch_size, of_torch):
         engine.prepare(config.train.batch_size, observer.message)
         step = 0 if saved is None else saved.step
         if saved is None:

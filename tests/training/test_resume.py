@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+import torch
 
 from makemore_cli.cli.main import main
 from makemore_cli.config import load as configuration
@@ -30,7 +31,7 @@ from makemore_cli.runs.file_names import BEST, CHECKPOINT, METRICS, SUMMARY
 from makemore_cli.runs.run_folder import Run, holds_run
 from makemore_cli.training import loop, pace, saver
 from makemore_cli.training.engines import ENGINES
-from makemore_cli.training.observer import Observer
+from makemore_cli.training.observer import Observer, Progress
 from makemore_cli.training.progress_display import QuietDisplay
 from makemore_cli.training.trainer import train
 from tests.conftest import Cli
@@ -236,6 +237,38 @@ def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
     equal(tmp_path / "run", tmp_path / "whole")
     assert json.loads((tmp_path / "run" / SUMMARY).read_text())["steps"] == steps
     assert len(reached) >= 3, "it was killed too late or too early to show anything"
+
+
+# --- Threads and chunks ---
+
+
+class StopAfter(Observer):
+    """Stops a run after some steps, or a little later."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.done = steps, 0
+
+    def progressed(self, progress: Progress) -> None:
+        self.done = progress.step
+
+    def should_stop(self) -> bool:
+        return self.done >= self.steps
+
+
+@pytest.mark.every(2)
+@pytest.mark.parametrize("more", VARIANTS, ids=["averaged", "running"])
+def test_threads_and_chunks_change_no_byte(more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One, two or three threads for the first part of a run, or as many as measured, in chunks of any length."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    settings = ["train.engine=kernel", "model.hidden_size=150", *BUSY, *more]
+    train(tiny("train.steps=900", "train.threads=2", *settings), tmp_path / "whole")
+    for threads, longest in (("1", 7), ("2", 2000), ("3", 50), ("auto", 300)):
+        folder = tmp_path / threads
+        monkeypatch.setattr(pace, "LONGEST_CHUNK_STEPS", longest)
+        with pytest.raises(StoppedError):
+            train(tiny("train.steps=900", f"train.threads={threads}", *settings), folder, StopAfter(450))
+        train(tiny("train.steps=900", "train.threads=2", *settings), folder, resume=True)
+        equal(folder, tmp_path / "whole")
 
 
 # --- Stopped, raised, refused ---
