@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from makemore_cli.bench import contenders
 from makemore_cli.bench.contenders import LR, lecture_loop
 from makemore_cli.training.engines import AutogradEngine
 
@@ -27,17 +30,40 @@ def test_the_lectures_loop_trains_as_the_engines_do() -> None:
     torch.testing.assert_close(theirs.flat, ours.flat, rtol=0, atol=1e-6)
 
 
+CASE = contenders.Case(contenders.C_BATCH, contenders.C_SIZES.hidden)
+CONTENDERS = {
+    "tensor": lambda: contenders.tensor(CASE),
+    "c": lambda: contenders.hand_written_c(Path(__file__).parent.parent / "docs" / "training_pass.c"),
+    "torch.compile": lambda: contenders.torch_compile(CASE),
+    "jax": lambda: contenders.jax(CASE),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyTorch's own, when it compiles
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_contenders_train_the_same(name: str) -> None:
+    """Twenty steps of each have the kernel's losses."""
+    if name == "jax" and not contenders.has_jax():
+        pytest.skip("JAX is not installed")
+    if name in ("c", "torch.compile") and not (shutil.which("cc") and contenders.compiles_graphs()):
+        pytest.skip("there is no compiler")
+    theirs = CONTENDERS[name]()(20)
+    losses = torch.tensor([float(loss) for loss in theirs]).double()
+    torch.testing.assert_close(losses, contenders.kernel(CASE, 1)(20), rtol=0, atol=3e-6)
+
+
 @pytest.mark.slow
 def test_what_it_reports() -> None:
-    """In a process of its own, since JAX, where it is installed, minds forks."""
+    """In a process of its own, since JAX, if it is installed, minds forks."""
     command = [sys.executable, "-m", "makemore_cli", "bench", "--batch-size", "8", "--hidden-size", "32", "--json"]
     result = subprocess.run([*command, "--rounds", "1"], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
-    contenders = {timing["contender"]: timing for timing in report["steps"]}
-    assert set(contenders) - {"jax", "torch.compile"} == {"kernel", "tensor", "lecture"}
-    assert contenders["lecture"]["speedup"] == 1
-    for timing in contenders.values():
+    names = [timing["contender"] for timing in report["steps"]]
+    assert set(names) - {"jax", "torch.compile"} == {"kernel", "tensor", "lecture"}
+    assert report["steps"][names.index("lecture")]["speedup"] == 1
+    for timing in report["steps"]:
         assert 0 < timing["microseconds"] <= timing["median"]
     assert len(report["others"]) == 13
     assert all(value > 0 for value in report["others"].values())

@@ -9,9 +9,9 @@ class Factors(NamedTuple):
     """The numbers of an update that change from step to step."""
 
     lr: float
-    shrink: float = 1.0  # what decay leaves of the parameters, where it is decoupled
-    size: float = 0.0  # of an update, and
-    second: float = 1.0  # what divides the root of v: with these, Adam's averages do not begin too small
+    shrink: float = 1.0  # AdamW: the fraction of the parameters that weight decay leaves
+    size: float = 0.0  # AdamW: the learning rate over 1 − beta1^step, since m begins at zero
+    second: float = 1.0  # AdamW: the root of 1 − beta2^step, which divides the root of v, since v begins at zero
     new: float = 0.0  # the new parameters' share in their average
 
 
@@ -22,7 +22,6 @@ class Rule(NamedTuple):
     nesterov: bool = False
     average: bool = False
     momentum: float = 0.0
-    beta1: float = 0.0
     rest1: float = 0.0  # 1 − beta1
     beta2: float = 0.0
     rest2: float = 0.0

@@ -1,1 +1,1 @@
-"""Measurements of speed: no test asks for them, and all of one table come from one run."""
+"""Measurements of speed. All figures of one table come from one run."""

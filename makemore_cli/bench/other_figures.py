@@ -118,6 +118,6 @@ def _trained(settings: list[str]) -> tuple[Model, data.Dataset]:
     setup = set_up(config)
     with threads(setup.parameters, config.train.batch_size):
         X, Y = setup.batches(config.train.steps)
-        TensorEngine(setup.parameters).run(X, Y, [0.1] * config.train.steps)  # which needs not be compiled for it
+        TensorEngine(setup.parameters).run(X, Y, [0.1] * config.train.steps)  # which needs no compilation
     p = setup.parameters
     return evaluate.calibrate(p.sizes, p.arrays(), setup.dataset.train), setup.dataset

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from makemore_cli.backprop.kernel.layout import dimensions
 from makemore_cli.bench import contenders, other_figures
 from makemore_cli.bench.contenders import C_BATCH, C_FLAGS, C_SIZES, Case
 from makemore_cli.bench.timing import ROUNDS, Run, in_turns, matrix_rate, torch_threads
@@ -32,11 +33,11 @@ class Timing:
     batch_size: int
     hidden_size: int
     context_length: int
-    threads: int | None  # None where it chooses itself
+    threads: int | None  # None if it chooses itself
     microseconds: float  # a step, in its fastest round
     median: float
     speedup: float  # over the lecture's loop
-    gigaflops: float  # in its matrix products
+    gigaflops: float  # billions of operations a second, counted as the plain network's matrix products
     share: float  # of the rate at which PyTorch multiplies large matrices, with as many threads
 
 
@@ -46,7 +47,7 @@ class Bench:
 
     machine: dict[str, Any] = field(default_factory=dict)
     steps: list[Timing] = field(default_factory=list)
-    others: dict[str, float] = field(default_factory=dict)  # what each is, stands in its name
+    others: dict[str, float] = field(default_factory=dict)  # by names that say what they are
 
     def to_json(self) -> dict[str, Any]:
         return {"machine": self.machine, "steps": [asdict(timing) for timing in self.steps], "others": self.others}
@@ -62,9 +63,11 @@ def bench(
 
     Raises MakemoreError for C that can't be compiled.
     """
+    if c_source is not None:
+        contenders.hand_written_c(c_source)  # so that it fails at once if it can't be compiled
     result = Bench(machine=_machine(c_source))
     cores = torch.get_num_threads()
-    rate = {count: matrix_rate(count) for count in sorted({1, cores})}
+    rate = {count: matrix_rate(count) for count in sorted({1, min(2, cores), cores})}
     result.machine["gigaflops"] = {str(count): round(measured, 1) for count, measured in rate.items()}
     for case in cases:
         say(f"training steps, batch of {case.batch_size}, {case.hidden} hidden units …")
@@ -96,7 +99,8 @@ def _steps(
     with threads(case.problem[0], case.batch_size):
         used = torch.get_num_threads()
     running: dict[str, tuple[int | None, Run]] = {}
-    for count in sorted({1, min(2, cores), cores}):
+    most = dimensions(case.sizes, case.batch_size).groups
+    for count in sorted({min(count, most) for count in (1, min(2, cores), cores)}):
         running[f"kernel, {count}"] = count, contenders.kernel(case, count, say)
     running["tensor"] = used, contenders.tensor(case)
     running["lecture"] = used, contenders.lecture(case)

@@ -250,7 +250,7 @@ class TrainConfig(Section):
         "auto", pattern=r"^(auto|cpu|cuda(:(0|[1-9]\d{0,3}))?)$", description="auto, cpu, cuda or cuda:N"
     )
     threads: Annotated[int | Literal["auto"], WrapValidator(_auto_or_count)] = Field(
-        "auto", description="of the processor, at most; auto measures how many are fastest (they change no result)"
+        "auto", description="largest number of CPU threads; with auto, the kernel measures how many are fastest"
     )
     dtype: Literal["float32", "float64"] = "float32"
     checkpoint_every: int = Field(

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from types import FunctionType
 from typing import Any
 
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+# What reading damaged machine code can raise.
+DAMAGED = (OSError, EOFError, pickle.PickleError, ValueError, LookupError, AttributeError, ImportError)
+
 
 def settings() -> Any:
-    """Numba's settings, with vectors of 512 bits where the processor has them at full speed.
+    """Numba's settings, with vectors of 512 bits if the processor has them at full speed.
 
     LLVM keeps to 256 on all of Intel's, for the sake of the first generation, whose clock went down. It costs a quarter
     of the kernel's speed. AVX512-VBMI2 came with the generation that is free of that. Numba takes this setting for
@@ -24,20 +28,25 @@ def settings() -> Any:
     import numba
 
     config: Any = numba.config
+    features = processor_features()
     as_it_is = config.CPU_FEATURES is None and config.CPU_NAME is None and config.ENABLE_AVX
-    features = host_features()
     if "+avx512vbmi2" in features.split(",") and as_it_is:  # nobody has set it otherwise
         config.CPU_FEATURES = f"{features},-prefer-256-bit"
     return config
 
 
-def host_features() -> str:
-    """The processor's features as LLVM names them, or nothing for a processor that does not tell."""
-    import llvmlite.binding as llvm
+def processor_features() -> str:
+    """The features of the processor that Numba compiles for, as LLVM names them; empty if they are not known."""
+    import numba
+    from numba.core import codegen
 
+    config: Any = numba.config
+    of_host: Any = codegen.get_host_cpu_features
+    if config.CPU_FEATURES is not None:
+        return str(config.CPU_FEATURES)
     try:
-        return str(llvm.get_host_cpu_features().flatten())
-    except RuntimeError:
+        return str(of_host())
+    except RuntimeError:  # the processor does not tell
         return ""
 
 
@@ -56,10 +65,10 @@ def straight_line_vectors() -> Iterator[None]:
 
 
 class Kept:
-    """A function whose machine code is kept beside its file or in the user's cache, where one of them can be written.
+    """A function whose machine code is kept beside its file or in the user's cache, if one of them can be written.
 
-    Where neither can, or what is kept there is damaged, it is compiled for this process alone. It runs without Python's
-    global lock, so another thread can go on.
+    If neither can, it is compiled for this process alone. If what is kept there is damaged, it is compiled anew. It
+    runs without Python's global lock, so another thread can go on.
     """
 
     def __init__(self, function: Callable[..., Any], key: str = "") -> None:
@@ -76,21 +85,27 @@ class Kept:
     @cached_property
     def compiled(self) -> Any:
         """The function as Numba has it."""
-        try:
-            return self._decorated(cache=True)
-        except RuntimeError:  # there is no folder for it
-            return self._decorated()
+        return self._decorated(cache=True)
 
-    def _decorated(self, **options: Any) -> Any:
+    def _decorated(self, *, cache: bool) -> Any:
         settings()
         from numba import njit
 
-        return njit(error_model="numpy", fastmath={"contract"}, nogil=True, **options)(self.function)
+        try:
+            return njit(**OPTIONS, cache=cache)(self.function)
+        except RuntimeError:  # there is no folder for it
+            return njit(**OPTIONS)(self.function)
 
     def __call__(self, *arguments: Any) -> Any:
         """Call it, after compiling it for the types of these arguments if need be."""
         try:
             return self.compiled(*arguments)
-        except (OSError, EOFError, pickle.PickleError):  # the machine code could not be written, or not be read
-            self.compiled = self._decorated()
+        except DAMAGED:  # the machine code could not be written, or not be read
+            with suppress(Exception):
+                self.compiled._cache.flush()
+        self.compiled = self._decorated(cache=True)
+        try:
+            return self.compiled(*arguments)
+        except DAMAGED:
+            self.compiled = self._decorated(cache=False)
             return self.compiled(*arguments)

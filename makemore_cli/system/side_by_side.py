@@ -9,26 +9,30 @@ from collections.abc import Callable
 def side_by_side(work: Callable[[int, int], None], threads: int, give_up: Callable[[], None]) -> None:
     """Call work(0, threads), work(1, threads) … at the same time, the first of them in this thread.
 
-    If the system has not so many threads, there are fewer. `give_up` is called if this thread is interrupted before it
-    could begin: it must make an end of the others' work, which wait for each other.
+    If the system can't start that many threads, fewer are used. If one of them raises, or this thread is interrupted,
+    `give_up` is called, which must let the others come to an end of their work; then the error is raised here.
     """
-    begun = threading.Event()
-    count = 1
+    begun, errors = threading.Event(), list[BaseException]()
+    count = 0  # threads that are to work: none if this thread is interrupted before all are there
 
     def run(me: int) -> None:
-        begun.wait()
-        if me < count:
-            work(me, count)
+        try:
+            begun.wait()
+            if me < count:
+                work(me, count)
+        except BaseException as error:
+            errors.append(error)
+            give_up()
 
-    others = []
+    others: list[threading.Thread] = []
     try:
         for me in range(1, threads):
             other = threading.Thread(target=run, args=(me,), daemon=True)
-            other.start()
+            try:
+                other.start()
+            except RuntimeError:  # no more threads
+                break
             others.append(other)
-    except RuntimeError:  # no more threads
-        pass
-    try:
         count = len(others) + 1
         begun.set()
         work(0, count)
@@ -39,3 +43,5 @@ def side_by_side(work: Callable[[int, int], None], threads: int, give_up: Callab
         begun.set()
         for other in others:
             other.join()
+    if errors:
+        raise errors[0]

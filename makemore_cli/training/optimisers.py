@@ -101,7 +101,6 @@ class Optimiser:
             case AdamWConfig():
                 return Rule(
                     adamw=True,
-                    beta1=c.beta1,
                     rest1=1 - c.beta1,
                     beta2=c.beta2,
                     rest2=1 - c.beta2,

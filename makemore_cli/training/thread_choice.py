@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-TRIAL_SECONDS = 0.01  # that a trial should take, after
-WARM_UP = 0.25  # of it, in which the threads fill their caches
-TELLING_SECONDS = 0.005  # below which the start of the threads is too much of what is measured
-OPENING_TRIALS = 3  # of each number, before one is chosen
-EVERY_SECONDS = 0.5  # between two comparisons, at first; twice as long after each that changes nothing, up to
-RARELY_SECONDS = 8.0
-EVERY_COMPARISONS = 50  # times as long as a trial took, at least
-SLOWER = 1.15  # times its usual time for a step, from which on the chosen number is doubted
-BETTER = 0.97  # of the chosen number's time: what another must take, so that the choice does not waver
-MEMORY = 0.5  # the weight of what was measured before in the usual time
+TRIAL_SECONDS = 0.01  # length of a trial
+WARM_UP = 0.25  # length of its warm-up, in which the threads fill their caches, as a fraction of it
+TELLING_SECONDS = 0.005  # least length of a measurement outside of trials: below, the start of threads takes too much
+OPENING_TRIALS = 3  # trials of each number before one is chosen
+EVERY_SECONDS = 0.5  # time from one comparison to the next, at first; it doubles while the choice stays
+RARELY_SECONDS = 8.0  # the longest time that it grows to
+EVERY_TRIALS = 50  # the least of that time, in trials
+SLOWER = 1.15  # times the usual time of a step: if the chosen number needs more, a comparison is due
+BETTER = 0.97  # times the chosen number's time: if another needs less, it is chosen
+MEMORY = 0.5  # weight of earlier measurements in the usual time
 
 
 def counts(most: int) -> list[int]:
@@ -36,7 +36,9 @@ class ThreadChoice:
         self.chosen = self.counts[0]
         self._trials = OPENING_TRIALS * self.counts if len(self.counts) > 1 else []  # that are due
         self._opening = True
+        self._trying = False  # whether the steps that come are a part of a trial
         self._warm = False  # whether the first trial's warm-up is done
+        self._steps_done, self._seconds_done = 0, 0.0  # of the warm-up or the trial itself
         self._found: dict[int, float] = {}  # seconds a step, in the trials of this comparison
         self._about: dict[int, float] = {}  # seconds a step, of the last trial
         self._usual: float | None = None  # seconds a step, of the chosen number
@@ -45,22 +47,25 @@ class ThreadChoice:
 
     def next(self, left: int) -> tuple[int, int]:
         """The number of threads, and how many of the `left` steps they are to train."""
+        self._trying = False
         if not self._trials:
             return self.chosen, left
-        steps = self._steps(self._trials[0], warm=self._warm)
-        if left < steps:
-            return self.chosen, left
-        if not self._opening and not self._warm and not self._found:
+        if not (self._opening or self._warm or self._steps_done or self._found):
             # At the end of a chunk: at its beginning this process has other things to do, beside the training.
             all_steps = sum(self._steps(count, warm=warm) for count in self._trials for warm in (False, True))
             if left > all_steps:
                 return self.chosen, left - all_steps
-        return self._trials[0], steps
+        self._trying = True
+        return self._trials[0], min(left, self._steps(self._trials[0], warm=self._warm) - self._steps_done)
 
     def took(self, threads: int, steps: int, seconds: float) -> None:
         """Take a measurement into account."""
-        if self._trials and (threads, steps) == (self._trials[0], self._steps(self._trials[0], warm=self._warm)):
-            self._tried(seconds / steps, seconds)
+        if self._trying:
+            self._steps_done += steps
+            self._seconds_done += seconds
+            if self._steps_done >= self._steps(threads, warm=self._warm):  # a trial may go over several chunks
+                self._tried(threads, self._seconds_done / self._steps_done)
+                self._steps_done, self._seconds_done = 0, 0.0
         elif not self._trials and len(self.counts) > 1 and seconds >= TELLING_SECONDS:
             self._trained(seconds / steps, seconds)
 
@@ -69,9 +74,8 @@ class ThreadChoice:
         seconds = self._about.get(threads, max(self._about.values(), default=TRIAL_SECONDS))
         return max(1, round(TRIAL_SECONDS * (1 if warm else WARM_UP) / seconds))
 
-    def _tried(self, time: float, seconds: float) -> None:
-        """Take a part of a trial into account."""
-        threads = self._trials[0]
+    def _tried(self, threads: int, time: float) -> None:
+        """Take a warm-up or a trial into account."""
         if not self._warm:
             self._warm = True
             self._about.setdefault(threads, time)
@@ -81,16 +85,16 @@ class ThreadChoice:
         self._found[threads] = min(time, self._found.get(threads, time))
         self._trials.pop(0)
         if not self._trials:
-            self._choose(seconds)
+            self._choose()
 
-    def _choose(self, seconds: float) -> None:
-        """Choose by the trials that have been; `seconds` is what the last of them took."""
+    def _choose(self) -> None:
+        """Choose by the trials that have been."""
         was, fastest = self.chosen, min(self._found, key=self._found.__getitem__)
         if self._found[fastest] < BETTER * self._found[was]:
             self.chosen = fastest
         if not self._opening:
             self._every = EVERY_SECONDS if self.chosen != was else min(2 * self._every, RARELY_SECONDS)
-        self._until_comparison = max(self._every, EVERY_COMPARISONS * seconds)
+        self._until_comparison = max(self._every, EVERY_TRIALS * max(TRIAL_SECONDS, self._found[fastest]))
         self._found, self._usual, self._opening = {}, None, False
 
     def _trained(self, time: float, seconds: float) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from makemore_cli.backprop import fused
-from makemore_cli.backprop.kernel import arithmetic, first_layer, places, products
+from makemore_cli.backprop.kernel import arithmetic, first_layer, pointers, products
 from makemore_cli.backprop.kernel.intrinsics import at
 from makemore_cli.backprop.kernel.kernel import Kernel
 from makemore_cli.backprop.kernel.layout import LINE, TILE, Layout
@@ -52,7 +52,7 @@ def agree(*sizes: int, dtype: torch.dtype, first_bias: bool = True, smoothing: f
 def test_gradients_in_both_precisions(H: int) -> None:
     for number, (T, E, V, n) in enumerate(product([1, 3, 8], [1, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
         if (number + H) % 3 == 0:
-            agree(n, T, E, H, V, dtype=torch.float64, seed=number)
+            agree(n, T, E, H, V, dtype=torch.float64 if number % 2 else torch.float32, seed=number)
 
 
 @pytest.mark.slow
@@ -60,14 +60,22 @@ def test_gradients_in_both_precisions(H: int) -> None:
 def test_gradients_of_wide_layers(H: int) -> None:
     """In float32 alone, against autograd in float64. At 1,500 hidden units, a group has several tiles."""
     for number, (T, E, V, n) in enumerate(product([1, 3, 8], [2, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
-        if number % 6 == 0:
+        if number % 5 == 0 and n > 2 and V > 2:  # a batch of two gives ±1/√2 whatever came in: there is no scale
             p, X, Y = problem(n, T, E, H, V, seed=number)
             ours, truth = (SOURCES[name].gradients(NetworkProblem(p, X, Y, EPS, 0.0)) for name in ("kernel", "float64"))
-            if n > 2:  # where a batch of two gives ±1/√2 whatever came in, the largest entry is no scale
-                for name in ("C", "W1", "W2", "b2", "bngain", "bnbias"):
-                    if V > 2:
-                        scale = truth[name].abs().max()
-                        assert (ours[name] - truth[name]).abs().max() <= 3e-6 * scale, (T, E, V, n, name)
+            for name in ("C", "W1", "W2", "b2", "bngain", "bnbias"):
+                scale = truth[name].abs().max()
+                assert (ours[name] - truth[name]).abs().max() <= 4e-6 * scale, (T, E, V, n, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "sizes", [(9, 3, 10, 1300, 1000), (40, 2, 5, 200, 8192), (300, 3, 10, 64, 129), (5, 1, 3, 33, 128)]
+)
+def test_gradients_of_large_vocabularies(sizes: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Of several panels, and of groups with several tiles."""
+    agree(*sizes, dtype=dtype, smoothing=0.1)
 
 
 @given(
@@ -75,7 +83,7 @@ def test_gradients_of_wide_layers(H: int) -> None:
     T=st.integers(1, 9),
     E=st.integers(1, 24),
     H=st.integers(1, 150),
-    V=st.integers(2, 60),
+    V=st.integers(2, 300),
     first_bias=st.booleans(),
     smoothing=st.sampled_from([0.0, 0.2]),
     seed=st.integers(0, 2**31),
@@ -134,18 +142,18 @@ def test_scores_beyond_what_exp_can_take(engine: type[Engine], dtype: torch.dtyp
 def first_layer_backward(m, s, X):
     """The gradients of the first layer for what is in dhprebn, as in `train_steps`."""
     me = np.int64(0)
-    b = places.letters_of(m, me)
+    b = pointers.letters_of(m, me)
     slots = first_layer.find_letters(b, X, me)
     first_layer.embed(at(m.emb, me, 0, 0), at(m.C, 0, 0, 0), b, s)
     for tile in range(s.tiles):
-        t = places.tile_at(m, s, tile)
-        first_layer.look_up_backward(t, b, slots)
-        for place in range(s.T):
-            x = places.place_at(m, s, t, b, me, place)
+        t = pointers.tile_at(m, s, tile)
+        first_layer.gather_dtables(t, b, slots)
+        for p in range(s.T):
+            x = pointers.position_at(m, s, t, b, me, p)
             products.product(x.dW1, products.transposed(x.emb), x.dtable, s.E, x.slots, t.width)
             products.transpose(x.W1T, x.W1, s.padded_E, t.width)
-            products.product(x.demb, x.dtable, x.W1T, x.slots, t.width, s.padded_E)
-    first_layer.embed_backward(at(m.C, 1, 0, 0), m.partial_demb, b, s, me, s.V)
+            products.product(x.partial_demb, x.dtable, x.W1T, x.slots, t.width, s.padded_E)
+    first_layer.gather_dC(at(m.C, 1, 0, 0), m.partial_demb, b, s, me, s.V)
 
 
 @pytest.mark.slow
@@ -285,23 +293,33 @@ def test_what_is_padded_elsewhere_does_not_matter(sizes: tuple[int, ...], dtype:
     assert ends[0] == ends[1] == ends[2]
 
 
-@pytest.mark.parametrize("clip", [0.0, 0.05])
-@pytest.mark.parametrize("sizes", [(33, 3, 10, 16, 27), (40, 3, 10, 200, 27), (9, 2, 5, 1300, 40)])
-def test_more_threads_change_no_digit(sizes: tuple[int, ...], clip: float) -> None:
+RULES = [
+    Rule(adamw=True, rest1=0.1, beta2=0.95, rest2=0.05, epsilon=1e-8, clip=0.05),
+    Rule(momentum=0.9, nesterov=True, weight_decay=0.01),
+]
+
+
+@pytest.mark.every(2)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rule", RULES, ids=["adamw", "sgd"])
+@pytest.mark.parametrize("sizes", [(33, 3, 10, 16, 27), (40, 3, 10, 200, 300), (9, 2, 5, 1300, 40)])
+def test_more_threads_change_no_digit(sizes: tuple[int, ...], rule: Rule, dtype: type[np.floating]) -> None:
     ends = []
     for threads in (1, 2, 3, 16):
-        p, _, _ = problem(*sizes)
+        p = problem(*sizes)[0].to(dtype=torch.float32 if dtype is np.float32 else torch.float64)
         X, Y = batches(p, 20, sizes[0])
-        kept = {"m": p.to().arrays(), "v": p.to().arrays(), "average": p.to().arrays()}
-        for array in (*kept["m"].values(), *kept["v"].values()):
-            array[...] = 0
-        rule = Rule(adamw=True, beta1=0.9, rest1=0.1, beta2=0.95, rest2=0.05, epsilon=1e-8, clip=clip)
-        compiled = Kernel(p.sizes, sizes[0], np.dtype(np.float32), EPS, rule=rule, kept=list(kept))
-        compiled.prepare()
+        kept = {name: p.to().arrays() for name in (("m", "v") if rule.adamw else ("velocity",))}
+        for arrays in kept.values():
+            for array in arrays.values():
+                array[...] = 0
+        kept["average"] = p.to().arrays()
+        running = np.zeros(sizes[3], dtype), np.ones(sizes[3], dtype), 0.1
+        compiled = Kernel(p.sizes, sizes[0], np.dtype(dtype), EPS, rule=rule, kept=list(kept))
         compiled.load(p.arrays(), kept)
-        losses = compiled.train(X.numpy(), Y.numpy(), [Factors(0.1, 0.99, 0.01, 0.5, 0.1)] * 20, threads=threads)
+        factors = [Factors(0.1, 0.99, 0.01, 0.5, 0.1)] * 20
+        losses = compiled.train(X.numpy(), Y.numpy(), factors, running, threads=threads)
         compiled.store(p.arrays(), kept)
-        everything = [p.arrays(), *kept.values()]
+        everything = [p.arrays(), *kept.values(), dict(enumerate(running[:2]))]
         ends.append((losses.tolist(), [array.tolist() for arrays in everything for array in arrays.values()]))
     assert all(end == ends[0] for end in ends[1:])
 
@@ -391,12 +409,15 @@ def test_compiled_once_kept_and_mended(damaged: bool, tmp_path: Path) -> None:
     assert "compil" not in train("second")
     kept = list((tmp_path / "cache").rglob("*.nb*"))
     assert kept
+    names = ["first", "second"]
     if damaged:
         for file in kept:
             file.write_bytes(file.read_bytes()[:100])
-        train("third")
-    ends = [(tmp_path / name / "checkpoint.safetensors").read_bytes() for name in ("first", "second")]
-    assert ends[0] == ends[1]
+        assert "compiling the kernel, once" in train("third")
+        assert "compil" not in train("fourth")
+        names += ["third", "fourth"]
+    ends = {(tmp_path / name / "checkpoint.safetensors").read_bytes() for name in names}
+    assert len(ends) == 1
 
 
 def test_who_trains() -> None:

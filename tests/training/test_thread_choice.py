@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import time
 from collections.abc import Callable
 
 import pytest
@@ -28,11 +30,13 @@ def test_the_numbers_that_are_tried() -> None:
     ]
 
 
-def run(choice: ThreadChoice, seconds: float, step_time: Callable[[int, float], float]) -> tuple[int, float]:
+def run(
+    choice: ThreadChoice, seconds: float, step_time: Callable[[int, float], float], longest: int = 2000
+) -> tuple[int, float]:
     """Train for some time on a machine whose time for a step depends on the threads and the clock: steps, seconds."""
     clock, steps = 0.0, 0
     while clock < seconds:
-        left = max(1, round(CHUNK_SECONDS / step_time(choice.chosen, clock)))
+        left = max(1, min(longest, round(CHUNK_SECONDS / step_time(choice.chosen, clock))))
         while left:
             threads, count = choice.next(left)
             assert 1 <= count <= left
@@ -82,6 +86,33 @@ def test_another_program_takes_a_core_for_a_while(step: float) -> None:
     assert choice.chosen == 2
 
 
+@pytest.mark.parametrize("longest", [1, 7, 50, 150])
+def test_in_short_chunks_too(longest: int) -> None:
+    """As when a run is evaluated or diagnosed often."""
+    choice = ThreadChoice([1, 2])
+    run(choice, 10, lambda threads, _: {1: 108e-6, 2: 62e-6}[threads], longest)
+    assert choice.chosen == 2
+
+
+def test_a_pause_in_a_trial_is_forgotten() -> None:
+    """As after SIGSTOP: what comes later counts."""
+    choice = ThreadChoice([1, 2])
+    run(choice, 20, lambda threads, _: {1: 1e-3, 2: 0.5e-3}[threads])
+    paused: list[float] = []
+
+    def once(threads: int, _: float) -> float:
+        if threads == 1 and not paused:
+            paused.append(1)
+            return 500.0
+        return {1: 1e-3, 2: 0.5e-3}[threads]
+
+    run(choice, 30, once)
+    assert paused
+    steps, seconds = run(choice, 60, lambda threads, _: {1: 1e-3, 2: 0.5e-3}[threads])
+    assert choice.chosen == 2
+    assert seconds <= 1.05 * steps * 0.5e-3
+
+
 def test_the_engine_tries_both_and_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     ends, tried = [], set()
     took = ThreadChoice.took
@@ -92,13 +123,15 @@ def test_the_engine_tries_both_and_trains_the_same(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(ThreadChoice, "took", noted)
     generator = torch.Generator().manual_seed(0)
-    X, Y = torch.randint(0, 27, (300, 32, 3), generator=generator), torch.randint(0, 27, (300, 32), generator=generator)
+    steps, clock = 2000, itertools.count(0.0, 0.02)  # every part of the training takes 20 milliseconds, whatever it is
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    X, Y = torch.randint(0, 27, (steps, 32, 3), generator=generator), torch.zeros(steps, 32, dtype=torch.int64)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     for threads in (None, 1, 2, 100):
         p, _, _ = problem(H=64)
         engine = KernelEngine(p, threads=threads)
         engine.prepare(32, lambda _: None)
-        losses = engine.run(X, Y, [0.1] * 300)
+        losses = engine.run(X, Y, [0.1] * steps)
         ends.append((losses.tolist(), p.flat.tolist()))
     assert all(end == ends[0] for end in ends)
     assert tried == {(2, 1), (2, 2), (1, 1), (1, 2)}

@@ -1,6 +1,10 @@
 """The training pass, compiled for the CPU.
 
-To be read from `training_steps.py`, which has the lines of `fused.py`; `layers.py`, `first_layer.py`, `products.py` and
-`update.py` are what these lines call. `layout.py` is the memory, `places.py` says where things are in it, and
-`intrinsics.py` and `arithmetic.py` are what Numba lacks. Python calls `kernel.py`.
+Start with `training_steps.py`, which follows `fused.py`. Its lines call `first_layer.py`, `layers.py`, `products.py`
+and `update.py`. `layout.py` is the memory, and `pointers.py` says where things are in it. Python calls `kernel.py`.
+
+Loops go over a row in strips: 16 numbers or fewer, which the processor handles in one instruction or in a few.
+`strip(p)` is a strip in registers for numbers such as p points to, `strip_length(p)` is its length, and `put` writes it
+to memory. `at(array, …)` is a pointer into an array, and `typed(p, 1)` is 1 as such a number, float32 or float64. These
+are in `intrinsics.py` and `arithmetic.py`. A function is compiled if it is decorated with `@exact` or `@any_order`.
 """

@@ -1,4 +1,4 @@
-"""The kernel's decorators, exp and tanh, and what is done with one lane of numbers."""
+"""The kernel's decorators, exp and tanh, and what is done with one strip of numbers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from makemore_cli.backprop.kernel.intrinsics import Pointer, lane, typed
+from makemore_cli.backprop.kernel.intrinsics import Pointer, strip_length, typed
 
 _inner = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 # Sums stay in their order. Only a product and the sum that takes it become one instruction.
 exact = _inner(fastmath={"contract"})
-# For sums along a lane, which must be split in order to become vectors.
+# For sums along a strip, which must be split in order to become vectors.
 any_order = _inner(fastmath={"contract", "reassoc", "nsz"})
 
 # Of float32 and float64: the lowest number, where 2^m becomes zero, and the highest; log(2) in so few bits that m times
-# it is exact, and the rest of it; an exponent's bias, and its place in the bits.
+# it is exact, and the rest of it; an exponent's bias, and its lowest bit.
 _FORMATS: dict[Any, tuple[Any, Any, float, float, float, float, int, int]] = {
     types.float32: (np.float32, np.int32, -88.0, 88.0, 0.693359375, -2.12194440054690583e-4, 127, 23),
     types.float64: (np.float64, np.int64, -709.0, 709.0, 0.693145751953125, 1.42860682030941723e-6, 1023, 52),
@@ -79,31 +79,31 @@ def tanh(x: Any) -> Any:
 
 @exact
 def clear(out: Pointer) -> None:
-    """Set a lane to zero."""
-    for j in range(lane(out)):
+    """Set a strip to zero."""
+    for j in range(strip_length(out)):
         out[j] = 0
 
 
 @exact
-def put(out: Pointer, place: int, row: Pointer) -> None:
-    """Write a lane to memory."""
-    for j in range(lane(out)):
-        out[place + j] = row[j]
+def put(out: Pointer, offset: int, row: Pointer) -> None:
+    """Write a strip to memory."""
+    for j in range(strip_length(out)):
+        out[offset + j] = row[j]
 
 
 @any_order
 def total(a: Pointer) -> Any:
-    """The sum of a lane."""
+    """The sum of a strip."""
     s = a[0]
-    for j in range(1, lane(a)):
+    for j in range(1, strip_length(a)):
         s += a[j]
     return s
 
 
 @any_order
 def largest(a: Pointer) -> Any:
-    """The largest number of a lane. It may or may not be NaN if one of them is."""
+    """The largest number of a strip. It may or may not be NaN if one of them is."""
     s = a[0]
-    for j in range(1, lane(a)):
+    for j in range(1, strip_length(a)):
         s = max(s, a[j])
     return s

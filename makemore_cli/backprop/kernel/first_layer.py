@@ -1,4 +1,4 @@
-"""The first layer, looked up: each place of the context has a table of what its letters add, emb @ W1.
+"""The first layer, looked up: each position of the context has a table, emb @ W1, of what each letter adds to hprebn.
 
 So a letter that stands in many examples is multiplied once. An example's row of hprebn is the sum of T rows of the
 tables; backward, a row of a table gathers the gradients of its uses.
@@ -7,110 +7,115 @@ tables; backward, a row of a table gathers the gradients of its uses.
 from __future__ import annotations
 
 from makemore_cli.backprop.kernel.arithmetic import clear, exact, put
-from makemore_cli.backprop.kernel.intrinsics import Pointer, at, lane, local
-from makemore_cli.backprop.kernel.layout import TILE, Array, Dimensions
-from makemore_cli.backprop.kernel.places import Letters, Tile
+from makemore_cli.backprop.kernel.intrinsics import Pointer, at, strip, strip_length
+from makemore_cli.backprop.kernel.layout import ROWS, TILE, Array, Dimensions
+from makemore_cli.backprop.kernel.pointers import Letters, Tile
 from makemore_cli.backprop.kernel.products import FEW
 
 
 @exact
-def find_letters(b: Letters, X: Array, step: int) -> int:
-    """Give each place's letters their slots (see `Letters`). Returns the number of slots."""
+def find_letters(letters: Letters, X: Array, step: int) -> int:
+    """Give each position's letters their slots (see `Letters`). Returns the number of slots, unused ones included."""
     n, T = X.shape[1], X.shape[2]
-    count = 0
-    for t in range(T):
-        now = step * T + t + 1
-        b.first[t] = count
+    slots = 0
+    for position in range(T):
+        now = step * T + position + 1
+        letters.first[position] = slots
+        # New letters get slots. For now, `end` counts the uses of each slot.
         for i in range(n):
-            letter = X[step, i, t]
-            if b.seen[letter] != now:
-                b.seen[letter] = now
-                b.slot[letter] = count
-                b.letters[count] = letter
-                b.end[count] = 0
-                count += 1
-            u = b.slot[letter]
-            b.slots[i * T + t] = u
-            b.end[u] += 1
-        place = t * n
-        for u in range(b.first[t], count):
-            place += b.end[u]
-            b.start[u] = b.end[u] = place - b.end[u]
+            letter = X[step, i, position]
+            if letters.seen[letter] != now:
+                letters.seen[letter] = now
+                letters.slot_of_letter[letter] = slots
+                letters.letter[slots] = letter
+                letters.end[slots] = 0
+                slots += 1
+            slot = letters.slot_of_letter[letter]
+            letters.slot_of_use[i * T + position] = slot
+            letters.end[slot] += 1
+        # A counting sort of the examples by slot: `end` is where the next one is written, and comes to its end.
+        begin = position * n
+        for slot in range(letters.first[position], slots):
+            uses = letters.end[slot]
+            letters.start[slot] = letters.end[slot] = begin
+            begin += uses
         for i in range(n):
-            u = b.slots[i * T + t]
-            b.examples[b.end[u]] = i
-            b.end[u] += 1
-        b.used[t] = count - b.first[t]
-        count = (count + 3) // 4 * 4
-    return count
+            slot = letters.slot_of_use[i * T + position]
+            letters.examples[letters.end[slot]] = i
+            letters.end[slot] += 1
+        letters.used[position] = slots - letters.first[position]
+        while slots % ROWS:  # the next position begins at a multiple of ROWS
+            letters.start[slots] = letters.end[slots] = 0
+            slots += 1
+    return slots
 
 
 @exact
-def embed(emb: Pointer, C: Pointer, b: Letters, s: Dimensions) -> None:
-    """Set a slot's row of emb to its letter's row of C."""
-    row = local(emb)
-    for t in range(s.T):
-        for u in range(b.first[t], b.first[t] + b.used[t]):
-            for e in range(0, s.padded_E, lane(emb)):
-                for j in range(lane(emb)):
-                    row[j] = C[b.letters[u] * s.padded_E + e + j]
-                put(emb, u * s.padded_E + e, row)
+def embed(emb: Pointer, C: Pointer, letters: Letters, s: Dimensions) -> None:
+    """Set the row of emb of each slot to its letter's row of C."""
+    row = strip(emb)
+    for position in range(s.T):
+        for slot in range(letters.first[position], letters.first[position] + letters.used[position]):
+            for e in range(0, s.padded_E, strip_length(emb)):
+                for j in range(strip_length(emb)):
+                    row[j] = C[letters.letter[slot] * s.padded_E + e + j]
+                put(emb, slot * s.padded_E + e, row)
 
 
 @exact
-def look_up(t: Tile, b: Letters, s: Dimensions) -> None:
-    """Set hprebn (n, width) to the sums of the tables' rows and of b1; and bnmean to the sum of its rows."""
-    total, row, bias = local(t.hprebn), local(t.hprebn), local(t.hprebn)
-    for c in range(0, t.width, lane(t.hprebn)):
+def look_up_hprebn(t: Tile, letters: Letters, s: Dimensions) -> None:
+    """Set hprebn (n, width) to the sums of b1 and the tables' rows. Leaves the sum of its rows in bnmean."""
+    total, row, bias = strip(t.hprebn), strip(t.hprebn), strip(t.hprebn)
+    for c in range(0, t.width, strip_length(t.hprebn)):
         clear(total)
-        for j in range(lane(t.hprebn)):
+        for j in range(strip_length(t.hprebn)):
             bias[j] = t.b1[c + j]
         for i in range(s.n):
-            for j in range(lane(t.hprebn)):
+            for j in range(strip_length(t.hprebn)):
                 row[j] = bias[j]
-            for place in range(s.T):
-                u = b.slots[i * s.T + place] * TILE + c
-                for j in range(lane(t.hprebn)):
-                    row[j] += t.tables[u + j]
-            for j in range(lane(t.hprebn)):
+            for position in range(s.T):
+                offset = letters.slot_of_use[i * s.T + position] * TILE + c
+                for j in range(strip_length(t.hprebn)):
+                    row[j] += t.tables[offset + j]
+            for j in range(strip_length(t.hprebn)):
                 total[j] += row[j]
             put(t.hprebn, i * TILE + c, row)
         put(t.bnmean, c, total)
 
 
 @exact
-def look_up_backward(t: Tile, b: Letters, count: int) -> None:
-    """Set each row of dtables to the sum of the rows of dhprebn that have used it."""
-    total, few = local(t.dhprebn), local(t.dhprebn)
-    for u in range(count):
-        for c in range(0, t.width, lane(t.dhprebn)):
+def gather_dtables(t: Tile, letters: Letters, slots: int) -> None:
+    """Set each row of dtables to the sum of the rows of dhprebn of the examples that use it."""
+    total, few = strip(t.dhprebn), strip(t.dhprebn)
+    for slot in range(slots):
+        for c in range(0, t.width, strip_length(t.dhprebn)):
             clear(total)
-            for begin in range(b.start[u], b.end[u], FEW):
+            for begin in range(letters.start[slot], letters.end[slot], FEW):
                 clear(few)
-                for use in range(begin, min(begin + FEW, b.end[u])):
-                    i = b.examples[use] * TILE + c
-                    for j in range(lane(t.dhprebn)):
-                        few[j] += t.dhprebn[i + j]
-                for j in range(lane(t.dhprebn)):
+                for use in range(begin, min(begin + FEW, letters.end[slot])):
+                    offset = letters.examples[use] * TILE + c
+                    for j in range(strip_length(t.dhprebn)):
+                        few[j] += t.dhprebn[offset + j]
+                for j in range(strip_length(t.dhprebn)):
                     total[j] += few[j]
-            put(t.dtables, u * TILE + c, total)
+            put(t.dtables, slot * TILE + c, total)
 
 
 @exact
-def embed_backward(dC: Pointer, partial_demb: Array, b: Letters, s: Dimensions, begin: int, end: int) -> None:
+def gather_dC(dC: Pointer, partial_demb: Array, letters: Letters, s: Dimensions, begin: int, end: int) -> None:  # noqa: N802
     """Set the rows `begin` to `end` of dC to the sums of their slots' gradients, over the groups of tiles."""
-    row = local(dC)
+    row = strip(dC)
     for e in range(begin * s.padded_E, end * s.padded_E):
         dC[e] = 0
-    for t in range(s.T):
-        for u in range(b.first[t], b.first[t] + b.used[t]):
-            if begin <= b.letters[u] < end:
-                for e in range(0, s.padded_E, lane(dC)):
-                    place = b.letters[u] * s.padded_E + e
-                    for j in range(lane(dC)):
-                        row[j] = dC[place + j]
+    for position in range(s.T):
+        for slot in range(letters.first[position], letters.first[position] + letters.used[position]):
+            if begin <= letters.letter[slot] < end:
+                for e in range(0, s.padded_E, strip_length(dC)):
+                    offset = letters.letter[slot] * s.padded_E + e
+                    for j in range(strip_length(dC)):
+                        row[j] = dC[offset + j]
                     for group in range(s.groups):
-                        part = at(partial_demb, group, u, e)
-                        for j in range(lane(dC)):
+                        part = at(partial_demb, group, slot, e)
+                        for j in range(strip_length(dC)):
                             row[j] += part[j]
-                    put(dC, place, row)
+                    put(dC, offset, row)

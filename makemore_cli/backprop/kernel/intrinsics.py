@@ -1,19 +1,21 @@
-"""What Numba has no words for: pointers, arrays that become registers, a counter that threads share.
+"""What Numba lacks: pointers, arrays that become registers, a counter that threads share.
 
 Each function here is a few instructions of LLVM. Only compiled code can call it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
 
-from makemore_cli.backprop.kernel.processor import LANE_BYTES, VECTOR_BYTES
+from makemore_cli.backprop.kernel.processor import STRIP_BYTES, VECTOR_BYTES
 
 Pointer = Any  # to numbers of one type, in memory or in registers: p[j] reads and writes the j-th
 _LINE = 64  # bytes
@@ -29,7 +31,7 @@ def intrinsic(function: Callable[..., Any]) -> Any:
 def at(typingctx: Any, array: Any, *index: Any) -> Any:
     """Return a pointer to array[index].
 
-    A slice of an array has its references counted, by an atomic instruction each time. A pointer costs nothing.
+    Slicing an array counts a reference to it, with an atomic instruction. A pointer costs nothing.
     """
     together: Any = index[0]  # as Numba sometimes has them
     if isinstance(index[0], types.BaseTuple):
@@ -49,17 +51,17 @@ def ahead(typingctx: Any, p: Any, distance: Any) -> Any:
     return p(p, types.int64), lambda context, builder, signature, arguments: builder.gep(arguments[0], [arguments[1]])
 
 
-def _lanes(dtype: Any) -> int:
-    return LANE_BYTES * 8 // int(dtype.bitwidth)
+def _strip_length(dtype: Any) -> int:
+    return STRIP_BYTES * 8 // int(dtype.bitwidth)
 
 
 @intrinsic
-def lane(typingctx: Any, p: Any) -> Any:
-    """Return the length of a lane of such numbers.
+def strip_length(typingctx: Any, p: Any) -> Any:
+    """Return the length of a strip of such numbers.
 
     Loops over it have a length that the compiler knows, so they are unrolled and become vector instructions.
     """
-    return types.int64(p), lambda context, builder, signature, arguments: ir.Constant(_INT64, _lanes(p.dtype))
+    return types.int64(p), lambda context, builder, signature, arguments: ir.Constant(_INT64, _strip_length(p.dtype))
 
 
 def _local(p: Any, length: int) -> Any:
@@ -74,31 +76,31 @@ def _local(p: Any, length: int) -> Any:
 
 
 @intrinsic
-def local(typingctx: Any, p: Any) -> Any:
-    """Return a lane of numbers of the type that p points to, in this function's own memory.
+def strip(typingctx: Any, p: Any) -> Any:
+    """Return a strip of numbers of the type that p points to, in this function's own memory.
 
     Nothing else can point there, so that LLVM keeps the numbers in registers.
     """
-    return _local(p, _lanes(p.dtype))
+    return _local(p, _strip_length(p.dtype))
 
 
 @intrinsic
-def side(typingctx: Any, p: Any) -> Any:
-    """Return the side of a block of `local_block`."""
+def square_side(typingctx: Any, p: Any) -> Any:
+    """Return the side of such a `square`."""
     return types.int64(p), lambda context, builder, signature, arguments: ir.Constant(_INT64, _side(p.dtype))
 
 
 @intrinsic
-def side_bits(typingctx: Any, p: Any) -> Any:
-    """Return the bits of a place on that side."""
+def square_bits(typingctx: Any, p: Any) -> Any:
+    """Return the number of bits of a row's or a column's index in it."""
     return types.int64(p), lambda context, builder, signature, arguments: ir.Constant(
         _INT64, _side(p.dtype).bit_length() - 1
     )
 
 
 @intrinsic
-def local_block(typingctx: Any, p: Any) -> Any:
-    """Return a square of numbers, as long and wide as a vector register, like `local`."""
+def square(typingctx: Any, p: Any) -> Any:
+    """Return a square of numbers, as long and wide as a vector register, like `strip`."""
     return _local(p, _side(p.dtype) ** 2)
 
 
@@ -160,8 +162,17 @@ def pause(typingctx: Any) -> Any:
     return types.void(), emit
 
 
-# Lets another thread have the core: POSIX, that is Linux and macOS, or Windows. Only Linux has been tried.
-if sys.platform == "win32":
-    yield_core = types.ExternalFunction("SwitchToThread", types.int32())
-else:
-    yield_core = types.ExternalFunction("sched_yield", types.int32())
+def _yield_core() -> Any:
+    """The system's function that lets another thread have the core: of Linux and macOS, or of Windows.
+
+    Only Linux has been tried.
+    """
+    if sys.platform == "win32":
+        name = "SwitchToThread"
+        llvm.add_symbol(name, ctypes.cast(ctypes.windll.kernel32.SwitchToThread, ctypes.c_void_p).value)
+    else:
+        name = "sched_yield"
+    return types.ExternalFunction(name, types.int32())
+
+
+yield_core = _yield_core()

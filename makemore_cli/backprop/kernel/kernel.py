@@ -71,7 +71,7 @@ class Kernel:
     def no_steps(self) -> None:
         """Train no steps, for which the compiled pass must be at hand."""
         nothing = np.zeros((0, self.batch_size, self.sizes.context), np.int64)
-        self.train(nothing, nothing[:, :, 0], [])
+        self._train(nothing, nothing[:, :, 0], [], None, 1)
 
     def train(
         self,
@@ -88,6 +88,17 @@ class Kernel:
         and variance, which are updated, and the batch's share in them. The threads share the hidden units, which
         changes no digit; at most `most_threads` are used.
         """
+        self.prepare()
+        return self._train(X, Y, factors, running, threads)
+
+    def _train(
+        self,
+        X: NDArray[np.int64],
+        Y: NDArray[np.int64],
+        factors: Sequence[Sequence[float]] | NDArray[np.float64],
+        running: tuple[Array, Array, float] | None,
+        threads: int,
+    ) -> NDArray[np.float64]:
         real, numbers = self.real, self.numbers
         if running is not None:
             mean, var, momentum = running

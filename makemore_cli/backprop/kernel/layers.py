@@ -8,56 +8,56 @@ from typing import Any
 import numpy as np
 
 from makemore_cli.backprop.kernel.arithmetic import clear, exact, exp, largest, put, tanh, total
-from makemore_cli.backprop.kernel.intrinsics import at, lane, local, typed
-from makemore_cli.backprop.kernel.layout import NO_LETTER, PANEL, TILE, Dimensions, Memory, Numbers
-from makemore_cli.backprop.kernel.places import Tile
+from makemore_cli.backprop.kernel.intrinsics import at, strip, strip_length, typed
+from makemore_cli.backprop.kernel.layout import NO_LETTER, PANEL, PARAMETERS, TILE, Dimensions, Memory, Numbers
+from makemore_cli.backprop.kernel.pointers import Tile
 from makemore_cli.backprop.kernel.products import FEW
 from makemore_cli.backprop.kernel.update import lerp
 
 
 @exact
-def batchnorm_and_tanh(t: Tile, rows: int, n: Any, eps: Any) -> None:
-    """Replace hprebn (n, width) by bnraw, and set h to tanh(bngain · bnraw + bnbias). bnmean comes as the sum of rows.
+def batchnorm_and_tanh(t: Tile, s: Dimensions, numbers: Numbers) -> None:
+    """Set bnraw, in place of hprebn (n, width), and h = tanh(bngain · bnraw + bnbias). bnmean comes as the sum of rows.
 
-    A sum of many equal rows, rounded ever again, is off the same way for all of them, and batchnorm's gradient is what
-    is left when the mean has been taken out. So what is left of the mean is taken out too.
+    The mean of many rows has an error of rounding. So the mean of the differences from it, which should be zero, is
+    added to it, and the sum of their squares is lowered to match: Σ(x − m − δ)² = Σ(x − m)² − n·δ².
     """
-    mean, rest, var, inv = local(t.h), local(t.h), local(t.h), local(t.h)
-    few_rest, few_var = local(t.h), local(t.h)
-    gain, bias, bnraw, squashed = local(t.h), local(t.h), local(t.h), local(t.h)
-    one = typed(t.h, 1)
-    for c in range(0, t.width, lane(t.h)):
-        for j in range(lane(t.h)):
+    n, one = numbers.n, typed(t.h, 1)
+    mean, differences, squares, inv = strip(t.h), strip(t.h), strip(t.h), strip(t.h)
+    few_differences, few_squares = strip(t.h), strip(t.h)
+    gain, bias, bnraw, h = strip(t.h), strip(t.h), strip(t.h), strip(t.h)
+    for c in range(0, t.width, strip_length(t.h)):
+        for j in range(strip_length(t.h)):
             mean[j] = t.bnmean[c + j] / n
-        clear(rest)
-        clear(var)
-        for first in range(0, rows, FEW):
-            clear(few_rest)
-            clear(few_var)
-            for i in range(first, min(first + FEW, rows)):
-                for j in range(lane(t.h)):
+        clear(differences)
+        clear(squares)
+        for first in range(0, s.n, FEW):
+            clear(few_differences)
+            clear(few_squares)
+            for i in range(first, min(first + FEW, s.n)):
+                for j in range(strip_length(t.h)):
                     bndiff = t.hprebn[i * TILE + c + j] - mean[j]
-                    few_rest[j] += bndiff
-                    few_var[j] += bndiff * bndiff
-            for j in range(lane(t.h)):
-                rest[j] += few_rest[j]
-                var[j] += few_var[j]
-        for j in range(lane(t.h)):
-            left = rest[j] / n
-            mean[j] += left
-            var[j] = (var[j] - n * left * left) / (n - one)
-            inv[j] = one / math.sqrt(var[j] + eps)
+                    few_differences[j] += bndiff
+                    few_squares[j] += bndiff * bndiff
+            for j in range(strip_length(t.h)):
+                differences[j] += few_differences[j]
+                squares[j] += few_squares[j]
+        for j in range(strip_length(t.h)):
+            error = differences[j] / n
+            mean[j] += error
+            squares[j] = (squares[j] - n * error * error) / (n - one)
+            inv[j] = one / math.sqrt(squares[j] + numbers.eps)
             gain[j] = t.bngain[c + j]
             bias[j] = t.bnbias[c + j]
         put(t.bnmean, c, mean)
-        put(t.bnvar, c, var)
+        put(t.bnvar, c, squares)
         put(t.bnvar_inv, c, inv)
-        for i in range(rows):
-            for j in range(lane(t.h)):
+        for i in range(s.n):
+            for j in range(strip_length(t.h)):
                 bnraw[j] = (t.hprebn[i * TILE + c + j] - mean[j]) * inv[j]
-                squashed[j] = tanh(gain[j] * bnraw[j] + bias[j])
-            put(t.hprebn, i * TILE + c, bnraw)
-            put(t.h, i * TILE + c, squashed)
+                h[j] = tanh(gain[j] * bnraw[j] + bias[j])
+            put(t.bnraw, i * TILE + c, bnraw)
+            put(t.h, i * TILE + c, h)
 
 
 @exact
@@ -69,86 +69,88 @@ def average_statistics(t: Tile, momentum: Any) -> None:
 
 
 @exact
-def batchnorm_and_tanh_backward(t: Tile, rows: int, n: Any) -> None:
-    """Replace dh by dhpreact = (1 − h²) · dh, and that by dhprebn = γσ⁻¹ · (dy − Σdy/n − x̂ · Σ(dy·x̂)/(n−1)).
+def tanh_and_batchnorm_backward(t: Tile, s: Dimensions, numbers: Numbers) -> None:
+    """Set dhpreact = (1 − h²) · dh, and then dhprebn = γσ⁻¹ · (dy − Σdy/n − x̂ · Σ(dy·x̂)/(n−1)), all in place of dh.
 
-    The two sums are the gradients of bias and gain. They are sums of sums of a few rows each, since a long sum is
-    rounded once a row.
+    The two sums are the gradients of bias and gain. They are summed in blocks of FEW rows, which keeps their digits.
     """
-    dgain, dbias, few_gain, few_bias = local(t.dh), local(t.dh), local(t.dh), local(t.dh)
-    d, scale, db = local(t.dh), local(t.dh), local(t.dh)
-    one = typed(t.dh, 1)
-    for c in range(0, t.width, lane(t.dh)):
-        clear(dgain)
-        clear(dbias)
-        for first in range(0, rows, FEW):
-            clear(few_gain)
-            clear(few_bias)
-            for i in range(first, min(first + FEW, rows)):
-                place = i * TILE + c
-                for j in range(lane(t.dh)):
-                    d[j] = t.dh[place + j] * (one - t.h[place + j] * t.h[place + j])
-                    few_bias[j] += d[j]
-                    few_gain[j] += d[j] * t.bnraw[place + j]
-                put(t.dh, place, d)
-            for j in range(lane(t.dh)):
-                dgain[j] += few_gain[j]
-                dbias[j] += few_bias[j]
-        put(t.dbngain, c, dgain)
-        put(t.dbnbias, c, dbias)
-        clear(db)
-        for j in range(lane(t.dh)):
+    n, one = numbers.n, typed(t.dh, 1)
+    dbngain, dbnbias, few_dbngain, few_dbnbias = strip(t.dh), strip(t.dh), strip(t.dh), strip(t.dh)
+    dhpreact, dhprebn, db1 = strip(t.dh), strip(t.dh), strip(t.dh)
+    scale, mean_dbngain, mean_dbnbias = strip(t.dh), strip(t.dh), strip(t.dh)
+    for c in range(0, t.width, strip_length(t.dh)):
+        clear(dbngain)
+        clear(dbnbias)
+        for first in range(0, s.n, FEW):
+            clear(few_dbngain)
+            clear(few_dbnbias)
+            for i in range(first, min(first + FEW, s.n)):
+                offset = i * TILE + c
+                for j in range(strip_length(t.dh)):
+                    dhpreact[j] = t.dh[offset + j] * (one - t.h[offset + j] * t.h[offset + j])
+                    few_dbnbias[j] += dhpreact[j]
+                    few_dbngain[j] += dhpreact[j] * t.bnraw[offset + j]
+                put(t.dh, offset, dhpreact)
+            for j in range(strip_length(t.dh)):
+                dbngain[j] += few_dbngain[j]
+                dbnbias[j] += few_dbnbias[j]
+        put(t.dbngain, c, dbngain)
+        put(t.dbnbias, c, dbnbias)
+        clear(db1)
+        for j in range(strip_length(t.dh)):
             scale[j] = t.bngain[c + j] * t.bnvar_inv[c + j]
-            dgain[j] /= n - one
-            dbias[j] /= n
-        for i in range(rows):
-            place = i * TILE + c
-            for j in range(lane(t.dh)):
-                d[j] = scale[j] * ((t.dh[place + j] - dbias[j]) - t.bnraw[place + j] * dgain[j])
-                db[j] += d[j]
-            put(t.dh, place, d)
-        put(t.db1, c, db)
+            mean_dbngain[j] = dbngain[j] / (n - one)
+            mean_dbnbias[j] = dbnbias[j] / n
+        for i in range(s.n):
+            offset = i * TILE + c
+            for j in range(strip_length(t.dh)):
+                centred = (t.dh[offset + j] - mean_dbnbias[j]) - t.bnraw[offset + j] * mean_dbngain[j]
+                dhprebn[j] = scale[j] * centred
+                db1[j] += dhprebn[j]
+            put(t.dhprebn, offset, dhprebn)
+        put(t.db1, c, db1)
 
 
 @exact
 def cross_entropy(m: Memory, s: Dimensions, numbers: Numbers, i: int, letter: int) -> Any:
-    """Leave dlogits = (softmax − target) / n of example i in place of its logits. Returns its loss.
+    """Set dlogits = (softmax − target) / n for example i. Returns its loss.
 
-    The target has `right` for the next letter, and `every` of each letter for label smoothing.
+    With label smoothing s, the target is 1 − s for the next letter, and s/V more for each letter.
     """
-    b2, outside, every = at(m.b2, 0, 0, 0), at(m.target, 0, 0), at(m.target, 1, 0)
-    row, top, counts, smooth = local(b2), local(b2), local(b2), local(b2)
-    right = at(m.dlogits, letter // PANEL, i, letter % PANEL)  # the next letter's
+    b2, mask, smoothing = at(m.b2, PARAMETERS, 0, 0), at(m.target, 0, 0), at(m.target, 1, 0)
+    row, top, counts, smoothed = strip(b2), strip(b2), strip(b2), strip(b2)
+    next_letter = at(m.dlogits, letter // PANEL, i, letter % PANEL)
     one = typed(b2, 1)
-    for j in range(lane(b2)):
+    for j in range(strip_length(b2)):
         top[j] = NO_LETTER
-    for c in range(0, s.padded_V, lane(b2)):
-        for j in range(lane(b2)):
-            row[j] = b2[c + j] + outside[c + j]
+    for v in range(0, s.padded_V, strip_length(b2)):
+        for j in range(strip_length(b2)):
+            row[j] = b2[v + j] + mask[v + j]
         for group in range(s.groups):
-            part = at(m.partial_logits, group, c // PANEL, i, c % PANEL)
-            for j in range(lane(b2)):
+            part = at(m.partial_logits, group, v // PANEL, i, v % PANEL)
+            for j in range(strip_length(b2)):
                 row[j] += part[j]
-        for j in range(lane(b2)):
+        for j in range(strip_length(b2)):
             top[j] = max(top[j], row[j])
-        put(at(m.dlogits, c // PANEL, i, c % PANEL), 0, row)
+        put(at(m.dlogits, v // PANEL, i, v % PANEL), 0, row)  # the logits
     highest = largest(top)
-    right_loss = numbers.right * (highest - right[0])
+    right_loss = numbers.right * (highest - next_letter[0])
     clear(counts)
-    clear(smooth)
-    for c in range(0, s.padded_V, lane(b2)):
-        logits = at(m.dlogits, c // PANEL, i, c % PANEL)
-        for j in range(lane(b2)):
-            smooth[j] += every[c + j] * (highest - logits[j])
+    clear(smoothed)
+    for v in range(0, s.padded_V, strip_length(b2)):
+        logits = at(m.dlogits, v // PANEL, i, v % PANEL)
+        for j in range(strip_length(b2)):
+            smoothed[j] += smoothing[v + j] * (highest - logits[j])
             row[j] = exp(logits[j] - highest)
             counts[j] += row[j]
-        put(logits, 0, row)
+        put(logits, 0, row)  # the counts
     counts_sum = total(counts)
-    scale, share = one / (counts_sum * numbers.n), one / numbers.n
-    for c in range(0, s.padded_V, lane(b2)):
-        logits = at(m.dlogits, c // PANEL, i, c % PANEL)
-        for j in range(lane(b2)):
-            row[j] = logits[j] * scale - every[c + j] * share
-        put(logits, 0, row)
-    right[0] -= numbers.right * share
-    return math.log(counts_sum) + right_loss + total(smooth)
+    scale, one_over_n = one / (counts_sum * numbers.n), one / numbers.n
+    for v in range(0, s.padded_V, strip_length(b2)):
+        dlogits = at(m.dlogits, v // PANEL, i, v % PANEL)
+        for j in range(strip_length(b2)):
+            row[j] = dlogits[j] * scale - smoothing[v + j] * one_over_n
+        put(dlogits, 0, row)
+    next_letter[0] -= numbers.right * one_over_n
+    # −log p = log(counts_sum) + highest − logit, and the target's entries sum to one.
+    return math.log(counts_sum) + right_loss + total(smoothed)

@@ -7,7 +7,7 @@ The vocabulary is cut into panels of `PANEL` letters: the logits of a panel are 
 holds.
 
 Every width is padded to a multiple of `LINE`, and every array starts at a cache line. What is padded in the parameters
-is zero and stays zero, since its gradient is; what is padded elsewhere is never read as part of a number that counts.
+is zero and stays zero, since its gradient is; what is padded elsewhere never affects a result.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from makemore_cli.network.model import Sizes
 
 LINE = 16  # float32 numbers in a cache line
 TILE = 64  # hidden units
+ROWS = 4  # that a product does at a time
 FEWEST_TILES = 2  # if there are hidden units enough
 MOST_GROUPS = 16
 PANEL = 128  # letters of the vocabulary
-MARGIN = 3  # rows that a product of four rows may touch beyond a matrix
+PARAMETERS, GRADIENTS = 0, 1  # of the kinds of numbers in the weights, b2 and C
 NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exactly zero
 
 Array = Any  # of NumPy, or what describes one
@@ -50,13 +51,15 @@ class Dimensions(NamedTuple):
 class Memory(NamedTuple):
     """All that the compiled pass works on. Widths are padded; numbers have the parameters' type if not said otherwise.
 
-    What is kept of each parameter lies in a copy of its own: the parameters, their gradients, what the optimiser
-    keeps from step to step (velocity, or m and v), and their average.
+    Of each parameter there are several kinds of numbers: the parameter, its gradient, what the optimiser keeps from
+    step to step (velocity, or m and v), and its average.
     """
 
-    weights: Array  # (copies, tiles, rows, TILE), the rows being those of W1 for each place, of W2T, bngain, bnbias, b1
-    b2: Array  # (copies, 1, V)
-    C: Array  # (copies, V, E)
+    weights: (
+        Array  # (kinds, tiles, rows, TILE), the rows being those of W1 for each position, of W2T, bngain, bnbias, b1
+    )
+    b2: Array  # (kinds, 1, V)
+    C: Array  # (kinds, V, E)
     W1T: Array  # (tiles, T, TILE, E), the first layer's weights transposed, made after each update
     W2: Array  # (tiles, panels, TILE, PANEL), and the second's
     emb: Array  # (threads, slots, E), the rows of C that a batch uses
@@ -69,12 +72,12 @@ class Memory(NamedTuple):
     target: Array  # (2, V): zero, and NO_LETTER for what pads the vocabulary; what label smoothing adds to the target
     losses: Array  # (n,) in nats, float64
     squares: Array  # (tiles + V,), float64, of the gradients' entries, for clipping: of each tile, of each row of C
-    letters: Array  # (threads, 9, length), int64: see `places.Letters`
-    tiles: Array  # (tiles, 3), int64: hidden units, rounded up to whole lines; the tile's group; its place in that
+    letters: Array  # (threads, 9, length), int64: see `pointers.Letters`
+    tiles: Array  # (tiles, 3), int64: hidden units, rounded up to whole lines; the tile's group; its index in that
 
 
 class Numbers(NamedTuple):
-    """The numbers of a pass that are no lengths, in the parameters' type."""
+    """The numbers of a pass that are not lengths, in the parameters' type."""
 
     n: Any
     eps: Any
@@ -109,15 +112,15 @@ def dimensions(sizes: Sizes, n: int) -> Dimensions:
     return Dimensions(n, T, E, V, padded_E, padded_V, -(-V // PANEL), ld_panel, tiles, groups, trained)
 
 
-def arrays(d: Dimensions, dtype: np.dtype[Any], copies: int) -> Memory:
+def arrays(d: Dimensions, dtype: np.dtype[Any], kinds: int) -> Memory:
     """The type and shape of each array."""
-    n, slots = up(d.n, 4), d.T * up(min(d.n, d.V), 4) + MARGIN
+    n, slots = up(d.n, ROWS), d.T * up(min(d.n, d.V), ROWS)
     rows = d.T * d.padded_E + d.padded_V + 3
     whole, double = np.dtype(np.int64), np.dtype(np.float64)
     return Memory(
-        weights=(dtype, (copies, d.tiles, rows, TILE)),
-        b2=(dtype, (copies, 1, d.padded_V)),
-        C=(dtype, (copies, d.V, d.padded_E)),
+        weights=(dtype, (kinds, d.tiles, rows, TILE)),
+        b2=(dtype, (kinds, 1, d.padded_V)),
+        C=(dtype, (kinds, d.V, d.padded_E)),
         W1T=(dtype, (d.tiles, d.T, TILE, d.padded_E)),
         W2=(dtype, (d.tiles, d.panels, TILE, d.ld_panel)),
         emb=(dtype, (d.groups, slots, d.padded_E)),
@@ -135,17 +138,17 @@ def arrays(d: Dimensions, dtype: np.dtype[Any], copies: int) -> Memory:
     )
 
 
-def memory_bytes(sizes: Sizes, n: int, dtype: np.dtype[Any], copies: int) -> int:
+def memory_bytes(sizes: Sizes, n: int, dtype: np.dtype[Any], kinds: int) -> int:
     """How much memory the pass takes."""
-    return sum(_bytes(*array) for array in arrays(dimensions(sizes, n), dtype, copies))
+    return sum(_bytes(*array) for array in arrays(dimensions(sizes, n), dtype, kinds))
 
 
 class Layout:
     """The memory of the pass for one network and batch size, and where the parameters are in it."""
 
-    def __init__(self, sizes: Sizes, n: int, dtype: np.dtype[Any], smoothing: float, copies: int) -> None:
+    def __init__(self, sizes: Sizes, n: int, dtype: np.dtype[Any], smoothing: float, kinds: int) -> None:
         self.dimensions = d = dimensions(sizes, n)
-        self.memory = Memory(*aligned(*arrays(d, dtype, copies)))
+        self.memory = Memory(*aligned(*arrays(d, dtype, kinds)))
         self.memory.target[0, d.V :] = NO_LETTER
         self.memory.target[1, : d.V] = smoothing / d.V
         lines, H = -(-sizes.hidden // LINE), sizes.hidden
@@ -156,26 +159,26 @@ class Layout:
         group = np.repeat(np.arange(d.groups), np.diff(first))
         self.memory.tiles[:] = np.column_stack([widths, group, np.arange(d.tiles) - np.array(first)[group]])
 
-    def put(self, copy: int, arrays: Mapping[str, Array]) -> None:
-        """Copy the parameters, by name and in their own shapes, into a copy; what is padded becomes zero."""
+    def put(self, kind: int, arrays: Mapping[str, Array]) -> None:
+        """Copy the parameters, by name and in their own shapes, as one kind; what is padded becomes zero."""
         for part in (self.memory.weights, self.memory.b2, self.memory.C):
-            part[copy] = 0
-        for padded, own in self._views(copy, arrays):
+            part[kind] = 0
+        for padded, own in self._views(kind, arrays):
             padded[...] = own
 
-    def take(self, copy: int, arrays: Mapping[str, Array]) -> None:
+    def take(self, kind: int, arrays: Mapping[str, Array]) -> None:
         """Copy them back."""
-        for padded, own in self._views(copy, arrays):
+        for padded, own in self._views(kind, arrays):
             own[...] = padded
 
-    def _views(self, copy: int, arrays: Mapping[str, Array]) -> Iterator[tuple[Array, Array]]:
-        """Pairs of views: a part of a parameter in a copy, and in its own array."""
+    def _views(self, kind: int, arrays: Mapping[str, Array]) -> Iterator[tuple[Array, Array]]:
+        """Pairs of views: a part of a parameter in the memory, and in its own array."""
         d, memory = self.dimensions, self.memory
-        yield memory.C[copy, :, : d.E], arrays["C"]
-        yield memory.b2[copy, 0, : d.V], arrays["b2"]
+        yield memory.C[kind, :, : d.E], arrays["C"]
+        yield memory.b2[kind, 0, : d.V], arrays["b2"]
         W1 = arrays["W1"].reshape(d.T, d.E, -1)
         W2T, rest = d.T * d.padded_E, d.T * d.padded_E + d.padded_V
-        for tile, units in zip(memory.weights[copy], self.units, strict=True):
+        for tile, units in zip(memory.weights[kind], self.units, strict=True):
             rows = tile[:, : units.stop - units.start]
             yield rows[:W2T].reshape(d.T, d.padded_E, -1)[:, : d.E], W1[:, :, units]
             yield rows[W2T : W2T + d.V], arrays["W2"].T[:, units]

@@ -13,6 +13,7 @@ from typing import Any
 from makemore_cli.backprop import update_numbers
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import child_processes as children
+from makemore_cli.system import compiled
 from makemore_cli.system.compiled import Kept, settings, straight_line_vectors
 from makemore_cli.system.environment import NO_JIT
 
@@ -30,31 +31,35 @@ def train_steps(real: str) -> Kept:
 
 
 def _digest() -> str:
-    """A digest of what the machine code is made from: the source files, Numba, and the processor."""
+    """A digest of what the machine code is made from: the source files, Numba with its settings, and the processor."""
     from llvmlite import __version__ as llvmlite_version
     from llvmlite import binding as llvm
     from numba import __version__ as numba_version
 
     config = settings()
     made_from = hashlib.sha256()
-    for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(update_numbers.__file__)):
+    others = Path(str(update_numbers.__file__)), Path(str(compiled.__file__))
+    for file in (*sorted(Path(__file__).parent.glob("*.py")), *others):
         made_from.update(file.read_bytes())
-    machine = (numba_version, llvmlite_version, llvm.get_host_cpu_name(), config.CPU_NAME, config.CPU_FEATURES)
-    made_from.update(repr(machine).encode())
+    processor = llvm.get_host_cpu_name(), config.CPU_NAME, compiled.processor_features()
+    made_from.update(repr((numba_version, llvmlite_version, processor, config.OPT, config.LOOP_VECTORIZE)).encode())
     return made_from.hexdigest()[:16]
 
 
 # The processes that are compiling, by the type of the numbers, and when each began.
 _compiling: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+_ready: set[str] = set()
 
 
 def begin(real: str, run: Callable[[], Any]) -> None:
     """Begin to compile what `run` runs, in a process of its own, if it is not on the disk.
 
-    A process that compiles keeps other copies of the functions at hand, optimised otherwise, and the last digits would
-    be others. So this one does not compile, but takes the machine code from the disk, like ever after.
+    Code that is compiled in this process is optimised differently from code that is loaded from the disk, and differs
+    in the last digits. So another process compiles, and this one always loads.
     Raises MakemoreError if Numba is kept from compiling.
     """
+    if real in _ready or real in _compiling:
+        return
     if settings().DISABLE_JIT:
         raise MakemoreError(f"the kernel can't be compiled, since {NO_JIT} is set; unset it, or choose tensor")
     from numba.core import event
@@ -71,11 +76,10 @@ def begin(real: str, run: Callable[[], Any]) -> None:
         def on_end(self, event: event.Event) -> None:
             pass
 
-    if real in _compiling:
-        return
     try:
         with event.install_listener("numba:compile", NotHere()):
             run()
+        _ready.add(real)
     except NotKeptError:
         code = f"import gc; gc.disable(); from makemore_cli.backprop.kernel import kernel; kernel.compile_for({real!r})"
         _compiling[real] = children.begin(code), time.perf_counter()
@@ -83,11 +87,13 @@ def begin(real: str, run: Callable[[], Any]) -> None:
 
 def wait(real: str, run: Callable[[], Any], say: Callable[[str], None]) -> None:
     """Have the machine code, after `begin`; if it is being compiled, say so, and how long that took."""
-    if real in _compiling:
-        process, began = _compiling[real]
-        say("compiling the kernel, once: some seconds")
-        process.wait()
-        _compiling.pop(real, None)
-        say(f"compiled in {time.perf_counter() - began:.1f} s")
-        with straight_line_vectors():  # if it could not be written to the disk, it is compiled here
-            run()
+    if real not in _compiling:
+        return
+    process, began = _compiling[real]
+    say("compiling the kernel, once: some seconds")
+    process.wait()
+    _compiling.pop(real, None)
+    with straight_line_vectors():  # if it could not be written to the disk, this process compiles it now
+        run()
+    _ready.add(real)
+    say(f"compiled in {time.perf_counter() - began:.1f} s")

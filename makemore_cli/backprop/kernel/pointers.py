@@ -1,4 +1,4 @@
-"""Where things begin in the kernel's memory: pointers, by the names of what they point to (see `layout.Memory`)."""
+"""Where things are in the kernel's memory: pointers, by the names of what they point to (see `layout.Memory`)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from makemore_cli.backprop.kernel.arithmetic import exact
 from makemore_cli.backprop.kernel.intrinsics import Pointer, ahead, at
-from makemore_cli.backprop.kernel.layout import PANEL, TILE, Dimensions, Memory
+from makemore_cli.backprop.kernel.layout import GRADIENTS, PANEL, PARAMETERS, TILE, Dimensions, Memory
 from makemore_cli.backprop.kernel.products import Matrix, matrix
 
 
 class Tile(NamedTuple):
     """What belongs to a tile of hidden units. Rows are TILE numbers apart."""
 
-    W1: Pointer  # rows for each place of the context, padded_E of them
+    W1: Pointer  # padded_E rows for each position of the context
     W2T: Pointer
     bngain: Pointer
     bnbias: Pointer
@@ -22,12 +22,12 @@ class Tile(NamedTuple):
     dbnbias: Pointer
     db1: Pointer
     tables: Pointer
-    dtables: Pointer  # in the same place
+    dtables: Pointer  # overwrites tables
     hprebn: Pointer
-    bnraw: Pointer  # in the same place
+    bnraw: Pointer  # overwrites hprebn
     h: Pointer
     dh: Pointer
-    dhprebn: Pointer  # in the same place
+    dhprebn: Pointer  # overwrites dh
     bnmean: Pointer
     bnvar: Pointer
     bnvar_inv: Pointer
@@ -42,7 +42,7 @@ class Tile(NamedTuple):
 @exact
 def tile_at(m: Memory, s: Dimensions, tile: int) -> Tile:
     bngain = s.T * s.padded_E + s.padded_V
-    p, d = at(m.weights, 0, tile, 0, 0), at(m.weights, 1, tile, 0, 0)
+    p, d = at(m.weights, PARAMETERS, tile, 0, 0), at(m.weights, GRADIENTS, tile, 0, 0)
     tables, bnraw, dh = at(m.tables, tile, 0, 0), at(m.units, tile, 0, 0, 0), at(m.units, tile, 2, 0, 0)
     statistics = at(m.statistics, tile, 0, 0)
     return Tile(
@@ -74,20 +74,20 @@ def tile_at(m: Memory, s: Dimensions, tile: int) -> Tile:
 
 
 class Letters(NamedTuple):
-    """Where the letters of a batch stand. Each place of the context has a slot for each letter that it has there.
+    """Where the letters of a batch stand. Each position of the context has a slot for each letter that stands there.
 
-    The first slot of a place is a multiple of four.
+    The first slot of a position is a multiple of ROWS. Between the positions there may be slots that nothing uses.
     """
 
-    slots: Pointer  # (n, T): the slot of each letter of the batch
+    slot_of_use: Pointer  # (n, T): the slot of each letter of the batch
     examples: Pointer  # the examples that have the letter of slot 0, then those of slot 1 …
-    start: Pointer  # where a slot's examples begin,
-    end: Pointer  # and end
-    letters: Pointer  # a slot's letter
-    first: Pointer  # (T,): a place's first slot,
-    used: Pointer  # (T,): and the number of its slots
-    seen: Pointer  # (V,): when a letter was last seen,
-    slot: Pointer  # (V,): and the slot that it had
+    start: Pointer  # (slots,): where a slot's examples begin
+    end: Pointer  # (slots,): where they end
+    letter: Pointer  # (slots,): a slot's letter
+    first: Pointer  # (T,): the first slot of a position
+    used: Pointer  # (T,): the number of its slots
+    seen: Pointer  # (V,): when a letter was last seen
+    slot_of_letter: Pointer  # (V,): the slot that it had then
 
 
 @exact
@@ -106,32 +106,32 @@ def letters_of(m: Memory, me: int) -> Letters:
     )
 
 
-class Place(NamedTuple):
-    """What belongs to a tile and one place of the context: the letters that stand there, and their part of W1."""
+class Position(NamedTuple):
+    """What belongs to a tile and one position of the context: the letters that stand there, and their part of W1."""
 
     emb: Matrix  # (slots, E)
     W1: Matrix  # (E, width)
     W1T: Matrix  # (width, E)
     dW1: Matrix  # (E, width)
     table: Matrix  # (slots, width)
-    dtable: Matrix  # (slots, width), in the same place
-    demb: Matrix  # (slots, E), the part of the tile's group
+    dtable: Matrix  # (slots, width), overwrites the table
+    partial_demb: Matrix  # (slots, E), the part of the tile's group
     slots: int
 
 
 @exact
-def place_at(m: Memory, s: Dimensions, t: Tile, b: Letters, me: int, place: int) -> Place:
-    first, row = b.first[place], place * s.padded_E
+def position_at(m: Memory, s: Dimensions, t: Tile, letters: Letters, me: int, position: int) -> Position:
+    first, row = letters.first[position], position * s.padded_E
     table = matrix(ahead(t.tables, first * TILE), TILE)
-    return Place(
+    return Position(
         matrix(at(m.emb, me, first, 0), s.padded_E),
-        matrix(at(m.weights, 0, t.number, row, 0), TILE),
-        matrix(at(m.W1T, t.number, place, 0, 0), s.padded_E),
-        matrix(at(m.weights, 1, t.number, row, 0), TILE),
+        matrix(at(m.weights, PARAMETERS, t.number, row, 0), TILE),
+        matrix(at(m.W1T, t.number, position, 0, 0), s.padded_E),
+        matrix(at(m.weights, GRADIENTS, t.number, row, 0), TILE),
         table,
         table,
         matrix(at(m.partial_demb, t.group, first, 0), s.padded_E),
-        b.used[place],
+        letters.used[position],
     )
 
 
@@ -141,8 +141,8 @@ class Panel(NamedTuple):
     W2: Matrix  # (width, letters)
     W2T: Matrix  # (letters, width)
     dW2T: Matrix  # (letters, width)
-    logits: Matrix  # (n, letters), the part of the tile's group
-    dlogits: Matrix  # (n, letters)
+    partial_logits: Matrix  # (n, letters), the part of the tile's group
+    dlogits: Matrix  # (n, letters), the same for every tile
     letters: int
     padded: int  # letters, rounded up to whole lines
 
@@ -152,23 +152,28 @@ def panel_at(m: Memory, s: Dimensions, t: Tile, panel: int) -> Panel:
     first, row = panel * PANEL, s.T * s.padded_E + panel * PANEL
     return Panel(
         matrix(at(m.W2, t.number, panel, 0, 0), s.ld_panel),
-        matrix(at(m.weights, 0, t.number, row, 0), TILE),
-        matrix(at(m.weights, 1, t.number, row, 0), TILE),
+        matrix(at(m.weights, PARAMETERS, t.number, row, 0), TILE),
+        matrix(at(m.weights, GRADIENTS, t.number, row, 0), TILE),
         matrix(at(m.partial_logits, t.group, panel, 0, 0), s.ld_panel),
-        matrix(at(m.dlogits, panel, 0, 0), s.ld_panel),
+        dlogits_at(m, s, panel),
         min(PANEL, s.V - first),
         min(PANEL, s.padded_V - first),
     )
 
 
+@exact
+def dlogits_at(m: Memory, s: Dimensions, panel: int) -> Matrix:
+    return matrix(at(m.dlogits, panel, 0, 0), s.ld_panel)
+
+
 class Rows(NamedTuple):
-    """Where some rows of parameters begin, their gradients, and what is kept for each of them; and their extent."""
+    """Some rows of parameters, with their gradients and what is kept for each of them."""
 
     p: Pointer
     d: Pointer
-    velocity: Pointer  # of SGD with momentum,
-    m: Pointer  # or of AdamW, in the same place,
-    v: Pointer  # and after it
+    velocity: Pointer  # of SGD with momentum
+    m: Pointer  # of AdamW, which has no velocity: both are the first that is kept
+    v: Pointer  # of AdamW, the second
     average: Pointer  # the last
     length: int  # rows
     ld: int  # numbers from row to row
@@ -176,34 +181,35 @@ class Rows(NamedTuple):
 
 
 @exact
-def rows(p: Pointer, next_copy: int, copies: int, count: int, ld: int, width: int) -> Rows:
-    kept = ahead(p, 2 * next_copy)
+def rows(p: Pointer, next_kind: int, kinds: int, length: int, ld: int, width: int) -> Rows:
+    kept = ahead(p, 2 * next_kind)
     return Rows(
         p,
-        ahead(p, next_copy),
+        ahead(p, next_kind),
         kept,
         kept,
-        ahead(p, 3 * next_copy),
-        ahead(p, (copies - 1) * next_copy),
-        count,
+        ahead(p, 3 * next_kind),
+        ahead(p, (kinds - 1) * next_kind),
+        length,
         ld,
         width,
     )
 
 
 @exact
-def rows_of_tile(m: Memory, tile: int, first: int, count: int) -> Rows:
-    _, tiles, length, ld = m.weights.shape
-    return rows(at(m.weights, 0, tile, first, 0), tiles * length * ld, len(m.weights), count, ld, m.tiles[tile, 0])
+def rows_of_tile(m: Memory, tile: int, first: int, length: int) -> Rows:
+    kinds, tiles, all_rows, ld = m.weights.shape
+    p = at(m.weights, PARAMETERS, tile, first, 0)
+    return rows(p, tiles * all_rows * ld, kinds, length, ld, m.tiles[tile, 0])
 
 
 @exact
 def rows_of_b2(m: Memory) -> Rows:
-    width = m.b2.shape[2]
-    return rows(at(m.b2, 0, 0, 0), width, len(m.b2), m.b2.shape[1], width, width)
+    kinds, length, width = m.b2.shape
+    return rows(at(m.b2, PARAMETERS, 0, 0), width, kinds, length, width, width)
 
 
 @exact
 def rows_of_C(m: Memory, begin: int, end: int) -> Rows:  # noqa: N802
-    _, length, width = m.C.shape
-    return rows(at(m.C, 0, begin, 0), length * width, len(m.C), end - begin, width, width)
+    kinds, length, width = m.C.shape
+    return rows(at(m.C, PARAMETERS, begin, 0), length * width, kinds, end - begin, width, width)
