@@ -47,7 +47,7 @@ def agree(*sizes: int, dtype: torch.dtype, first_bias: bool = True, smoothing: f
         assert finding.comparison.relative <= tolerance, f"{sizes}: {finding}"
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(7)
 @pytest.mark.parametrize("H", [17, 1, 15, 16, 64, 65, 200])
 def test_gradients_in_both_precisions(H: int) -> None:
     for number, (T, E, V, n) in enumerate(product([1, 3, 8], [1, 10, 24], [2, 27, 300], [2, 5, 32, 257])):
@@ -96,7 +96,7 @@ def test_gradients_for_any_sizes(
     agree(n, T, E, H, V, dtype=dtype, first_bias=first_bias, smoothing=smoothing, seed=seed)
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(7)
 @pytest.mark.parametrize("tensor", ["C", "W1", "b1", "W2", "b2", "bngain", "bnbias"])
 def test_a_wrong_entry_of_any_gradient_is_seen(tensor: str) -> None:
     def wrong(problem: NetworkProblem) -> dict[str, torch.Tensor]:
@@ -299,7 +299,7 @@ RULES = [
 ]
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rule", RULES, ids=["adamw", "sgd"])
 @pytest.mark.parametrize("sizes", [(33, 3, 10, 16, 27), (40, 3, 10, 200, 300), (9, 2, 5, 1300, 40)])

@@ -270,6 +270,7 @@ def test_usage_errors_are_one_line_too(arguments: str, message: str, cli: Cli) -
 # Real processes.
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module_and_from_anywhere(tmp_path: Path) -> None:
     assert makemore("--version", cwd=tmp_path).stdout == f"makemore {__version__}\n"
     result = makemore("train", "--config", "tiny", "--steps", 3, cwd=tmp_path)

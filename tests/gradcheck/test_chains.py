@@ -43,7 +43,7 @@ def report_on(subject: Chain | FunctionPair, dtype: torch.dtype = SINGLE, seed: 
 # Right chains.
 
 
-@pytest.mark.every(3)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("sizes", [1, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
@@ -149,7 +149,7 @@ def tried(mutants: list[Mutant], count: int, tmp_path: Path) -> tuple[int, int]:
     return done, explained
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(6)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the wrong lines
 @pytest.mark.parametrize("count", [2, pytest.param(30, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
@@ -160,6 +160,7 @@ def test_a_wrong_line_of_a_chain_is_caught_named_and_explained(path: Path, count
     assert count < 15 or explained >= 0.85 * done
 
 
+@pytest.mark.every(2)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)

@@ -56,7 +56,7 @@ def test_central_differences_agree() -> None:
         assert float((ours[name] - witness[name]).abs().max()) <= SOURCES["finite"].accuracy * size[name], name
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(10)
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
 @pytest.mark.parametrize("against", [name for name in SOURCES if name not in ("atomic", "fused")])
 @pytest.mark.parametrize("of", ["atomic", "fused", "complex"])
@@ -132,6 +132,7 @@ def test_a_small_mistake_of_the_training_pass_is_caught_in_float64(eps: float, m
         check.crosscheck(NetworkProblem(*problem(), EPS, 0.0), 5, SOURCES["fused"])
 
 
+@pytest.mark.slow
 def test_saturated_and_degenerate_batches_are_no_alarm() -> None:
     """Probabilities that underflow, columns without variance, nothing but one letter."""
     p, X, Y = problem(n=20)
@@ -512,6 +513,7 @@ def test_every_stage_of_a_derivation_gives_autograds_gradient(name: str) -> None
         assert float((values[stage.name] - expected).abs().max()) < 1e-13 * float(expected.abs().max()), stage.says
 
 
+@pytest.mark.slow
 def test_explain_shows_the_codes_lines(cli: Cli) -> None:
     everything = cli("explain").out
     for text in ("h = torch.tanh(hpreact)", "dW2 = h.T @ dlogits", "dbnmeani = -dbndiff.sum(0, keepdim=True)"):

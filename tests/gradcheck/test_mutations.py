@@ -149,7 +149,7 @@ def mutated(m: Mutation) -> Chain:
 BOTH = [(m, dtype) for i, m in enumerate(MUTATIONS) for dtype in (torch.float32, torch.float64)[: 1 + (i % 4 == 0)]]
 
 
-@pytest.mark.every(10)
+@pytest.mark.every(20)
 @pytest.mark.parametrize(
     ("m", "dtype"),
     BOTH,
@@ -179,7 +179,7 @@ def test_there_are_enough_of_them() -> None:
     assert {(m.step, m.target) for m in MUTATIONS} == every
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(6)
 @pytest.mark.parametrize(
     "wrong",
     [

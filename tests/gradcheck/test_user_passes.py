@@ -58,13 +58,13 @@ def assert_told(folder: Path, wrong: Wrong) -> None:
     assert all(f.diagnosis for f in own), report.failures()
 
 
-@pytest.mark.every(40)
+@pytest.mark.every(90)
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda w: w.wrong.strip()[:60])
 def test_wrong_passes_are_caught_named_and_explained(tmp_path: Path, wrong: Wrong) -> None:
     assert_told(tmp_path, wrong)
 
 
-@pytest.mark.every(6)
+@pytest.mark.every(12)
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
     [
@@ -102,6 +102,7 @@ def test_the_words_of_an_explanation(tmp_path: Path, right: str, wrong: str, wor
     assert words in report.failures()[0]
 
 
+@pytest.mark.slow
 def test_the_diagonal_of_softmax_alone_is_told(tmp_path: Path) -> None:
     text = "def backward(probs, dprobs=None, Y=None, n=None):\n    dprobs = torch.zeros_like(probs)\n"
     text += "    dprobs[range(n), Y] = -1.0 / n / probs[range(n), Y]\n    dlogits = probs * (1 - probs) * dprobs\n"

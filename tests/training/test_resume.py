@@ -255,7 +255,7 @@ class StopAfter(Observer):
         return self.done >= self.steps
 
 
-@pytest.mark.every(2)
+@pytest.mark.slow
 @pytest.mark.parametrize("more", VARIANTS, ids=["averaged", "running"])
 def test_threads_and_chunks_change_no_byte(more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One, two or three threads for the first part of a run, or as many as measured, in chunks of any length."""

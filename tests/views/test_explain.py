@@ -24,7 +24,7 @@ from tests.conftest import Cli, problem
 DOUBLE = torch.float64
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(6)
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_chain_that_ships_is_right(name: str) -> None:
     for dtype in (torch.float32, DOUBLE):

@@ -272,7 +272,7 @@ def readable(picture: Picture) -> Figure:
     return figure
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(8)
 @pytest.mark.parametrize("name", list(KINDS))
 def test_every_picture_can_be_read(name: str, subject: Subject) -> None:
     readable(make(subject, name))
