@@ -116,7 +116,10 @@ def train(
 
 
 def _begin_to_compile(config: Config) -> None:
-    """Have the kernel compiled in the background while PyTorch is imported and the data are loaded, if need be."""
+    """Have the kernel compiled in the background while PyTorch is imported and the data are loaded, if need be.
+
+    That goes on if the command ends early, or finds a GPU. The next one on the CPU finds the kernel compiled.
+    """
     train = config.train
     if train.engine in ("auto", "kernel") and train.device in ("auto", "cpu") and config.optim.in_kernel and compiles():
         from makemore_cli.backprop.kernel.kernel import begin_to_compile

@@ -312,6 +312,7 @@ def test_a_full_disk_under_stdout(arguments: list[str]) -> None:
     assert result.stderr == "makemore: can't go on: stdout: No space left on device\n"
 
 
+@pytest.mark.slow
 def test_a_terminal_that_cannot_show_a_letter() -> None:
     result = makemore("explain", "h", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert result.returncode == 0

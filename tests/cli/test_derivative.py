@@ -52,6 +52,7 @@ def test_a_nudge_may_leave_the_domain(cli: Cli) -> None:
     assert "no value there" in result.out
 
 
+@pytest.mark.slow
 def test_the_picture(cli: Cli, tmp_path: Path) -> None:
     for place, (text, at) in enumerate([(PARABOLA, 3), ("log(x)", 1e-9), ("x**200", 30), ("0*x", 5), ("$x_2", 1)]):
         path = tmp_path / f"{place}.png"

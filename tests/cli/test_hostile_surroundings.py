@@ -242,6 +242,7 @@ def test_a_large_file_is_shuffled_alike_without_numbas_compiler(
 # --- Ctrl-C ---
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_modules_are_imported(tmp_path: Path) -> None:
     """At any moment from the program's own first line on; Python's start before it is not the program's."""
     ended = 0

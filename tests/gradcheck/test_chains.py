@@ -160,7 +160,7 @@ def test_a_wrong_line_of_a_chain_is_caught_named_and_explained(path: Path, count
     assert count < 15 or explained >= 0.85 * done
 
 
-@pytest.mark.every(2)
+@pytest.mark.every(4)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("count", [2, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)

@@ -160,6 +160,7 @@ def test_nan_in_float32_alone_is_a_remark(tmp_path: Path) -> None:
     assert any("in float32 they give NaN or infinity at these parameters" in remark for remark in report.remarks)
 
 
+@pytest.mark.slow
 def test_a_notebooks_passes_are_checked_one_by_one(tmp_path: Path) -> None:
     """Each exercise of the notebook is a section; a mistake in one is not the others'."""
     right = checked(tmp_path, RIGHT["lecture.ipynb"], "mine.ipynb")

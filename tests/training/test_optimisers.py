@@ -261,6 +261,7 @@ def test_a_clipped_step_is_as_long_as_it_may_be() -> None:
             assert torch.equal(end.flat, free.flat) == whole
 
 
+@pytest.mark.slow
 def test_the_average_is_what_a_run_leaves(tmp_path: Path) -> None:
     """Evaluated, saved, calibrated for; and what was averaged stands beside it."""
     settings = ["train.steps=300", "optim.average={name: mean, share: 0.5}", "optim.momentum=0.5"]
