@@ -130,10 +130,6 @@ class KernelEngine(Engine):
             self._choice = ThreadChoice(counts(most) if self.threads is None else [most])
         return self._kernel
 
-    def restore(self, state: Sequence[Tensor]) -> None:
-        super().restore(state)
-        self._kernel = None  # its padding may hold what is not finite
-
     def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:
         """Have the pass compiled, which is done once for all runs."""
         self.kernel(batch_size).prepare(say)

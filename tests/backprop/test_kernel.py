@@ -384,6 +384,23 @@ def test_a_loss_that_is_not_finite_is_not_hidden(where: str, what: float) -> Non
     assert not finite or (where, what) == ("bngain", float("inf"))  # tanh of infinity is 1
 
 
+def test_after_numbers_that_are_not_finite_it_trains_as_before() -> None:
+    """Nothing of them is left in the kernel's memory once the parameters are restored."""
+    p, _, _ = problem(H=17, V=5, E=3)
+    X, Y = batches(p, 20, 7)
+    ends = []
+    for spoilt in (False, True):
+        q = p.to()
+        engine = KernelEngine(q)
+        state = engine.state()
+        if spoilt:
+            q.views["W1"].fill_(math.nan)
+            assert engine.run(X, Y, [0.1] * 20).isnan().all()
+            engine.restore(state)
+        ends.append((engine.run(X, Y, [0.1] * 20).tolist(), q.flat.tolist()))
+    assert ends[0] == ends[1]
+
+
 def test_on_another_device_it_is_refused() -> None:
     p, X, Y = problem(H=16)
     with pytest.raises(MakemoreError, match=r"^train\.device must be cpu for the source kernel"):

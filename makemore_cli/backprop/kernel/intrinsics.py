@@ -140,7 +140,7 @@ def arrived(typingctx: Any, counter: Any) -> Any:
     )
 
 
-# LLVM's names for the instruction, and its argument; other processors go on without. Only x86 has been tried.
+# LLVM's name of the instruction, and its arguments. On other processors `pause` does nothing. Only x86 has been tried.
 _INT32 = ir.IntType(32)
 _X86_PAUSE: Any = ("llvm.x86.sse2.pause", [])
 _ARM_YIELD: Any = ("llvm.aarch64.hint", [ir.Constant(_INT32, 1)])
