@@ -28,7 +28,7 @@ class TooLargeError(DomainError, OverflowError):
 
 
 class NotRealError(DomainError, ValueError):
-    """An operation without a real result, such as the logarithm of a negative number."""
+    """The operation has no real result: the logarithm of a negative number, for example."""
 
 
 class Operation(NamedTuple):
