@@ -1,4 +1,4 @@
-"""Train the makemore character MLP with gradients written by hand."""
+"""Train the makemore character MLP with hand-written gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """What a chain is declared with. PyTorch is imported when one of these is asked for, not before."""
+    """Import on first use what declares a chain, since it imports PyTorch."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

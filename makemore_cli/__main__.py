@@ -1,17 +1,17 @@
-"""The program's entry, as `makemore` and as `python -m makemore_cli`: ready for Ctrl-C before anything is imported."""
+"""Entry point of `makemore` and `python -m makemore_cli`. It handles Ctrl-C before anything else is imported."""
 
 import os
 import sys
 
 
 def _forget_the_working_folder() -> None:
-    """Import nothing from the working folder, which Python puts at the head of the path for `-m`.
+    """Import nothing from the working folder, which Python puts first on the path for `-m`.
 
-    If the package itself lies there, as in a checkout, the folder goes to the end of the path.
+    If the package itself is there, as in a checkout, the folder moves to the end of the path.
     """
     if sys.flags.isolated or getattr(sys.flags, "safe_path", False):
         return
-    here = os.path.abspath(sys.path.pop(0))  # noqa: PTH100 (pathlib may be a file of the working folder)
+    here = os.path.abspath(sys.path.pop(0))  # noqa: PTH100 (pathlib may be a file in the working folder)
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
     if here == home and home not in sys.path:
         sys.path.append(home)
@@ -28,9 +28,9 @@ INTERRUPTED = 130  # 128 + the number of SIGINT, as in shells
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    """End the process if a module is being imported, which an exception would leave half done; else raise it.
+    """Raise KeyboardInterrupt; or end the process during an import, which an exception would leave incomplete.
 
-    Once is enough: the process is ending, and what comes after it would only disturb that.
+    Further signals are ignored, since they would only disturb the exit.
     """
     signal.signal(signal.SIGINT, _ignored)
     while frame is not None:
@@ -54,16 +54,16 @@ def _end() -> None:
 
 def main() -> int:
     """Run the command line. Returns the exit code."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it is not ignored, as under nohup
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as it is under nohup
         signal.signal(signal.SIGINT, _interrupted)
-    # Imports leave some hundred thousand objects. To search them for garbage meanwhile takes up to half a second.
+    # Imports create some hundred thousand objects. Searching them for garbage takes up to half a second.
     gc.set_threshold(100_000)
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some takes pydantic 10 ms
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # searching for plugins takes pydantic 10 ms
     from makemore_cli.cli.main import main as run
 
     code = run()
     if signal.getsignal(signal.SIGINT) is _interrupted:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said, and its exit code is to stay
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all output is written; keep the exit code
     return code
 
 

@@ -1,4 +1,4 @@
-"""Errors that are told in one line instead of a traceback."""
+"""Errors that are shown as one line instead of a traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LONGEST_WORD_CHARACTERS, LONGEST_MESSAGE_CHARACTERS = 300, 900
 
 
 def brief(message: str) -> str:
-    """A message on one line, without the middle if it is too long, and without the middle of its long words."""
+    """A message on one line, with the middle of long words and of a long message cut out."""
 
     def shorter(text: str, most: int) -> str:
         return text if len(text) <= most else f"{text[: 2 * most // 3]}…{text[-most // 4 :]}"
@@ -28,18 +28,18 @@ def brief(message: str) -> str:
 class MakemoreError(Exception):
     """A user's mistake. The message says in one line what is wrong, where, and what to do.
 
-    `parameters` are the names of the parameters and configuration keys with which to mend it. The command line adds
-    its options for them. `resume` is the run folder whose training can be resumed now, if there is one.
+    `parameters` are the names of the parameters and configuration keys that can correct it. The command line adds
+    the options for them. `resume` is the run folder whose training can be resumed now, if there is one.
     """
 
     def __init__(self, message: str, *, parameters: tuple[str, ...] = (), resume: Path | None = None) -> None:
-        """The message may hold a user's own text of any length."""
+        """The message may contain user text of any length."""
         super().__init__(brief(message))
         self.parameters, self.resume = parameters, resume
 
 
 class ParameterError(MakemoreError):
-    """A value that a parameter can't have. `fact` says so, as in "must be at least 0, got -1"."""
+    """An invalid value of a parameter. `fact` says what is wrong, as in "must be at least 0, got -1"."""
 
     def __init__(self, parameter: str, fact: str) -> None:
         super().__init__(f"{parameter} {fact}", parameters=(parameter,))
@@ -47,7 +47,7 @@ class ParameterError(MakemoreError):
 
 
 class CheckFailedError(MakemoreError):
-    """A check that was asked for has failed: gradients disagree."""
+    """A requested check has failed: gradients disagree."""
 
 
 class WriteError(MakemoreError):
@@ -55,7 +55,7 @@ class WriteError(MakemoreError):
 
 
 class StoppedError(MakemoreError):
-    """The work was stopped before its end, by a signal or by an observer, and all of it was saved.
+    """The work was stopped by a signal or an observer, and all of it was saved.
 
     `signal` is the signal's number, or None.
     """

@@ -1,16 +1,16 @@
-"""Texts that are not ours, made safe to print.
+"""Make text from elsewhere safe to print.
 
-Much of what is printed comes from others: names, paths, settings of somebody else's run. It must not move the cursor,
-recolour the screen, or read in another order than it is written in.
+Much of the output comes from others: names, paths, settings of somebody else's run. It must not move the cursor,
+recolour the screen, or change the reading order.
 """
 
 from __future__ import annotations
 
 import re
 
-# Control characters, C1 and DEL among them; the ends of lines and paragraphs; what changes the direction of writing, is
-# not seen, or stands for a tag; and halves of surrogate pairs, as undecodable file names have them. What joins letters
-# or keeps them apart (U+200C, U+200D) stays: some languages' names need it.
+# Control characters, including C1 and DEL; line and paragraph separators; direction marks, invisible characters and
+# tags; and lone surrogates, as in undecodable file names. Joiners and non-joiners (U+200C, U+200D) stay: names in some
+# languages need them.
 CONTROLS = (
     "\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f"
@@ -20,9 +20,9 @@ _UNPRINTABLE_BUT_NEWLINES = re.compile(f"(?!\n)[{CONTROLS}]")
 
 
 def printable(text: str, *, newlines: bool = False) -> str:
-    """The text on one line, with what might steer a terminal written as Python shows it in a string.
+    """The text on one line, with characters that could control a terminal escaped as in a Python string.
 
-    With `newlines` these stay. What has been made printable stays as it is.
+    With `newlines`, newlines stay. Printable text is returned unchanged.
     """
     pattern = _UNPRINTABLE_BUT_NEWLINES if newlines else UNPRINTABLE
     return pattern.sub(lambda found: repr(found[0])[1:-1], text)

@@ -1,4 +1,4 @@
-"""The backward pass by hand, three times: as a table of atomic steps, fused, and compiled.
+"""The hand-written backward pass in three forms: a table of atomic steps, fused, and compiled.
 
-It reads no file and prints nothing.
+The package reads no data files and prints nothing.
 """

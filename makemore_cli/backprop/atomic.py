@@ -1,6 +1,6 @@
-"""The atomic chain: every forward line of the network beside its backward lines, as one table.
+"""The atomic chain: a table of every forward line of the network and its backward lines.
 
-    n examples · T letters of context · E numbers a letter · H hidden units · V letters
+    n examples · T context length · E embedding size · H hidden units · V vocabulary size
 
 Two lines differ from the lecture's notebook by one rounding, so that all 26 gradients equal autograd's bit for bit:
 `dprobs` divides once instead of multiplying by a reciprocal, and `1 − h²` is one fused multiply-add.
@@ -27,8 +27,8 @@ STEPS: tuple[Step, ...] = (
         lambda C, X: C[X],
         dC=lambda C, X, demb: torch.zeros_like(C).index_add_(0, X.flatten(), demb.flatten(0, 1)),
         shape="n T E",
-        rule="look-up ⇄ add where it was looked up",
-        why="A row of C is used wherever its letter stands, so it gathers the gradients of all these places.",
+        rule="lookup ⇄ add to the rows looked up",
+        why="A row of C is used wherever its character occurs, so it gets the sum of the gradients of all its uses.",
     ),
     step(
         "embcat",
@@ -36,7 +36,7 @@ STEPS: tuple[Step, ...] = (
         demb=lambda emb, dembcat: dembcat.view(emb.shape),
         shape="n T·E",
         rule="view ⇄ view",
-        why="The same numbers in another shape: their gradients are put back into the old one.",
+        why="Only the shape changes, so the gradient is reshaped back.",
     ),
     step(
         "hprebn",
@@ -46,8 +46,8 @@ STEPS: tuple[Step, ...] = (
         db1=lambda dhprebn: dhprebn.sum(0),
         shape="n H",
         rule="matrix product ⇄ product with the other factor, transposed; broadcast ⇄ sum",
-        why="Each entry is a sum of products, so each factor gets the gradient times the other; only one order fits "
-        "the shapes. b1 is added to every row, so it gets the sum over rows.",
+        why="Each entry is a sum of products, so each factor gets the upstream gradient times the other factor; only "
+        "one order fits the shapes. b1 is added to every row, so it gets the sum over the rows.",
     ),
     step(
         "bnmeani",
@@ -55,7 +55,7 @@ STEPS: tuple[Step, ...] = (
         dhprebn=lambda hprebn, n, dbnmeani: 1.0 / n * (torch.ones_like(hprebn) * dbnmeani),
         shape="1 H",
         rule="sum ⇄ broadcast",
-        why="Every row counts 1/n in its column's mean, so every row gets 1/n of the mean's gradient.",
+        why="Every entry has weight 1/n in its column's mean, so it gets 1/n of the mean's gradient.",
     ),
     step(
         "bndiff",
@@ -64,7 +64,8 @@ STEPS: tuple[Step, ...] = (
         dhprebn=lambda dbndiff: dbndiff,
         shape="n H",
         rule="difference ⇄ copy and negation; broadcast ⇄ sum",
-        why="The mean is taken from every row, so it gets the sum over rows, with a minus.",
+        why="Every row gets its gradient unchanged. The mean is subtracted from every row, so it gets minus the sum "
+        "over the rows.",
     ),
     step(
         "bndiff2",
@@ -80,7 +81,8 @@ STEPS: tuple[Step, ...] = (
         dbndiff2=lambda bndiff2, n, dbnvar: 1.0 / (n - 1) * (torch.ones_like(bndiff2) * dbnvar),
         shape="1 H",
         rule="sum ⇄ broadcast",
-        why="As in the mean, but each row counts 1/(n−1): Bessel's correction, for the mean is the batch's own.",
+        why="Every entry has weight 1/(n−1) in the sum. This is Bessel's correction of 1/n, needed because the mean "
+        "comes from the same batch.",
     ),
     step(
         "bnvar_inv",
@@ -88,7 +90,7 @@ STEPS: tuple[Step, ...] = (
         dbnvar=lambda bnvar, eps, dbnvar_inv: -0.5 * (bnvar + eps) ** -1.5 * dbnvar_inv,
         shape="1 H",
         rule="power ⇄ local derivative",
-        why="The derivative of x to the −1/2 is −1/2 · x to the −3/2.",
+        why="The derivative of x^(−1/2) is −1/2 · x^(−3/2).",
     ),
     step(
         "bnraw",
@@ -97,7 +99,7 @@ STEPS: tuple[Step, ...] = (
         dbndiff=lambda bnvar_inv, dbnraw: bnvar_inv * dbnraw,
         shape="n H",
         rule="product ⇄ the other factor; broadcast ⇄ sum",
-        why="One inverse deviation scales a whole column, so it gets the column's sum.",
+        why="One inverse standard deviation scales a whole column, so it gets the sum over that column.",
     ),
     step(
         "hpreact",
@@ -107,7 +109,7 @@ STEPS: tuple[Step, ...] = (
         dbnraw=lambda bngain, dhpreact: bngain * dhpreact,
         shape="n H",
         rule="product ⇄ the other factor; broadcast ⇄ sum",
-        why="Gain and bias serve all rows of their column, so both get sums over rows.",
+        why="Gain and bias are shared by all rows, so both get sums over the rows.",
     ),
     step(
         "h",
@@ -115,8 +117,8 @@ STEPS: tuple[Step, ...] = (
         dhpreact=lambda h, dh: torch.addcmul(torch.ones_like(h), h, h, value=-1) * dh,
         shape="n H",
         rule="tanh ⇄ local derivative",
-        why="The derivative of tanh is 1 − tanh², which the forward pass has at hand. PyTorch's own backward pass of "
-        "tanh takes its output too.",
+        why="The derivative of tanh is 1 − tanh², which needs only the output h. PyTorch's backward pass of tanh also "
+        "uses the output.",
     ),
     step(
         "logits",
@@ -126,7 +128,8 @@ STEPS: tuple[Step, ...] = (
         db2=lambda dlogits: dlogits.sum(0),
         shape="n V",
         rule="matrix product ⇄ product with the other factor, transposed; broadcast ⇄ sum",
-        why="As in the first linear layer.",
+        why="The same as in the first linear layer: each factor gets the upstream gradient times the other factor, and "
+        "b2 gets the sum over the rows.",
     ),
     step(
         "logit_maxes",
@@ -135,9 +138,10 @@ STEPS: tuple[Step, ...] = (
             1, logits.max(1, keepdim=True).indices, dlogit_maxes
         ),
         shape="n 1",
-        rule="choice ⇄ to the chosen one",
-        why="Only the entry that was largest has any say. Shifting a row changes no probability, so dlogit_maxes is "
-        "zero but for rounding, and this line moves nothing: it must still be right.",
+        rule="selection ⇄ gradient to the selected entry",
+        why="Only the largest entry of a row affects the result, so it gets the whole gradient. Shifting a row changes "
+        "no probability, so dlogit_maxes is zero except for rounding. This line then contributes nothing, but it must "
+        "still be right.",
     ),
     step(
         "norm_logits",
@@ -146,7 +150,8 @@ STEPS: tuple[Step, ...] = (
         dlogits=lambda dnorm_logits: dnorm_logits,
         shape="n V",
         rule="difference ⇄ copy and negation; broadcast ⇄ sum",
-        why="The maximum is taken from every entry of its row, so it gets the sum over the row, with a minus.",
+        why="Every entry gets its gradient unchanged. The maximum is subtracted from every entry of its row, so it "
+        "gets minus the sum over the row.",
     ),
     step(
         "counts",
@@ -154,7 +159,7 @@ STEPS: tuple[Step, ...] = (
         dnorm_logits=lambda counts, dcounts: counts * dcounts,
         shape="n V",
         rule="exp ⇄ itself",
-        why="The derivative of exp is exp, which the forward pass has at hand.",
+        why="The derivative of exp is exp itself, which the forward pass has already computed.",
     ),
     step(
         "counts_sum",
@@ -162,7 +167,7 @@ STEPS: tuple[Step, ...] = (
         dcounts=lambda counts, dcounts_sum: torch.ones_like(counts) * dcounts_sum,
         shape="n 1",
         rule="sum ⇄ broadcast",
-        why="Every entry of a row counts once in its sum.",
+        why="Every entry has weight 1 in its row's sum, so it gets the sum's gradient unchanged.",
     ),
     step(
         "counts_sum_inv",
@@ -170,8 +175,8 @@ STEPS: tuple[Step, ...] = (
         dcounts_sum=lambda counts_sum, dcounts_sum_inv: -(counts_sum**-2) * dcounts_sum_inv,
         shape="n 1",
         rule="power ⇄ local derivative",
-        why="The derivative of 1/x is −1/x². The lecture divides by way of this power: PyTorch's own division goes "
-        "back in another order, and its last bits differ from those of a line by hand.",
+        why="The derivative of 1/x is −1/x². The lecture multiplies by this power instead of dividing: PyTorch's "
+        "backward pass of a division computes in another order, and its last bits differ from a hand-written line's.",
     ),
     step(
         "probs",
@@ -180,7 +185,7 @@ STEPS: tuple[Step, ...] = (
         dcounts=lambda counts_sum_inv, dprobs: counts_sum_inv * dprobs,
         shape="n V",
         rule="product ⇄ the other factor; broadcast ⇄ sum",
-        why="One inverse sum scales a whole row, so it gets the row's sum.",
+        why="One inverse sum scales a whole row, so it gets the sum over that row.",
     ),
     step(
         "logprobs",
@@ -188,7 +193,7 @@ STEPS: tuple[Step, ...] = (
         dprobs=lambda probs, dlogprobs: dlogprobs / probs,
         shape="n V",
         rule="log ⇄ local derivative",
-        why="The derivative of log x is 1/x: a letter that was given little probability pulls hard.",
+        why="The derivative of log x is 1/x, so a small probability makes the gradient large.",
     ),
     step(
         "loss",
@@ -197,8 +202,8 @@ STEPS: tuple[Step, ...] = (
             1, Y[:, None], (-dloss / n).expand(n, 1)
         ),
         shape="",
-        rule="choice ⇄ to the chosen one; mean ⇄ 1/n each",
-        why="The loss reads one log probability a row, the right letter's, and each counts −1/n.",
+        rule="selection ⇄ gradient to the selected entry; mean ⇄ 1/n each",
+        why="The loss reads one log probability per row, that of the target character, with weight −1/n.",
     ),
 )
 
@@ -212,8 +217,8 @@ _WITHOUT_B1 = step(
     dW1=lambda embcat, dhprebn: embcat.T @ dhprebn,
     shape="n H",
     rule="matrix product ⇄ product with the other factor, transposed",
-    why="Each entry is a sum of products, so each factor gets the gradient times the other; only one order fits "
-    "the shapes.",
+    why="Each entry is a sum of products, so each factor gets the upstream gradient times the other factor; only "
+    "one order fits the shapes.",
 )
 
 
@@ -227,9 +232,9 @@ _SMOOTHED = step(
         - smoothing * dloss / logprobs.numel()
     ),
     shape="",
-    rule="choice ⇄ to the chosen one; mean ⇄ 1/n each",
-    why="The right letter's log probability has all but a part of the target, and all letters of the row share that "
-    "part alike, the right one too: smoothing / V each.",
+    rule="selection ⇄ gradient to the selected entry; mean ⇄ 1/n each",
+    why="The target character gets probability mass 1 − smoothing. The rest is spread evenly over the vocabulary, "
+    "the target character included: smoothing / V each.",
 )
 
 
@@ -248,11 +253,11 @@ def network_chain(first_bias: bool = True, smoothed: bool = False) -> Chain:
 
 @cache
 def network_up_to(name: str, first_bias: bool = True) -> Chain:
-    """The chain as far as a tensor."""
+    """The chain up to and including a tensor."""
     return network_chain(first_bias).up_to(name)
 
 
-# The shape of everything that has one.
+# The declared shapes, by name.
 SHAPES = network_chain().shapes
 
 
@@ -263,7 +268,7 @@ def given(
     eps: float = BATCHNORM_EPSILON,
     smoothing: float = 0.0,
 ) -> Values:
-    """What the chain begins with, by name: the parameters, X, Y, n, eps and smoothing.
+    """The chain's inputs by name: the parameters, X, Y, n, eps and smoothing.
 
     Raises ValueError for a batch of one example, which has no variance (n − 1 is zero).
     """
@@ -281,7 +286,7 @@ def forward(
     eps: float = BATCHNORM_EPSILON,
     smoothing: float = 0.0,
 ) -> Values:
-    """Run the chain's forward lines. Returns every tensor by its name, with what the chain begins with.
+    """Run the chain's forward lines. Returns the inputs and all tensors by name.
 
     Raises ValueError for a batch of one example.
     """
@@ -290,5 +295,5 @@ def forward(
 
 
 def backward(values: Values) -> dict[str, Tensor]:
-    """Run the chain's backward lines on what `forward` has returned: each tensor's gradient by the tensor's name."""
+    """Run the chain's backward lines on the result of `forward`. Returns the gradients by the tensors' names."""
     return network_chain("b1" in values, values["smoothing"] > 0).backward(values)

@@ -1,4 +1,4 @@
-"""The check of a chain's declaration."""
+"""Check a chain's declaration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Declaration:
-    """What can be wrong with a declaration before anything is run. Raises ChainError, which says what and where."""
+    """The checks that run no line. They raise ChainError, which says what is wrong and where."""
 
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
@@ -24,15 +24,15 @@ class Declaration:
     def check(self) -> None:
         chain = self.chain
         if not chain.steps:
-            self._refuse("has no steps")
+            self._refuse("has no steps: add at least one")
         for size, bound in chain.bounds.items():
             low, high = bound if isinstance(bound, tuple) and len(bound) == 2 else (bound, bound)
             if size not in chain.sizes:
-                self._refuse(f"sizes has {size}, which no shape names; they name {', '.join(chain.sizes) or 'none'}")
+                self._refuse(f"sizes has {size}, which no shape uses; they use {', '.join(chain.sizes) or 'none'}")
             if not (type(low) is type(high) is int and 1 <= low <= high <= LARGEST_SIZE):
                 self._refuse(
-                    f"sizes has {size} = {bound}: write a whole number from 1 to {LARGEST_SIZE:,}, or the lowest "
-                    "and the highest"
+                    f"sizes has {size} = {bound}: must be a whole number from 1 to {LARGEST_SIZE:,}, or a pair of the "
+                    "smallest and the largest"
                 )
         known: dict[str, str] = {}
         for name in chain.inputs:
@@ -50,34 +50,34 @@ class Declaration:
                 where = f"the line for {target} in step {s.name}"
                 if target[:1] != "d" or target[1:] not in read:
                     self._refuse(
-                        f"step {s.name} has a line for {target}, but it reads {_and(read)}: a line is named d and what "
-                        "the step reads"
+                        f"step {s.name} has a line for {target}, but it reads {_and(read)}: a line is named d "
+                        "followed by a name that the step reads"
                     )
                 if chain.sizes and target[1:] in chain.sizes:
-                    self._refuse(f"{where}: {target[1:]} is a size and has no gradient")
+                    self._refuse(f"{where}: {target[1:]} is a size and has no gradient; remove the line")
                 for argument in self._arguments(where, line):
                     if argument not in known and argument != f"d{s.name}":
                         hint = (
-                            f"; it gets d{s.name} only"
+                            f"; the only gradient that it can read is d{s.name}"
                             if argument[:1] == "d" and argument[1:] in known
-                            else f"; there are {', '.join(known)} and d{s.name}"
+                            else f"; known names are {', '.join(known)} and d{s.name}"
                         )
-                        self._refuse(f"{where} reads {argument}, which is unknown there{hint}")
+                        self._refuse(f"{where} reads {argument}, which is unknown{hint}")
         lines = [line for s in chain.steps for line in (s.forward, *s.backward.values())]
         used = {argument for line in lines for argument in arguments(line)}
         for name in chain.inputs if not chain.ends else ():
             if name not in used:
-                self._refuse(f"no step reads the input {name}: leave it out")
+                self._refuse(f"no step reads the input {name}: remove it")
 
     def _name(self, name: str, what: str, known: dict[str, str]) -> None:
         if not name.isidentifier() or keyword.iskeyword(name):
-            self._refuse(f"{name!r} can't be the name of {what}: it is no Python name")
+            self._refuse(f"{name!r} can't be the name of {what}: it is not a valid Python name")
         if name in known:
-            self._refuse(f"{name} is {known[name]} already, so it can't be {what} too")
+            self._refuse(f"{name} is already {known[name]}, so it can't be {what} too: rename one of them")
         for other in (name[1:], f"d{name}"):
             if other in known and "d" + min(name, other, key=len) == max(name, other, key=len):
                 shorter, longer = sorted((name, other), key=len)
-                self._refuse(f"{longer} would be the gradient of {shorter}: give one of them another name")
+                self._refuse(f"{longer} would be the gradient of {shorter}: rename one of them")
         known[name] = what
 
     def _arguments(self, where: str, line: Line) -> tuple[str, ...]:
@@ -86,19 +86,19 @@ class Declaration:
         except (TypeError, ValueError):
             parameters = None
         if parameters is None or any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
-            self._refuse(f"{where}: write lambda x, W: …, whose arguments are the names of what it reads")
+            self._refuse(f"{where}: write lambda x, W: …, with the names of what it reads as arguments")
         return arguments(line)
 
     def _why_not(self, name: str, reader: Step, known: Mapping[str, str]) -> str:
         if name not in self.steps:
-            return f"which is no input and no step before it; there are {', '.join(known) or 'none'}"
+            return f"which is neither an input nor an earlier step; known names are {', '.join(known) or 'none'}"
         circle = self._circle(name, reader.name)
         if circle:
-            return f"which is computed from it: {' → '.join(circle)}, a cycle"
-        return f"which comes after it: move step {name} before it"
+            return f"which depends on it: break the cycle {' → '.join(circle)}"
+        return f"which comes later: move step {name} before it"
 
     def _circle(self, start: str, end: str) -> list[str] | None:
-        """The way from the reader through the tensors that it reads, back to the reader."""
+        """A path from the reader through tensors that it reads and back to it; None if there is none."""
         ways = [[end, start]]
         seen: set[str] = set()
         while ways:

@@ -1,7 +1,7 @@
-"""From the atomic chain to the single expressions of `fused.py`, in stages that can be run.
+"""The derivation of the single expressions in `fused.py` from the atomic chain, in stages that can be run.
 
-Each stage says what is done and gives the line that comes of it: a function of tensors, by their names in `atomic.py`.
-A stage's result has the name of the tensor's gradient, and every stage of the same name gives the same numbers.
+Each stage has a text and the resulting line, a function of tensors by their names in `atomic.py`. A stage is named
+after the gradient that its line computes, and all stages of the same name give the same numbers.
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ Derivation = tuple[Stage, ...]
 
 CROSS_ENTROPY: Derivation = (
     Stage(
-        "The loss reads one log probability a row, the right letter's, and each counts −1/n.",
+        "The loss reads one log probability per row, that of the target character, with weight −1/n.",
         "dlogprobs",
         lambda logprobs, Y, n: torch.zeros_like(logprobs).scatter(1, Y[:, None], -1.0 / n),
     ),
     Stage(
-        "The logarithm divides by the probability.",
+        "The derivative of log x is 1/x, so the gradient is divided by the probability.",
         "dprobs",
         lambda dlogprobs, probs: dlogprobs / probs,
     ),
     Stage(
-        "A count is used twice, in its own probability and in its row's sum, which every probability has a share of. "
-        "With probs = counts · counts_sum_inv both branches make one expression; times counts, for exp: softmax's.",
+        "A count is used twice: in its own probability, and in its row's sum, by which the whole row is divided. With "
+        "probs = counts · counts_sum_inv, both branches combine into one expression. Multiplied by counts, the "
+        "derivative of exp, it is the backward pass of softmax.",
         "dnorm_logits",
         lambda probs, dprobs: probs * (dprobs - (probs * dprobs).sum(1, keepdim=True)),
     ),
     Stage(
-        "The row maximum adds nothing: the rows of dnorm_logits sum to zero, so its gradient is zero.",
+        "The row maximum contributes nothing: the rows of dnorm_logits sum to zero, so its gradient is zero.",
         "dlogits",
         lambda dnorm_logits: dnorm_logits,
     ),
     Stage(
-        "Put dprobs in: the division by probs cancels, and nothing can blow up any more.",
+        "Substitute dprobs. The division by probs cancels, so a probability of zero no longer does any harm.",
         "dlogits",
         lambda dlogprobs, probs: dlogprobs - probs * dlogprobs.sum(1, keepdim=True),
     ),
     Stage(
-        "A row of dlogprobs sums to −1/n. What is left: probabilities, less one at the right letter, shared by n rows.",
+        "Each row of dlogprobs sums to −1/n. This leaves the probabilities minus 1 at the target, all divided by n.",
         "dlogits",
         lambda probs, Y, n: (probs - F.one_hot(Y, probs.shape[1])) / n,
     ),
@@ -49,39 +50,40 @@ CROSS_ENTROPY: Derivation = (
 
 BATCHNORM: Derivation = (
     Stage(
-        "The gain scales what comes from above.",
+        "The gain scales the upstream gradient.",
         "dbnraw",
         lambda bngain, dhpreact: bngain * dhpreact,
     ),
     Stage(
-        "The inverse deviation scaled a whole column, so it gathers the column.",
+        "One inverse standard deviation scales a whole column, so it gets the sum over that column.",
         "dbnvar_inv",
         lambda bndiff, dbnraw: (bndiff * dbnraw).sum(0, keepdim=True),
     ),
     Stage(
-        "The derivative of x to the −1/2 is −1/2 · x to the −3/2, and that is the inverse deviation cubed.",
+        "The derivative of x^(−1/2) is −1/2 · x^(−3/2), and x^(−3/2) is the inverse standard deviation cubed.",
         "dbnvar",
         lambda bnvar_inv, dbnvar_inv: -0.5 * bnvar_inv**3 * dbnvar_inv,
     ),
     Stage(
-        "A deviation is used twice: in its own result, and squared in the variance, which brings 2 and 1/(n−1).",
+        "bndiff is used twice: in bnraw, and squared in the variance, which brings the factors 2 and 1/(n−1).",
         "dbndiff",
         lambda bnvar_inv, dbnraw, bndiff, n, dbnvar: bnvar_inv * dbnraw + 2 * bndiff / (n - 1) * dbnvar,
     ),
     Stage(
-        "Put dbnvar in: 2 and −1/2 leave −1. With bnraw = bndiff · bnvar_inv, two of the three inverse deviations go.",
+        "Substitute dbnvar and dbnvar_inv. The factors 2 and −1/2 give −1, and bnraw = bndiff · bnvar_inv absorbs two "
+        "of the three inverse standard deviations.",
         "dbndiff",
         lambda bnvar_inv, dbnraw, bnraw, n: (
             bnvar_inv * (dbnraw - bnraw / (n - 1) * (bnraw * dbnraw).sum(0, keepdim=True))
         ),
     ),
     Stage(
-        "The mean was taken from every row, so what its column gets on average goes away again.",
+        "The mean is subtracted from every row, so each column of the gradient loses its mean as well.",
         "dhprebn",
         lambda dbndiff: dbndiff - dbndiff.mean(0, keepdim=True),
     ),
     Stage(
-        "The columns of bnraw sum to zero, so only dbnraw has an average.",
+        "The columns of bnraw sum to zero, so only the mean of dbnraw remains.",
         "dhprebn",
         lambda bnvar_inv, dbnraw, bnraw, n: (
             bnvar_inv
@@ -89,7 +91,7 @@ BATCHNORM: Derivation = (
         ),
     ),
     Stage(
-        "Take the gain and 1/n out of the bracket: the lecture's one expression.",
+        "Take the gain and 1/n out of the brackets. This is the lecture's single expression.",
         "dhprebn",
         lambda bngain, bnvar_inv, n, dhpreact, bnraw: (
             bngain * bnvar_inv / n * (n * dhpreact - dhpreact.sum(0) - n / (n - 1) * bnraw * (dhpreact * bnraw).sum(0))
@@ -99,20 +101,21 @@ BATCHNORM: Derivation = (
 
 LABEL_SMOOTHING: Derivation = (
     Stage(
-        "The target is no longer one letter: all V share a part of it alike, and the right one has the rest besides. "
-        "Each log probability counts as much as its letter has of the target.",
+        "The target is no longer a single character. The target character gets 1 − smoothing of the probability mass, "
+        "and the rest is spread evenly over the vocabulary, this character included. Each log probability is weighted "
+        "with the mass of its character.",
         "dlogprobs",
         lambda logprobs, Y, n, smoothing: (
             -((1 - smoothing) * F.one_hot(Y, logprobs.shape[1]).to(logprobs) + smoothing / logprobs.shape[1]) / n
         ),
     ),
     Stage(
-        "From there on it is cross-entropy's derivation, for any dlogprobs.",
+        "The rest is the derivation of cross-entropy, which holds for any dlogprobs.",
         "dlogits",
         lambda dlogprobs, probs: dlogprobs - probs * dlogprobs.sum(1, keepdim=True),
     ),
     Stage(
-        "A row of dlogprobs still sums to −1/n. What is left: probabilities, less the target, shared by n rows.",
+        "Each row of dlogprobs still sums to −1/n. This leaves the probabilities minus the target, all divided by n.",
         "dlogits",
         lambda probs, Y, n, smoothing: (
             (probs - (1 - smoothing) * F.one_hot(Y, probs.shape[1]).to(probs) - smoothing / probs.shape[1]) / n
@@ -120,10 +123,10 @@ LABEL_SMOOTHING: Derivation = (
     ),
 )
 
-# The same in other words, as people write it.
+# Other common forms of the batchnorm expression.
 OTHER_WORDS: Derivation = (
     Stage(
-        "With means in the place of sums.",
+        "With means instead of sums.",
         "dhprebn",
         lambda bngain, bnvar_inv, n, dhpreact, bnraw: (
             bngain * bnvar_inv * (dhpreact - dhpreact.mean(0) - n / (n - 1) * bnraw * (dhpreact * bnraw).mean(0))
@@ -146,39 +149,39 @@ OTHER_WORDS: Derivation = (
 )
 
 DERIVATIONS = {"cross_entropy": CROSS_ENTROPY, "label_smoothing": LABEL_SMOOTHING, "batchnorm": BATCHNORM}
-# The lecture's own routes to the same expressions.
+# The lecture's derivations of the same expressions.
 LECTURE: dict[str, Derivation] = {
     "cross_entropy": (
         Stage(
-            "One example's loss is −log p_y, with p_y = e^l_y / Σ e^l_j. By the chain rule its derivative by l_i is "
-            "−1/p_y times that of p_y.",
+            "The loss of one example is −log p_y, where p_y = e^l_y / Σ e^l_j. By the chain rule, its derivative with "
+            "respect to l_i is −1/p_y times that of p_y.",
             "dlogits",
             lambda dlogprobs, probs: dlogprobs - probs * dlogprobs.sum(1, keepdim=True),
         ),
         Stage(
-            "The quotient rule, by cases. If i ≠ y, only the denominator depends on l_i: ∂p_y/∂l_i = −p_y·p_i, which "
-            "leaves p_i. If i = y, the numerator does too: ∂p_y/∂l_y = p_y·(1 − p_y), which leaves p_y − 1. The loss "
-            "is a mean over n examples. The chain softmax_cases has it entry by entry.",
+            "Apply the quotient rule. If i ≠ y, only the denominator depends on l_i: ∂p_y/∂l_i = −p_y·p_i, which "
+            "leaves p_i. If i = y, the numerator does too: ∂p_y/∂l_y = p_y·(1 − p_y), which leaves p_y − 1. The mean "
+            "over n examples divides by n. The chain softmax_cases shows this entry by entry.",
             "dlogits",
             lambda probs, Y, n: torch.where(F.one_hot(Y, probs.shape[1]) == 1, probs - 1, probs) / n,
         ),
     ),
     "batchnorm": (
         Stage(
-            "On paper the steps are x → μ → σ² → x̂ → y, and back they go x̂ → σ² → μ → x. dx̂ is γ·dy.",
+            "On paper, the steps are x → μ → σ² → x̂ → y. The way back is x̂ → σ² → μ → x. It begins with dx̂ = γ·dy.",
             "dbnraw",
             lambda bngain, dhpreact: bngain * dhpreact,
         ),
         Stage(
-            "σ² has an arrow to each of the n x̂ of its column, so the sum is over all of them.",
+            "σ² has an arrow to each of the n entries x̂ of its column, so its gradient is a sum over all of them.",
             "dbnvar",
             lambda hprebn, bnmeani, bnvar, eps, dbnraw: (
                 -0.5 * ((hprebn - bnmeani) * dbnraw).sum(0, keepdim=True) * (bnvar + eps) ** -1.5
             ),
         ),
         Stage(
-            "μ has n + 1 arrows: one to each x̂ (32 in the lecture's batch), and one to σ², 33 in all. The last brings "
-            "nothing, since ∂σ²/∂μ = −2/(n−1) · Σ(x − μ) = 0.",
+            "μ has n + 1 arrows: one to each x̂ (32 in the lecture's batch) and one to σ², 33 in all. The last "
+            "contributes nothing, since ∂σ²/∂μ = −2/(n−1) · Σ(x − μ) = 0.",
             "dbnmeani",
             lambda bnvar_inv, dbnraw: -(bnvar_inv * dbnraw).sum(0, keepdim=True),
         ),
@@ -190,8 +193,8 @@ LECTURE: dict[str, Derivation] = {
             ),
         ),
         Stage(
-            "Put them in. The i of the sums becomes j, since i is the entry asked for. The power −3/2 is three times "
-            "−1/2: one is taken out, and two turn x_i − μ and x_j − μ into x̂_i and x̂_j.",
+            "Substitute the results so far. The index i inside the sums becomes j, since i is now the entry of x. The "
+            "power −3/2 is three times −1/2: one is taken out, and two turn x_i − μ and x_j − μ into x̂_i and x̂_j.",
             "dhprebn",
             lambda bngain, bnvar_inv, n, dhpreact, bnraw: (
                 bngain
@@ -202,5 +205,5 @@ LECTURE: dict[str, Derivation] = {
         ),
     ),
 }
-# All of them, the simplest of each derivation first, which is its last.
+# All stages. Each derivation is reversed, since its last stage is the simplest.
 STAGES = tuple(stage for stages in (*DERIVATIONS.values(), OTHER_WORDS) for stage in reversed(stages))

@@ -1,7 +1,7 @@
-"""A line written out entry by entry: the same code that runs, on terms instead of numbers.
+"""Lines written out entry by entry. The line's own code runs on terms instead of numbers.
 
-Each entry knows how it came about, so `x @ W` on a 1×3 and a 3×2 matrix gives y11 = x11·W11 + x12·W21 + x13·W31, and
-its number as well.
+Each entry records how it was computed, so `x @ W` for a 1×3 and a 3×2 matrix gives y11 = x11·W11 + x12·W21 + x13·W31,
+and its value.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from makemore_cli.scalar.tensor import NotScalarError, ScalarTensor, as_scalars
 
 
 def named(name: str, values: Tensor) -> ScalarTensor:
-    """A tensor of terms called after it: W11, W12, …; a vector's are b1, b2, …, a number's is itself."""
+    """A tensor of terms named after it: W11, W12, … for a matrix, b1, b2, … for a vector, and b for a number."""
     return ScalarTensor.of(values, lambda value, place: Term("name", (), value, _label(name, place, values.shape)))
 
 
 def write_out(line: Line, names: Mapping[str, Any], result: str) -> list[str]:
     """A line's result entry by entry, as `y11 = x11·W11 + … = 1·2 + … = 6`.
 
-    `names` are the values of what it reads; `result` is the name of what it gives. Raises NotScalarError if an
+    `names` holds the values that it reads; `result` is the name of its result. Raises NotScalarError if an
     operation can't be written out.
     """
     try:
         found = as_scalars(run(line, _with_terms(line, names)))
     except LINE_ERRORS as error:
-        raise NotScalarError(f"it is not written out entry by entry: {' '.join(str(error).split())}") from None
+        raise NotScalarError(f"can't be written out entry by entry: {' '.join(str(error).split())}") from None
     lines = []
     for place in np.ndindex(*found.shape):
-        term = as_term(found.entries[place])
+        term = as_term(found.entries.item(place))
         label = _label(result, place, found.shape)
         steps = [term.text(), term.text(numbers=True), number(term.data)]
         lines.append(f"{label} = {' = '.join(dict.fromkeys(steps))}")
@@ -44,7 +44,7 @@ def write_out(line: Line, names: Mapping[str, Any], result: str) -> list[str]:
 
 
 def arrows(chain: Chain, values: Values) -> list[str]:
-    """How many entries of later steps an entry of each tensor goes into directly, as "mu 5", if it is several."""
+    """The number of later entries that directly read the first entry of each tensor, as "mu 5", if more than one."""
     counts: dict[str, int] = {}
     for step in chain.steps:
         given = _with_terms(step.forward, values)
@@ -61,7 +61,7 @@ def arrows(chain: Chain, values: Values) -> list[str]:
 
 
 def _with_terms(line: Line, names: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a line reads, with terms in place of real numbers."""
+    """The values that a line reads, with terms in place of real numbers."""
     given = {name: names[name] for name in arguments(line)}
     return {
         name: named(name, value) if isinstance(value, Tensor) and value.is_floating_point() else value
@@ -70,7 +70,7 @@ def _with_terms(line: Line, names: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label(name: str, place: Sequence[int], shape: Sequence[int]) -> str:
-    """An entry's name: W12; apart from the tensor's if that ends with a digit: W1_12."""
+    """An entry's name, such as W12; W1_12 if the tensor's name ends with a digit."""
     apart = "," if any(size > 9 for size in shape) else ""
     at = apart.join(str(number + 1) for number in place)
     return f"{name}_{at}" if at and name[-1].isdigit() else f"{name}{at}"

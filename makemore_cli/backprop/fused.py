@@ -1,7 +1,7 @@
 """The training pass: the chain of `atomic.py` with cross-entropy and batchnorm differentiated in one expression each.
 
-What comes in is left as it was, so a second call gives the same gradients. What a function has made itself, it changes
-in place: for batches this small, a new tensor costs as much as the arithmetic.
+Arguments are left unchanged, so a second call gives the same gradients. A function changes its own tensors in place:
+for batches this small, a new tensor costs as much as the arithmetic.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def cross_entropy(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "n vocabulary"]]:
     """Mean cross-entropy in nats, and its gradient: dlogits = (softmax − onehot) / n (the lecture's exercise 2).
 
-    Each row of dlogits sums to zero: a pull on the right letter, balanced by pushes on the others. With label smoothing
-    (Szegedy et al., "Rethinking the Inception architecture", 2016), all V letters share a part s of the target:
-    dlogits = (softmax − (1 − s) · onehot − s/V) / n.
+    Each row of dlogits sums to zero: a pull on the target, balanced by pushes on the others. With label smoothing
+    (Szegedy et al., "Rethinking the Inception architecture", 2016), probability mass s is spread evenly over the
+    vocabulary: dlogits = (softmax − (1 − s) · onehot − s/V) / n.
     """
     n, V = logits.shape
     logprobs = logits.log_softmax(1)
@@ -72,7 +72,7 @@ def training_pass(
     smoothing: float = 0.0,
     out: Parameters | None = None,
 ) -> Pass:
-    """Loss and gradients of one batch of contexts X and next letters Y; the gradients go to `out`, if that is given.
+    """Loss and gradients of one batch of contexts X and next characters Y; `out`, if given, receives the gradients.
 
     Raises ValueError for a batch of one example, which has no variance (n − 1 is zero).
     """
@@ -92,7 +92,7 @@ def training_pass(
     h = torch.addcmul(p.bnbias, p.bngain, bnraw).tanh_()
     loss, dlogits = cross_entropy(torch.addmm(p.b2, h, p.W2), Y, smoothing)
 
-    # Backward, from the loss up.
+    # Backward.
     db2 = dlogits.sum(0)
     dW2 = h.T @ dlogits
     dh = dlogits @ p.W2.T
@@ -101,7 +101,7 @@ def training_pass(
     db1 = dhprebn.sum(0)
     dW1 = embcat.T @ dhprebn
     demb = (dhprebn @ p.W1.T).view(-1, p.sizes.embedding)
-    dC = torch.zeros_like(p.C).index_add_(0, letters, demb)  # a letter's row gathers all its uses
+    dC = torch.zeros_like(p.C).index_add_(0, letters, demb)  # a character's row gets the sum over all its uses
 
     named = {"C": dC, "W1": dW1, "b1": db1, "W2": dW2, "b2": db2, "bngain": dbngain, "bnbias": dbnbias}
     return Pass(loss, Parameters.pack(p.sizes, named, out), bnmean, bnvar)

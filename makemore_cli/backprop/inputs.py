@@ -16,20 +16,21 @@ from makemore_cli.errors import MakemoreError
 
 Sizes = Mapping[str, int]
 Bounds = int | tuple[int, int]
-# No two alike, so that no transpose fits by luck; none is 2 or next to another, so that a factor tells which it is.
+# All different, so that no transpose fits by chance. None is 2 and no two differ by 1, so that a wrong factor (2, n or
+# n − 1) can be identified.
 FIRST_SIZES = (4, 6, 8, 10, 12, 14, 16, 18)
 SMALLEST_RANDOM_SIZE, LARGEST_RANDOM_SIZE = 2, 9
 LARGEST_SIZE = 100_000
 ATTEMPTS = 1000  # to draw sizes that fit all shapes
-REAL = (0.25, 1.5)  # what is drawn for a real number, without its sign: nothing is near zero, nothing saturates
+REAL = (0.25, 1.5)  # magnitudes of real numbers: none is near zero, none saturates
 POSITIVE = (0.5, 2.0)
 
 
-DOMAINS = ("positive", "between", "index", "given")  # the functions that make inputs
+DOMAINS = ("positive", "between", "index", "given")  # the functions that declare inputs
 
 
 class ChainError(MakemoreError):
-    """A chain that is declared wrongly, or can't be run. The message says what and where."""
+    """A chain is declared incorrectly, or can't be run. The message says what is wrong and where."""
 
 
 def dimensions(shape: str) -> list[str]:
@@ -38,7 +39,7 @@ def dimensions(shape: str) -> list[str]:
 
 
 def symbols(shape: str) -> list[str]:
-    """The sizes that a shape names, in their order. Raises ChainError for a dimension that can't be computed."""
+    """The sizes that occur in a shape, in order. Raises ChainError for an invalid dimension."""
     return list(dict.fromkeys(name for dimension in dimensions(shape) for name in _names(dimension)))
 
 
@@ -70,7 +71,7 @@ def _tree(dimension: str) -> ast.Expression:
     for node in ast.walk(tree) if tree else [None]:
         if not (isinstance(node, allowed) or (isinstance(node, ast.Constant) and type(node.value) is int)):
             raise ChainError(
-                f"{dimension} is no dimension: write sizes and whole numbers with + - · //, without spaces, "
+                f"{dimension} is not a valid dimension: write sizes and whole numbers with + - · //, without spaces, "
                 "as in n T·E or n L-K+1"
             )
     assert tree is not None
@@ -79,13 +80,13 @@ def _tree(dimension: str) -> ast.Expression:
 
 @dataclass(frozen=True)
 class Input:
-    """An input of a chain: its shape in symbols, and which numbers it takes."""
+    """An input of a chain: its shape in symbols, and its domain, which is the real numbers by default."""
 
     shape: str
 
     @property
     def sizes(self) -> list[str]:
-        """The sizes that have to be known before it can be drawn."""
+        """The sizes that must be known to draw it."""
         return symbols(self.shape)
 
     @property
@@ -94,7 +95,7 @@ class Input:
         return "real"
 
     def draw(self, sizes: Sizes, generator: torch.Generator) -> Any:
-        """Random numbers from its domain, clear of zero: float64, or int64 for an index."""
+        """Random numbers from its domain, here away from zero: float64, or int64 for an index."""
         magnitude = _uniform(measured(self.shape, sizes), *REAL, generator)
         return magnitude * (torch.randint(0, 2, magnitude.shape, generator=generator) * 2 - 1)
 
@@ -117,7 +118,7 @@ class Between(Input):
 
 @dataclass(frozen=True)
 class Positive(Input):
-    """Real numbers above zero, such as a variance, or what a logarithm or a root is taken of."""
+    """Real numbers above zero, for a logarithm, a root or a variance."""
 
     @property
     def about(self) -> str:
@@ -143,15 +144,15 @@ class Index(Input):
         return f"whole numbers below {self.below}"
 
     def draw(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
-        """At least one of them twice, unless they are to be distinct: a row that is used twice adds two gradients.
+        """At least one number occurs twice, unless they must be distinct: a row that is used twice has two gradients.
 
-        Raises ChainError if so many distinct ones don't exist.
+        Raises ChainError if there are too few numbers for distinct ones.
         """
         shape, below = measured(self.shape, sizes), measured(self.below, sizes)[0]
         count = torch.Size(shape).numel()
         if self.distinct:
             if count > below:
-                raise ChainError(f"{count} distinct whole numbers below {self.below} = {below} don't exist")
+                raise ChainError(f"no {count} distinct whole numbers are below {self.below} = {below}: raise the bound")
             return torch.randperm(below, generator=generator)[:count].view(shape)
         drawn = torch.randint(0, below, shape, generator=generator)
         if count > 1:
@@ -161,13 +162,13 @@ class Index(Input):
 
 @dataclass(frozen=True)
 class Given(Input):
-    """A tensor, or a plain number such as an epsilon, that is always the same."""
+    """A fixed tensor, or a fixed number such as an epsilon."""
 
     value: Any
 
     @property
     def about(self) -> str:
-        return "given" if isinstance(self.value, Tensor) else f"always {self.value}"
+        return "fixed" if isinstance(self.value, Tensor) else f"always {self.value}"
 
     def draw(self, sizes: Sizes, generator: torch.Generator) -> Any:
         return self.value.clone() if isinstance(self.value, Tensor) else self.value
@@ -179,42 +180,42 @@ def positive(shape: str) -> Positive:
 
 
 def between(shape: str, low: float, high: float) -> Between:
-    """Real numbers between two bounds. Raises ChainError if there are none."""
+    """Real numbers between two bounds. Raises ChainError if `low` is not below `high`."""
     if not low < high:
-        raise ChainError(f"between({shape!r}, {low:g}, {high:g}): the lower bound must come first")
+        raise ChainError(f"between({shape!r}, {low:g}, {high:g}): the first bound must be below the second")
     return Between(shape, float(low), float(high))
 
 
 def index(shape: str, below: str | int, *, distinct: bool = False) -> Index:
-    """Whole numbers from 0 to below a size, such as the letters of a batch; `distinct` ones are all different."""
+    """Whole numbers from 0 to below a size, such as the tokens of a batch; `distinct` ones are all different."""
     return Index(shape, str(below), distinct)
 
 
 def given(value: Any, shape: str | None = None) -> Given:
-    """A tensor that is always the same. The sizes that its shape names are its own.
+    """A fixed tensor or number. A tensor determines the sizes that its shape names.
 
-    Raises ChainError if the shape has another number of dimensions than the tensor.
+    Raises ChainError if the shape and the tensor differ in the number of dimensions.
     """
     if not isinstance(value, Tensor):
         return Given("", value)
     shape = " ".join(map(str, value.shape)) if shape is None else shape
     if len(dimensions(shape)) != value.dim():
-        raise ChainError(f"given: {tuple(value.shape)} is no {_shown(shape)}: the number of dimensions differs")
+        raise ChainError(f"given: {tuple(value.shape)} does not fit {_shown(shape)}: the number of dimensions differs")
     return Given(shape, value.detach())
 
 
 def as_input(value: object) -> Input:
-    """An input as it may be written: a shape for real numbers, a tensor, a plain number, or an `Input` itself."""
+    """Convert what may be declared as an input: a shape for real numbers, a tensor, a number, or an `Input`."""
     if isinstance(value, Input):
         return value
     return Input(value) if isinstance(value, str) else given(value)
 
 
 def draw_sizes(inputs: Mapping[str, Input], shapes: Iterable[str], bounds: Mapping[str, Bounds], seed: int) -> Sizes:
-    """A size for each symbol: the same few for seed 0, else random ones; no dimension of `shapes` is below 1.
+    """A size for each symbol, such that no dimension of `shapes` is below 1.
 
-    `bounds` gives a size, or the lowest and the highest that a random one may have. Given tensors bring their own.
-    Raises ChainError if no sizes fit.
+    Seed 0 prefers `FIRST_SIZES`; other seeds draw random ones. `bounds` fixes a size, or gives the smallest and largest
+    value that is drawn for it. Given tensors fix their own sizes. Raises ChainError if no sizes fit.
     """
     fixed: dict[str, int] = {name: bound for name, bound in bounds.items() if isinstance(bound, int)}
     for name, one in inputs.items():
@@ -244,7 +245,7 @@ def draw_sizes(inputs: Mapping[str, Input], shapes: Iterable[str], bounds: Mappi
         if all(length >= 1 for shape in shapes for length in measured(shape, sizes)):
             return sizes
     raise ChainError(
-        f"no sizes fit the shapes {', '.join(_shown(shape) for shape in shapes)}: give some as sizes={{…}}"
+        f"no sizes fit the shapes {', '.join(_shown(shape) for shape in shapes)}: fix some with sizes={{…}}"
     )
 
 

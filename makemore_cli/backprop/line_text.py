@@ -1,4 +1,4 @@
-"""The source text of a chain's lines. What people are shown is the code that runs, never typed twice."""
+"""The source text of a chain's lines, so that the code that is shown is the code that runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def line_text(line: Line) -> str:
-    """The expression of a line, as its source has it; a function of several statements is shown as its call."""
+    """The expression of a line, as in its source; the call, if the line is a function of several statements."""
     node, text = _found(line)
     return text if node is not None else ast.unparse(expression(line))
 
 
 def place(line: Line) -> str:
-    """Where a line stands: "my_chain.py, line 12: dz @ W.T"; of the package's own lines nothing is said."""
+    """The location of a line, such as "my_chain.py, line 12: dz @ W.T"; empty for the package's own lines."""
     code = getattr(inspect.unwrap(line), "__code__", None)
     if code is None or not Path(code.co_filename).exists() or PACKAGE in Path(code.co_filename).parents:
         return ""
@@ -45,14 +45,14 @@ def expression(line: Line) -> ast.expr:
 def _found(line: Line) -> tuple[ast.expr | None, str]:
     """The expression that a lambda or a function of one statement returns, and its text; None if there is none."""
     tree = getattr(line, "expression", None)
-    if tree is not None:  # it was made from a tree
+    if tree is not None:  # a `MadeLine`
         return tree, ast.unparse(tree)
     line = inspect.unwrap(line)
     code = getattr(line, "__code__", None)
     if code is None:
         return None, ""
-    linecache.checkcache(code.co_filename)  # the file may be another than before
-    source = "".join(linecache.getlines(code.co_filename))  # a notebook's cells are there too
+    linecache.checkcache(code.co_filename)  # the file may have changed
+    source = "".join(linecache.getlines(code.co_filename))  # works for a notebook's cells too
     here = _expressions(source).get((code.co_name, code.co_firstlineno), [])
     same = [one for one in here if one[0] == code.co_varnames[: code.co_argcount]]
     if len(same) > 1:  # several on one line
@@ -72,7 +72,7 @@ def _expressions(source: str) -> dict[tuple[str, int], list[tuple[tuple[str, ...
         arguments = node.args
         names = tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args))
         text = " ".join((ast.get_source_segment(source, body) or "").split())
-        text = text.replace("( ", "(").replace(" )", ")")  # where it stood on several lines
+        text = text.replace("( ", "(").replace(" )", ")")  # left by line breaks
         first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
         found.setdefault((name, first), []).append((names, node, body, text))
     return found
@@ -89,7 +89,7 @@ def _definitions(tree: ast.AST) -> Iterator[tuple[ast.Lambda | ast.FunctionDef, 
 
 
 def _is_of(node: ast.AST, code: CodeType) -> bool:
-    """Whether a lambda's code comes from a node: by its place, or, before Python 3.11, by its instructions."""
+    """Whether a lambda's code comes from a node, judged by position or, before Python 3.11, by instructions."""
     if not isinstance(node, ast.Lambda):
         return True
     if hasattr(code, "co_positions"):

@@ -1,7 +1,7 @@
-"""The atomic chain as far as the logits, and from there cross-entropy's one expression.
+"""The atomic chain up to the logits, followed by cross-entropy as one expression.
 
-The atomic steps from the logits to the loss take the logarithm of a probability, which may be rounded to zero. Here
-losses and gradients are finite whenever parameters of finite size allow it.
+The atomic steps from the logits to the loss take the logarithm of a probability, which may be rounded to zero. The
+single expression does not.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class StableRun(NamedTuple):
     """The tensors and gradients of one batch, by name."""
 
     loss: Float[Tensor, ""]  # nats per character
-    values: Values  # as far as the logits
-    gradients: dict[str, Tensor]  # by the tensor's name, from the logits on
+    values: Values  # up to the logits
+    gradients: dict[str, Tensor]  # by the tensor's name, from the logits back
 
 
 def run_chain(
@@ -33,7 +33,7 @@ def run_chain(
     eps: float = BATCHNORM_EPSILON,
     smoothing: float = 0.0,
 ) -> StableRun:
-    """Run it forward and backward. Raises ValueError for a batch of one example, which has no variance."""
+    """Run the chain forward and backward. Raises ValueError for a batch of one example, which has no variance."""
     chain = network_up_to("logits", p.sizes.first_bias)
     values = chain.forward(given(p, X, Y, eps))
     loss, dlogits = fused.cross_entropy(values["logits"], Y, smoothing)

@@ -1,7 +1,7 @@
-"""One step of a chain: a forward line, and the lines that take its gradient back.
+"""One step of a chain: a forward line and its backward lines.
 
-A line's arguments are the names of the tensors that it reads, as in the lecture's first exercise, `d` in front for a
-gradient. So a step can be run and checked by itself.
+A line's arguments are the names of the tensors that it reads, as in the lecture's first exercise, with the prefix `d`
+for a gradient. So a step can be run and checked by itself.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 from torch import Tensor
 
 Line = Callable[..., Tensor]
-# What a line may raise if it is wrong, or does not fit.
+# The errors of a line that is wrong, or whose arguments don't fit.
 LINE_ERRORS = (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError, NameError)
 Values = dict[str, Any]  # tensors by name, and plain numbers such as n and eps
 
 
 @dataclass(frozen=True)
 class Step:
-    """One line of the forward pass and the lines that take its gradient back."""
+    """A forward line and its backward lines."""
 
     name: str  # the tensor that it computes
     forward: Line
@@ -36,18 +36,18 @@ class Step:
 def step(
     name: str, forward: Line, *, shape: str | None = None, rule: str = "", why: str = "", **backward: Line
 ) -> Step:
-    """Write a step as it reads in the chain: `dlogits=lambda …` is the line that adds to dlogits."""
+    """Declare a step. `dlogits=lambda …` is the backward line that adds to dlogits."""
     return Step(name, forward, backward, shape, rule, why)
 
 
 @dataclass(frozen=True, eq=False)
 class MadeLine:
-    """A line that is made, not written in a file: what it reads, what it does, and the expression that shows it."""
+    """A line made by the program: the names that it reads, its function, and the expression that is shown for it."""
 
     names: tuple[str, ...]
     function: Callable[..., Any]
     expression: ast.expr
-    own: Any = None  # the code of somebody's function that it stands for, if that can be evaluated
+    own: Any = None  # the code of the user's function that it stands for, if that can be evaluated
 
     def __call__(self, *given: Any) -> Any:
         return self.function(*given)
@@ -66,7 +66,7 @@ def arguments(line: Line) -> tuple[str, ...]:
 
 
 def run(line: Line, values: Mapping[str, Any]) -> Tensor:
-    """Call a line with what it reads, by name."""
+    """Call a line with the values that it reads."""
     return line(*(values[name] for name in arguments(line)))
 
 

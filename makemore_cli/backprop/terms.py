@@ -1,4 +1,4 @@
-"""Terms: one number of a matrix as an expression of others, with its value, to be written as people do."""
+"""Terms: an entry of a matrix as an expression of other entries, with its value, for mathematical notation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 LARGEST_DENOMINATOR = 12  # of a constant that is shown as a fraction
-NOTHING = 1e-12  # is what rounding leaves
+NOTHING = 1e-12  # smaller numbers are rounding errors, and are shown as 0
 SUM, PRODUCT, SIGN, POWER, ATOM = range(5)  # how strongly an operation binds
 SUPERSCRIPTS = str.maketrans("0123456789-.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻·")
 
@@ -85,7 +85,7 @@ class Term:
         return Term(name, (self,), function(self.data))
 
     def text(self, numbers: bool = False) -> str:
-        """The term with names, or with numbers in their place."""
+        """The term in names, or in numbers."""
         return self._written(numbers)[0]
 
     def _written(self, numbers: bool) -> tuple[str, int]:
@@ -135,14 +135,14 @@ class Term:
 
 
 def number(value: float) -> str:
-    """A number in a calculation, with four digits at most."""
+    """A number in a calculation, with at most four significant digits."""
     value = 0.0 if abs(value) < NOTHING else value
     text = f"{value:.4g}" if abs(value) < 1e4 else f"{value:.3e}"
     return text.replace("-", "−")
 
 
 def constant(value: float) -> str:
-    """A constant as people write it: 2, 1/3, 0.05."""
+    """A constant in its usual notation: 2, 1/3, 0.05."""
     fraction = Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
     if fraction.denominator > 1 and abs(float(fraction) - value) < 1e-12 and number(value) != f"{value:.2g}":
         return f"{fraction.numerator}/{fraction.denominator}".replace("-", "−")
@@ -150,7 +150,7 @@ def constant(value: float) -> str:
 
 
 def as_term(value: Term | float) -> Term:
-    """A term as it is, or a plain number as one."""
+    """Convert a plain number to a term."""
     return value if isinstance(value, Term) else Term("number", (), float(value))
 
 

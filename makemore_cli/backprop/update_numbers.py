@@ -10,9 +10,9 @@ class Factors(NamedTuple):
 
     lr: float
     shrink: float = 1.0  # AdamW: the fraction of the parameters that weight decay leaves
-    size: float = 0.0  # AdamW: the learning rate over 1 − beta1^step, since m begins at zero
-    second: float = 1.0  # AdamW: the root of 1 − beta2^step, which divides the root of v, since v begins at zero
-    new: float = 0.0  # the new parameters' share in their average
+    size: float = 0.0  # AdamW: the learning rate over 1 − beta1^step, which corrects for m starting at zero
+    second: float = 1.0  # AdamW: √(1 − beta2^step), by which √v is divided, to correct for v starting at zero
+    new: float = 0.0  # the weight of the new parameters in their average
 
 
 class Rule(NamedTuple):
@@ -27,7 +27,7 @@ class Rule(NamedTuple):
     rest2: float = 0.0
     epsilon: float = 0.0
     weight_decay: float = 0.0  # of sgd
-    clip: float = 0.0  # zero for none
+    clip: float = 0.0  # zero: no clipping
 
 
 SGD = Rule()

@@ -1,1 +1,1 @@
-"""Measurements of speed. All figures of one table come from one run."""
+"""Speed measurements. All figures of one table come from one run."""

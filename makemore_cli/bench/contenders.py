@@ -1,4 +1,4 @@
-"""Who is timed: the engines, and others that train the same network on the same batches by plain gradient descent."""
+"""What is timed: the engines, and other code that trains the same network on the same batches by plain SGD."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from makemore_cli.training.engines import KernelEngine, TensorEngine
 
 LR = 0.01
 LETTERS = 27  # the lecture's vocabulary
-MOST_NUMBERS = 1 << 22  # examples that are drawn
-# The hand-written C is for these sizes, which are constants in it.
+MOST_NUMBERS = 1 << 22  # most examples that are drawn
+# The sizes that the hand-written C has as constants.
 C_BATCH, C_SIZES = 32, Sizes(LETTERS, 3, 10, 200)
 C_FLAGS = ("-O3", "-march=native", "-ffast-math", "-fPIC")
 
@@ -50,9 +50,9 @@ class Case:
 
     @property
     def operations(self) -> int:
-        """Of a step, in the plain network's matrix products: two forward, and two of the same size for each backward.
+        """Operations of a step in the plain network's matrix products: two forward, each with two backward.
 
-        The kernel needs fewer, since it multiplies a letter once that stands in many examples.
+        The kernel needs fewer, since it multiplies a character once even if it occurs in many examples.
         """
         return 6 * self.batch_size * self.hidden * (self.context * self.embedding + LETTERS)
 
@@ -143,7 +143,7 @@ def torch_compile(case: Case) -> Run:
         gradients, loss = torch.func.grad_and_value(loss_of)(p, x, y)
         return {name: p[name] - LR * gradient for name, gradient in gradients.items()}, loss
 
-    torch.compiler.reset()  # it keeps only so many versions of a function
+    torch.compiler.reset()  # it keeps only a limited number of versions of a function
     compiled = torch.compile(step, dynamic=False)
     state = {name: view.clone() for name, view in p.views.items()}
 
@@ -195,14 +195,14 @@ def jax(case: Case) -> Run:
 
 
 def c_commands(source: Path, library: Path) -> list[list[str]]:
-    """The commands that make a library of hand-written C. Raises MakemoreError if there is no compiler.
+    """The commands that compile hand-written C to a shared library. Raises MakemoreError if there is no compiler.
 
-    It is linked by a command of its own: with -ffast-math there, GCC has the library turn off subnormal numbers for all
-    of the process.
+    Linking is a separate command: with -ffast-math in it, GCC makes the library turn off subnormal numbers for the
+    whole process.
     """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise MakemoreError(f"{source}: there is no C compiler here to time it (cc, gcc or clang)")
+        raise MakemoreError(f"{source}: can't be compiled: there is no C compiler; install cc, gcc or clang")
     compiled = library.with_suffix(".o")
     return [
         [compiler, *C_FLAGS, "-c", str(source), "-o", str(compiled)],
@@ -221,7 +221,7 @@ def hand_written_c(source: Path) -> Run:
         for command in c_commands(source, library):
             compiled = subprocess.run(command, capture_output=True, text=True, check=False)
             if compiled.returncode:
-                reason = compiled.stderr.strip().splitlines() or ["it gives no reason"]
+                reason = compiled.stderr.strip().splitlines() or ["no error message"]
                 raise MakemoreError(f"{source}: can't be compiled by `{shlex.join(command)}`: {reason[0]}")
         function = ctypes.CDLL(str(library)).train
     function.restype = None

@@ -1,4 +1,4 @@
-"""Figures besides the training step: exercises 1 to 3, sampling, evaluation, scalars. Their names say what they are."""
+"""Figures besides the training step: the exercises, sampling, evaluation, scalars. Their names describe them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BATCH, SIZES = 32, Sizes(27, 3, 10, 64)
 
 
 def exercises(rounds: int) -> dict[str, float]:
-    """The lecture's exercise 1, step by step, against the expressions of exercises 2 and 3, and the whole passes."""
+    """Times of the lecture's exercise 1, of the expressions of exercises 2 and 3, and of whole passes."""
     p, generator = initialise(SIZES, 0)
     X = torch.randint(0, SIZES.vocabulary, (BATCH, SIZES.context), generator=generator)
     Y = torch.randint(0, SIZES.vocabulary, (BATCH,), generator=generator)
@@ -67,7 +67,7 @@ def exercises(rounds: int) -> dict[str, float]:
 
 
 def sampling_and_evaluation(rounds: int) -> dict[str, float]:
-    """Sampling and evaluation, with models that were trained a little on the bundled names."""
+    """Speed of sampling and evaluation, with models that were briefly trained on the bundled names."""
     short, long = "model.context_length=3", "model.context_length=8"
     small, dataset = _trained(["train.steps=5000", short])
     large, _ = _trained(
@@ -97,7 +97,7 @@ def sampling_and_evaluation(rounds: int) -> dict[str, float]:
 
 
 def scalars(rounds: int) -> dict[str, float]:
-    """The chain's gradients on one batch, on tensors and on scalar values, one thread each."""
+    """Times of the chain's gradients on one batch, on tensors and on scalar values, with one thread each."""
     p, generator = initialise(SIZES, 0)
     X = torch.randint(0, SIZES.vocabulary, (BATCH, SIZES.context), generator=generator)
     Y = torch.randint(0, SIZES.vocabulary, (BATCH,), generator=generator)
@@ -118,6 +118,6 @@ def _trained(settings: list[str]) -> tuple[Model, data.Dataset]:
     setup = set_up(config)
     with threads(setup.parameters, config.train.batch_size):
         X, Y = setup.batches(config.train.steps)
-        TensorEngine(setup.parameters).run(X, Y, [0.1] * config.train.steps)  # which needs no compilation
+        TensorEngine(setup.parameters).run(X, Y, [0.1] * config.train.steps)  # needs no compilation
     p = setup.parameters
     return evaluate.calibrate(p.sizes, p.arrays(), setup.dataset.train), setup.dataset

@@ -27,18 +27,18 @@ CASES = (*(Case(n, H) for n, H in product((32, 256), (64, 200, 1024))), Case(256
 
 @dataclass(frozen=True)
 class Timing:
-    """The time that one contender takes for a step."""
+    """The time that one contender takes for a training step."""
 
     contender: str
     batch_size: int
     hidden_size: int
     context_length: int
     threads: int | None  # None if it chooses itself
-    microseconds: float  # a step, in its fastest round
-    median: float
+    microseconds: float  # per step, in its fastest round
+    median: float  # microseconds per step, over its rounds
     speedup: float  # over the lecture's loop
-    gigaflops: float  # billions of operations a second, counted as the plain network's matrix products
-    share: float  # of the rate at which PyTorch multiplies large matrices, with as many threads
+    gigaflops: float  # billions of operations per second, counting the plain network's matrix products
+    share: float  # gigaflops as a fraction of PyTorch's rate for large matrices, with as many threads
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Bench:
 
     machine: dict[str, Any] = field(default_factory=dict)
     steps: list[Timing] = field(default_factory=list)
-    others: dict[str, float] = field(default_factory=dict)  # by names that say what they are
+    others: dict[str, float] = field(default_factory=dict)  # by description
 
     def to_json(self) -> dict[str, Any]:
         return {"machine": self.machine, "steps": [asdict(timing) for timing in self.steps], "others": self.others}
@@ -59,24 +59,24 @@ def bench(
     c_source: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Bench:
-    """Time training steps of all that can run here, and of a C file if that is given; then the other figures.
+    """Time the training steps of all contenders that can run here, then the other figures.
 
-    Raises MakemoreError for C that can't be compiled.
+    `c_source` is a C file to time as well. Raises MakemoreError if it can't be compiled.
     """
     if c_source is not None:
-        contenders.hand_written_c(c_source)  # so that it fails at once if it can't be compiled
+        contenders.hand_written_c(c_source)  # fail at once if it can't be compiled
     result = Bench(machine=_machine(c_source))
     cores = torch.get_num_threads()
     rate = {count: matrix_rate(count) for count in sorted({1, min(2, cores), cores})}
     result.machine["gigaflops"] = {str(count): round(measured, 1) for count, measured in rate.items()}
     for case in cases:
-        say(f"training steps, batch of {case.batch_size}, {case.hidden} hidden units …")
+        say(f"training steps, batch size {case.batch_size}, {case.hidden} hidden units …")
         result.steps += _steps(case, rounds, rate, c_source, say)
     say("exercises 1 to 3 …")
     result.others = other_figures.exercises(rounds)
     say("sampling and evaluation …")
     result.others |= other_figures.sampling_and_evaluation(rounds)
-    say("the same gradients on scalars …")
+    say("gradients on scalars …")
     result.others |= other_figures.scalars(rounds)
     return result
 
@@ -136,13 +136,13 @@ def show(result: Bench, console: Console) -> None:
     for key, value in result.machine.items():
         if key == "gigaflops":
             value = ", ".join(f"{rate:,.0f} with {count} threads" for count, rate in value.items())
-            key = "matrix products, billions of operations a second"
+            key = "matrix products, billions of operations per second"
         console.print(f"{key}: {value}", soft_wrap=True, highlight=False)
     table = plain_table()
     table.add_column("batch", justify="right")
     table.add_column("hidden", justify="right")
     table.add_column("engine", no_wrap=True)
-    for heading in ("threads", "µs a step", "median", "× lecture", "Gflop/s", "share"):
+    for heading in ("threads", "µs/step", "median", "× lecture", "Gflop/s", "of matmul"):
         table.add_column(heading, justify="right")
     problem = None
     for timing in result.steps:

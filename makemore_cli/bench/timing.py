@@ -1,4 +1,4 @@
-"""Timing: contenders take turns, several rounds of them, so that a machine that is busy slows all of them."""
+"""Timing: contenders take turns in several rounds, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any
 import torch
 
 ROUNDS = 7
-ROUND_SECONDS = 0.1  # that a round of one contender is to take
-MATRIX_SIDE = 1536  # of the matrices that the machine's rate is measured with
+ROUND_SECONDS = 0.1  # target length of one contender's round
+MATRIX_SIDE = 1536  # of the matrices in `matrix_rate`
 
-Run = Callable[[int], Any]  # does so many steps
+Run = Callable[[int], Any]  # runs this many steps
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """The time of a step: in the fastest round, which is what counts, and the median of the rounds."""
+    """The time per step: in the fastest round, which speed-ups are computed from, and the median of the rounds."""
 
     fastest: float
     median: float
@@ -35,10 +35,9 @@ def timed(action: Callable[[], Any]) -> float:
 
 
 def in_turns(contenders: Mapping[str, Run], rounds: int, most: int) -> dict[str, Seconds]:
-    """The seconds that each contender takes for a step. A round has as many steps as fill its time, at most `most`.
+    """The time per step of each contender. A round has as many steps as fit into its time, at most `most`.
 
-    Before a round, each trains a part of it that does not count: that wakes the processor's cores and fills their
-    caches.
+    Before a round, each contender runs a part of it untimed, to wake the processor's cores and fill their caches.
     """
     counts = {}
     for name, run in contenders.items():
@@ -57,7 +56,7 @@ def in_turns(contenders: Mapping[str, Run], rounds: int, most: int) -> dict[str,
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Have PyTorch use so many threads."""
+    """Let PyTorch use `count` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -67,7 +66,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 def matrix_rate(count: int) -> float:
-    """Billions of operations a second in PyTorch's product of large matrices, with so many threads."""
+    """Billions of operations per second in PyTorch's product of large matrices, with `count` threads."""
     with torch_threads(count):
         a, b = torch.ones(2, MATRIX_SIDE, MATRIX_SIDE)
         out = torch.empty_like(a)

@@ -11,10 +11,9 @@ from makemore_cli.cli.command import App
 
 app = App(
     name="makemore",
-    help="Train the makemore character MLP with gradients written by hand, sample from it, and check the gradients.",
+    help="Train the makemore character MLP with hand-written gradients, sample from it, and check the gradients.",
     epilog="Example: makemore train && makemore sample runs/quickstart",
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -29,7 +28,7 @@ def _version(asked: bool) -> bool:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
-    """Options that go before a command."""
+    """Options before the command."""

@@ -18,7 +18,7 @@ from makemore_cli.system import output
 def bench(
     batch_size: Annotated[
         list[int] | None,
-        typer.Option("--batch-size", metavar="N", min=2, help="Of the training steps; 32 and 256. Can be repeated."),
+        typer.Option("--batch-size", metavar="N", min=2, help="Batch size. Default: 32 and 256. Repeatable."),
     ] = None,
     hidden_size: Annotated[
         list[int] | None,
@@ -26,7 +26,7 @@ def bench(
             "--hidden-size",
             metavar="N",
             min=1,
-            help="64, 200 and 1024, and the network of the configuration best. Can be repeated.",
+            help="Hidden units. Default: 64, 200 and 1024, and the network of configuration best. Repeatable.",
         ),
     ] = None,
     c_source: Annotated[
@@ -34,14 +34,16 @@ def bench(
         typer.Option(
             "--c",
             metavar="FILE",
-            help="Time C code too, for a batch of 32 and 200 hidden units: docs/training_pass.c of the sources.",
+            help="Also time C code for a batch of 32 and 200 hidden units: docs/training_pass.c in the sources.",
             show_default=False,
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", metavar="N", min=1, help="Turns that each contender takes.")] = 7,
+    rounds: Annotated[
+        int, typer.Option("--rounds", metavar="N", min=1, help="Rounds per contender; the fastest counts.")
+    ] = 7,
     as_json: JsonOption = False,
 ) -> None:
-    """Time training by each engine, the lecture's loop, torch.compile and JAX; the exercises; sampling; evaluation."""
+    """Benchmark training by each engine, the lecture's loop, torch.compile and JAX; also sampling and evaluation."""
     from makemore_cli.bench.contenders import Case
     from makemore_cli.bench.report import CASES, show
     from makemore_cli.bench.report import bench as run_bench

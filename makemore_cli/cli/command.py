@@ -1,4 +1,4 @@
-"""Commands whose errors speak of their options: the library names parameters, and the user has typed flags."""
+"""Commands whose errors name options: the library names parameters, but the user has typed flags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from makemore_cli.errors import CheckFailedError, MakemoreError, ParameterError,
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Configuration keys that have options of their own, by the option's parameter.
+# Configuration keys that have an option of their own, and the name of that option's parameter.
 OPTION_OF_KEY = {
     "data.path": "data",
     "train.device": "device",
@@ -25,33 +25,47 @@ OPTION_OF_KEY = {
 
 
 class CommandError(Exception):
-    """A command has failed: what to print on stderr, and the exit code."""
+    """A command has failed; the text goes to stderr."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
         self.exit_code = exit_code
 
 
+def _without_type_of_flags(parameters: list[Any]) -> list[Any]:
+    """The parameters, so that the help shows no type beside an option that takes no value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
 class Command(TyperCommand):
-    """A command whose errors name its options."""
+    """A command whose error messages name its options."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_type_of_flags(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command. Raises CommandError for a MakemoreError."""
+        """Run the command. Raises CommandError in place of a MakemoreError."""
         with _in_words_of_the_command_line(ctx):
             return super().invoke(ctx)
 
 
 class Group(TyperGroup):
-    """A group of commands, with or without a command of its own."""
+    """A group of commands, which may also be a command itself."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_type_of_flags(super().get_params(ctx))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the group or a subcommand. Raises CommandError for a MakemoreError."""
+        """Run the group or a subcommand. Raises CommandError in place of a MakemoreError."""
         with _in_words_of_the_command_line(ctx):
             return super().invoke(ctx)
 
 
 class App(typer.Typer):
-    """An application or a part of it, made of such commands."""
+    """An application, or a part of one, that consists of such commands."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(cls=Group, rich_markup_mode="rich", **options)
@@ -70,7 +84,7 @@ def _in_words_of_the_command_line(ctx: Any) -> Iterator[None]:
 
 
 def exit_code(error: MakemoreError) -> int:
-    """1 for a check that failed, 128 and the signal's number as in shells, and 2 for everything else."""
+    """Return 1 for a failed check, 128 plus the signal's number as shells do, or 2 for any other error."""
     if isinstance(error, CheckFailedError):
         return 1
     if isinstance(error, StoppedError) and error.signal is not None:

@@ -18,25 +18,25 @@ WIDEST = 100  # columns of prose
 @app.command(epilog="Example: makemore demo && makemore demo clipped-loss")
 def demo(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A demonstration; without it, all are listed.")
+        str | None, typer.Argument(metavar="[NAME]", help="Demonstration to run. Default: list all.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one of the lectures' failures, with the figures that it leaves."""
+    """Demonstrate a mistake from the lectures, and show the figures that reveal it."""
     from makemore_cli.learn.demo import DEMOS, find, listing
 
+    width = min(WIDEST, shutil.get_terminal_size().columns)
     if name is None:
         if as_json:
             output.print_json({known: one.title for known, one in DEMOS.items()})
         else:
-            output.print_lines(listing())
+            output.print_lines(listing(width))
         return
     name, chosen = find(name)
     result = chosen.run(name)
     if as_json:
         output.print_json({"name": name, "title": chosen.title, **result.to_json()})
         return
-    width = min(WIDEST, shutil.get_terminal_size().columns)
     lines = [chosen.title, "", *textwrap.wrap(result.says, width)]
     for table in result.tables:
         lines += ["", *table.lines()]

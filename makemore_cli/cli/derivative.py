@@ -22,22 +22,23 @@ def derivative(
         str,
         typer.Argument(
             metavar="EXPRESSION",
-            help="Numbers, names, + - * / **, brackets, exp, log, tanh, sigmoid, relu, sin, cos, sqrt, pi. It may name "
-            "results on the way: 'e = a*b; d = e + c; d*f'.",
+            help="An expression with numbers, names, + - * / **, parentheses, exp, log, tanh, sigmoid, relu, sin, cos, "
+            "sqrt and pi. It may name intermediate results: 'e = a*b; d = e + c; d*f'.",
         ),
     ],
     values: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=NUMBER]...", help="The variables' numbers, such as a=2 b=-3.")
+        list[str] | None, typer.Argument(metavar="[NAME=NUMBER]...", help="Values of the variables, such as a=2 b=-3.")
     ] = None,
     at: Annotated[
-        float | None, typer.Option("--at", metavar="NUMBER", help="The number of the only variable, whatever its name.")
+        float | None, typer.Option("--at", metavar="NUMBER", help="Value of the variable, if there is only one.")
     ] = None,
     by: Annotated[
         str | None,
         typer.Option(
             "--by",
             metavar="NAME",
-            help="Nudge this variable or named result, by falling h. The only variable needs no --by.",
+            help="Variable or named result to nudge, by smaller and smaller h. Default: the variable, if there is only "
+            "one.",
         ),
     ] = None,
     h: Annotated[
@@ -45,7 +46,7 @@ def derivative(
         typer.Option(
             "--h",
             metavar="NUMBER",
-            help="The nudge; can be repeated. Default: 0.1, 0.01, … 1e-17 for one variable, 0.0001 for several.",
+            help="Size of the nudge. Repeatable. Default: 0.1, 0.01, … 1e-17 for one variable, 0.0001 for several.",
             show_default=False,
         ),
     ] = None,
@@ -54,7 +55,7 @@ def derivative(
         typer.Option(
             "--ascend",
             metavar="RATE",
-            help="Also move every variable by RATE times its slope, and show the result; a negative RATE descends.",
+            help="Also move every variable by RATE times its slope, and show the new value. A negative RATE descends.",
         ),
     ] = None,
     plot: Annotated[
@@ -62,12 +63,12 @@ def derivative(
         typer.Option(
             "--plot",
             metavar="FILE",
-            help="Draw the function, its tangent, and the error against h: a .png or .svg file.",
+            help="Plot the function, its tangent, and the error against h, as .png or .svg.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the slope of an expression: by nudging its variables, and by backpropagation."""
+    """Compute the slope of an expression by nudging its variables, and by backpropagation."""
     from makemore_cli.scalar.derivative import study
     from makemore_cli.scalar.expression import Expression, parse_assignments
     from makemore_cli.views.derivative import lines
@@ -85,4 +86,4 @@ def derivative(
     else:
         output.print_lines(lines(found))
     if plot is not None:
-        output.remark(f"drawn: {plot}")
+        output.remark(f"wrote {plot}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from makemore_cli.cli import completion
 from makemore_cli.cli.app import app
 from makemore_cli.cli.options import ConfigOption, DeviceOption, JsonOption, SetOption
 from makemore_cli.errors import MakemoreError
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from makemore_cli.gradcheck.trials import Problems
 
 PROGRESS_SECONDS = 5.0  # between two lines of progress
-SLOW = "scalar"  # the source that takes long
-OWN = "A network of your own"  # the options' heading
+SLOW = "scalar"  # a source that takes half a minute
+OWN = "Your own network"  # the options' heading
 
 
 @app.command(epilog="Example: makemore gradcheck --of fused --against float64 --set train.batch_size=7")
@@ -30,18 +31,28 @@ def gradcheck(
     config: ConfigOption = None,
     run: Annotated[
         Path | None,
-        typer.Option("--run", metavar="RUN", help="Check at a trained model's parameters, with its configuration."),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            autocompletion=completion.runs,
+            help="Check at the parameters of a trained model, with its configuration.",
+        ),
     ] = None,
     of: Annotated[
         str | None,
-        typer.Option("--of", metavar="SOURCE", help="Check one source of gradients only, such as atomic or fused."),
+        typer.Option(
+            "--of",
+            metavar="SOURCE",
+            help="Check one source of gradients only, such as atomic, fused or kernel. Default: all.",
+        ),
     ] = None,
     against: Annotated[
         str | None,
         typer.Option(
             "--against",
             metavar="SOURCE",
-            help="The witness: autograd (default), functions, float64, finite, complex, scalar, or another source.",
+            help="Witness to check against: autograd (default), functions, float64, finite, complex, scalar, or "
+            "another source.",
         ),
     ] = None,
     user: Annotated[
@@ -49,9 +60,9 @@ def gradcheck(
         typer.Option(
             "--user",
             metavar="FILE",
-            help="Check your own backward pass of this network: a Python file with a function backward(logits, h, …), "
-            "whose arguments are names of forward tensors and which returns gradients by name; a script of assignments "
-            "(dlogits = …); or a notebook (.ipynb).",
+            help="Check your own backward pass of this network. FILE is a Python file with a function backward(logits, "
+            "h, …) that takes forward tensors by name and returns gradients by name, a script of assignments (dlogits "
+            "= …), or a notebook (.ipynb).",
         ),
     ] = None,
     chain: Annotated[
@@ -59,23 +70,23 @@ def gradcheck(
         typer.Option(
             "--chain",
             metavar="FILE",
-            help="Check a network of your own, line by line: a Python file that declares a chain of steps, or has a "
-            "torch.autograd.Function, or functions forward and backward. Or the name of a chain that ships, such as "
-            "linear; an unknown name lists all. With --of or --against: atomic, autograd, float64, finite, complex, "
-            "scalar.",
+            help="Check your own network line by line. FILE is a Python file with a chain of steps, a "
+            "torch.autograd.Function, or functions forward and backward; or the name of a bundled chain, such as "
+            "linear (an unknown name lists them). Sources for --of and --against: atomic, autograd, float64, finite, "
+            "complex, scalar.",
             rich_help_panel=OWN,
         ),
     ] = None,
     chain_template: Annotated[
         bool,
-        typer.Option("--chain-template", help="Print a chain file with comments, to start from.", rich_help_panel=OWN),
+        typer.Option("--chain-template", help="Print a commented chain file to start from.", rich_help_panel=OWN),
     ] = False,
     sizes: Annotated[
         list[str] | None,
         typer.Option(
             "--size",
             metavar="NAME=NUMBER",
-            help="A size of the chain, such as n=8, as often as needed. Without it, a small number.",
+            help="Set a size of the chain, such as n=8. Repeatable. Default: small numbers.",
             rich_help_panel=OWN,
         ),
     ] = None,
@@ -87,7 +98,7 @@ def gradcheck(
             min=0,
             max=2**32 - 1,
             show_default=False,
-            help="The random seed of the chain's inputs (default 0). With another one, sizes are random too.",
+            help="Random seed for the chain's inputs. Default: 0. Any other seed also draws random sizes.",
             rich_help_panel=OWN,
         ),
     ] = 0,
@@ -97,21 +108,24 @@ def gradcheck(
             "--dtype",
             metavar="DTYPE",
             show_default=False,
-            help="The chain's precision: float32 (the default) or float64.",
+            help="Precision of the chain: float32 (default) or float64.",
             rich_help_panel=OWN,
         ),
     ] = "float32",
     trials: Annotated[
         int | None,
         typer.Option(
-            "--trials", metavar="N", min=1, help="Check N problems of random sizes instead, and show the worst."
+            "--trials",
+            metavar="N",
+            min=1,
+            help="Check N random problems instead of one, and show the largest differences.",
         ),
     ] = None,
     settings: SetOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold every hand-written gradient against autograd's on one batch. Exit code 1 if one disagrees."""
+    """Check every hand-written gradient against autograd on one batch. The exit code is 1 if any disagrees."""
     from makemore_cli.config import load as configuration
 
     if chain_template:
@@ -121,22 +135,24 @@ def gradcheck(
         return
     if chain is not None:
         if any(option is not None for option in (config, run, user, device)) or settings:
-            raise MakemoreError("--chain: has its own inputs; leave out the options of the network")
+            raise MakemoreError("--chain: a chain has its own inputs; omit --config, --run, --user, --device and --set")
         if trials is not None and (of is not None or against is not None):
-            raise MakemoreError("--trials: checks everything; leave out --of and --against")
+            raise MakemoreError("--trials: checks all sources; omit --of and --against")
         _chain(chain, _sizes(sizes or ()), seed, dtype, trials, as_json, of=of, against=against)
         return
     if SLOW in (of, against):
-        output.remark("scalar: one number at a time, so this may take half a minute")
+        output.remark("scalar: computes one number at a time; this may take half a minute")
     if sizes or seed or dtype != "float32":
-        raise MakemoreError("--size, --seed and --dtype: are for a chain; add --chain")
+        raise MakemoreError("--size, --seed and --dtype: apply to a chain only; add --chain")
     if run is not None and (config is not None or settings):
-        raise MakemoreError("--run: has its own configuration; leave out --config and --set")
+        raise MakemoreError("--run: a run has its own configuration; omit --config and --set")
     if user is not None and of is not None:
-        raise MakemoreError("--user: is what is checked; leave out --of")
+        raise MakemoreError("--user: FILE is what is checked; omit --of")
     if trials is not None:
         if any(option is not None for option in (config, run, of, against, user, device)) or settings:
-            raise MakemoreError("--trials: draws its own problems; leave out the other options")
+            raise MakemoreError(
+                "--trials: draws its own problems; omit --config, --run, --of, --against, --user, --device and --set"
+            )
         _trials(trials, as_json)
         return
     if run is None:
@@ -186,14 +202,16 @@ def _chain(
 
 
 def _sizes(given: Sequence[str]) -> dict[str, int]:
-    """Sizes as they are written: n=8."""
+    """Parse sizes, written as n=8."""
     from makemore_cli.backprop.inputs import LARGEST_SIZE
 
     sizes = {}
     for text in given:
         name, _, number = text.partition("=")
         if not (name.isidentifier() and number.isascii() and number.isdigit() and 0 < int(number) <= LARGEST_SIZE):
-            raise MakemoreError(f"--size {text}: write a size and a whole number from 1 to {LARGEST_SIZE:,}, as in n=8")
+            raise MakemoreError(
+                f"--size {text}: must be a size and a whole number from 1 to {LARGEST_SIZE:,}, such as n=8"
+            )
         sizes[name] = int(number)
     return sizes
 
@@ -207,7 +225,7 @@ def _trials(count: int, as_json: bool, problems: Problems | None = None, seed: i
         nonlocal told
         if time.monotonic() - told > PROGRESS_SECONDS:
             told = time.monotonic()
-            output.remark(f"{done:,} of {count:,} problems")
+            output.remark(f"checked {done:,} of {count:,} problems")
 
     trials = run_trials(count, seed, progress, problems or network_problems)
     if as_json:
@@ -224,8 +242,8 @@ def explain(
         str | None,
         typer.Argument(
             metavar="[TENSOR]",
-            help="A tensor of the network's chain (logits, hprebn, W1, …), a derivation (cross_entropy, batchnorm, "
-            "label_smoothing), or a chain that ships (linear, softmax_cases, …).",
+            help="A tensor of the network (logits, hprebn, W1, …), a derivation (cross_entropy, batchnorm, "
+            "label_smoothing), or a bundled chain (linear, softmax_cases, …). Default: the whole chain.",
         ),
     ] = None,
     chain: Annotated[
@@ -233,18 +251,18 @@ def explain(
         typer.Option(
             "--chain",
             metavar="FILE",
-            help="Explain a chain of your own, or one of its tensors: a file as for `gradcheck --chain`, or the name "
-            "of a chain that ships.",
+            help="Explain your own chain, or one of its tensors: a file as for `gradcheck --chain`, or the name of a "
+            "bundled chain.",
         ),
     ] = None,
     numbers: Annotated[
-        bool, typer.Option("--numbers", help="With the numbers of a small batch, or of the chain's examples.")
+        bool, typer.Option("--numbers", help="Show the numbers for a small batch, or for the chain's examples.")
     ] = False,
     entries: Annotated[
-        bool, typer.Option("--entries", help="Write the lines out entry by entry, with symbols and with numbers.")
+        bool, typer.Option("--entries", help="Write each line out entry by entry, in symbols and in numbers.")
     ] = False,
 ) -> None:
-    """Show how a gradient is made: forward line, backward lines, shapes, rule and why; or the whole chain."""
+    """Explain a gradient: its forward line, backward lines, shapes, rule and reason; or the whole chain."""
     from makemore_cli.views import explain as explanations
 
     subject = None if chain is None else explanations.find(chain)

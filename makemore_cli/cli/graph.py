@@ -29,58 +29,61 @@ def graph(
         str | None,
         typer.Argument(
             metavar="[EXPRESSION]",
-            help="As for `makemore derivative`; without it, the lecture's neuron, whose numbers can be given: b=8.",
+            help="Expression to draw, as for `makemore derivative`. Default: the lecture's neuron; override its "
+            "numbers as in b=8.",
         ),
     ] = None,
     values: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=NUMBER]...", help="The variables' numbers, such as a=2 b=-3.")
+        list[str] | None, typer.Argument(metavar="[NAME=NUMBER]...", help="Values of the variables, such as a=2 b=-3.")
     ] = None,
     scalar_mlp: Annotated[
         bool,
-        typer.Option("--scalar-mlp", help="Draw the loss of the network that `makemore scalar train` begins with."),
+        typer.Option("--scalar-mlp", help="Draw the loss of the initial network of `makemore scalar train`."),
     ] = False,
     examples: Annotated[
         int | None,
-        typer.Option(
-            "--examples", metavar="N", show_default=False, help="The number of examples, from 1 to 4 (default 1)."
-        ),
+        typer.Option("--examples", metavar="N", show_default=False, help="Number of examples, 1 to 4. Default: 1."),
     ] = None,
     chain: Annotated[
         str | None,
         typer.Option(
             "--chain",
             metavar="NAME",
-            help="Draw a chain of steps: makemore, which is the network's; one that ships, such as linear; or a file "
-            "as for `gradcheck --chain`.",
+            help="Draw a chain of steps: makemore (the network), a bundled chain such as linear, or a file as for "
+            "`gradcheck --chain`.",
         ),
     ] = None,
     step: Annotated[
         int | None,
-        typer.Option("--step", metavar="K", help="Show the state after K backward steps; without it, after all."),
+        typer.Option("--step", metavar="K", help="Show the state after K backward steps. Default: after all."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Write a picture (.svg), or DOT (.dot), instead of printing."),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write a diagram (.svg) or Graphviz source (.dot) to FILE instead of printing.",
+        ),
     ] = None,
     format: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="Print a tree, or dot, the language of Graphviz. Default: a tree on a terminal, dot elsewhere.",
+            help="Print a tree, or dot (Graphviz source). Default: tree on a terminal, dot elsewhere.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Draw a calculation as a graph, with the numbers and the gradients in each node."""
+    """Draw a computation as a graph, with the value and the gradient of each node."""
     if sum([expression is not None, scalar_mlp, chain is not None]) > 1:
-        raise MakemoreError("an expression, --scalar-mlp and --chain: draw one of them at a time")
+        raise MakemoreError("an expression, --scalar-mlp, --chain: give only one of them")
     if examples is not None and not scalar_mlp:
-        raise MakemoreError("--examples: is for --scalar-mlp")
+        raise MakemoreError("--examples: applies to --scalar-mlp only; add it")
     if format is not None and format not in FORMATS:
         raise ParameterError("format", f"must be tree or dot, got {format}")
     if format is not None and out is not None:
-        raise MakemoreError("--out: the file's ending says the format; leave out --format")
+        raise MakemoreError("--out: the file's ending says the format; omit --format")
     drawn = _graph(expression, values or [], scalar_mlp, examples, chain, step)
     from makemore_cli.views.graph import dot
 

@@ -1,4 +1,4 @@
-"""`makemore plot`, `report`, `inspect` and `eval`: what there is to see of a run."""
+"""`makemore plot`, `report`, `inspect` and `eval`: views of a trained run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from makemore_cli.cli import completion
 from makemore_cli.cli.app import app
 from makemore_cli.cli.options import DataOption, JsonOption, RunArgument
 from makemore_cli.system import output
@@ -17,23 +18,39 @@ from makemore_cli.system import output
 def plot(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="A run folder, or a checkpoint; of several, the losses in one picture."),
+        typer.Argument(
+            metavar="RUN...",
+            autocompletion=completion.runs,
+            help="A run folder, or a checkpoint file. Several runs: their losses in one plot.",
+        ),
     ],
     what: Annotated[
         str | None,
         typer.Option(
             "--what",
             metavar="NAME,NAME",
-            help="Draw only these, such as loss,embedding; an unknown name lists all.",
+            help="Plots to draw, such as loss,embedding. Default: all. An unknown name lists them.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Without it, plots/ in the run's folder; of several runs, here."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Output folder. Default: plots/ in the run folder; for several runs, the current folder.",
+        ),
     ] = None,
-    format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="png or svg.")] = "png",
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            autocompletion=completion.choices("png", "svg"),
+            help="File format: png or svg.",
+        ),
+    ] = "png",
 ) -> None:
-    """Draw pictures of a run, and print where they are."""
+    """Draw plots of a run, and print their paths."""
     from makemore_cli.views.plots.gallery import plot as draw
 
     plots = draw(runs, what, out, format)
@@ -46,10 +63,10 @@ def plot(
 def report(
     run: RunArgument,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Without it, report.html in the run's folder.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Output file. Default: report.html in the run folder.")
     ] = None,
 ) -> None:
-    """Write all there is to see of a run on one page, a single HTML file, and print where it is."""
+    """Write a report on a run, with all plots and figures, as one HTML file, and print its path."""
     from makemore_cli.views.report import write_report
 
     path, remarks = write_report(run, out)
@@ -60,7 +77,7 @@ def report(
 
 @app.command(epilog="Example: makemore inspect runs/quickstart --json")
 def inspect(run: RunArgument, as_json: JsonOption = False) -> None:
-    """Print how a network is doing: dead neurons, saturation, ratios, gradient norms, with a verdict on each."""
+    """Diagnose a trained network: dead neurons, saturation, update-to-parameter ratios, gradient norms, overfitting."""
     from makemore_cli.views.diagnostics import inspect as inspect_network
     from makemore_cli.views.diagnostics import look_at_run, show
 
@@ -76,7 +93,7 @@ def inspect(run: RunArgument, as_json: JsonOption = False) -> None:
 
 @app.command("eval", epilog="Example: makemore eval runs/quickstart --json")
 def evaluate(run: RunArgument, data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Print a model's losses on its own data, or on another file's names split the same way."""
+    """Evaluate a model on its own data, or on another file of names that is split the same way."""
     from makemore_cli.inference.evaluate import evaluate_checkpoint
     from makemore_cli.runs.checkpoint import load_checkpoint
 

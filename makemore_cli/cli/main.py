@@ -1,4 +1,4 @@
-"""The command line's entry. The library's errors get their text and exit code in `command.py`, and are printed here."""
+"""Entry point of the command line. `command.py` turns library errors into text and exit codes; this prints them."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from makemore_cli.errors import brief
 from makemore_cli.system import output
 from makemore_cli.system.signals import INTERRUPTED, Watch
 
-# Each adds its commands, in the order in which the help lists them.
+# Each module adds its commands; the help lists them in this order.
 # isort: off
 from makemore_cli.cli import train, sample, gradcheck, look, runs, derivative, graph, scalar, demo, sweep, bench, data  # noqa: F401
 # isort: on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code; a user's mistake is one line on stderr and 2."""
+    """Run the command line. Returns the exit code; a usage error prints one line on stderr and returns 2."""
     output.prepare()
     if arguments is not None:
         return _run(arguments)
-    atexit.register(gc.freeze)  # without a last search for garbage, which takes half a second
+    atexit.register(gc.freeze)  # skip the final garbage collection, which takes half a second
     with Watch("stopping as soon as the present computation ends"):
         return _run(sys.argv[1:])
 
 
 def _run(arguments: Sequence[str]) -> int:
-    # Typer's usage errors, whichever parser is under it.
+    # The base class of Typer's usage errors, whichever version of Click it uses.
     usage_error: Any = typer.BadParameter.__base__
     try:
-        # As most people would write it first; the option takes no value, since it may stand alone.
+        # Accept --resume=RUN too; the option itself takes no value, since it may stand alone.
         given = [part for argument in arguments for part in re.split(r"(?<=^--resume)=", argument)]
         code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
         sys.stdout.flush()
@@ -57,7 +57,7 @@ def _run(arguments: Sequence[str]) -> int:
         return 128 + 13  # as if ended by SIGPIPE
     except OSError as error:  # a full disk under stdout, say
         output.silence()
-        output.remark(brief(f"makemore: can't go on: {error.filename or 'stdout'}: {error.strerror}"))
+        output.remark(brief(f"makemore: cannot continue: {error.filename or 'stdout'}: {error.strerror}"))
         return 2
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):

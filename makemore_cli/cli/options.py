@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have."""
+"""Options and arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
+from makemore_cli.cli import completion
+
 ConfigOption = Annotated[
     str | None,
     typer.Option(
         "--config",
         "-c",
         metavar="FILE",
-        help="A YAML file, or a bundled configuration: quickstart (the default), lecture, best, fast, tiny.",
+        autocompletion=completion.configurations,
+        help="Configuration: a YAML file, or a bundled one: quickstart (default), lecture, best, fast or tiny.",
     ),
 ]
 SetOption = Annotated[
@@ -21,19 +24,29 @@ SetOption = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change one setting, such as optim.lr=0.05, as often as needed. A run's config.yaml shows all keys.",
+        autocompletion=completion.settings,
+        help="Override one configuration key, such as optim.lr=0.05. Repeatable. A run's config.yaml lists all keys.",
     ),
 ]
 DeviceOption = Annotated[
     str | None,
-    typer.Option("--device", metavar="DEVICE", help="auto (CUDA where there is one), cpu, cuda or cuda:N."),
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        autocompletion=completion.choices("auto", "cpu", "cuda", "mps"),
+        help="Device: auto (default: CUDA if available, else the CPU), cpu, cuda, cuda:N or mps.",
+    ),
 ]
 DataOption = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="FILE", help="Names, one a line; or bundled, or lecture (after `makemore data get`)."
+        "--data",
+        metavar="FILE",
+        help="Data: a file of names, one per line; bundled; or lecture (after `makemore data get`).",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, for programs.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, only the result.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", autocompletion=completion.runs, help="A run folder, or a checkpoint file.")
+]

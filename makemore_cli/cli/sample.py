@@ -22,43 +22,51 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: makemore sample runs/quickstart -n 1000 --prefix ma | sort | uniq -c | sort -n")
 def sample(
     run: RunArgument,
-    n: Annotated[int, typer.Option("-n", "--number", min=0, help="How many names.")] = 20,
+    n: Annotated[int, typer.Option("-n", "--number", min=0, metavar="N", help="Number of names.")] = 20,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", help="The same seed gives the same names; without it, the run's + 10."),
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Random seed. Default: the run's seed + 10.",
+        ),
     ] = None,
     temperature: Annotated[
         float,
         typer.Option(
             "--temperature",
             metavar="X",
-            help="Below 1 likelier names, above 1 stranger ones; 0 takes the likeliest letter.",
+            help="Sampling temperature. Below 1, names are more typical; above 1, stranger. 0 always takes the most "
+            "likely character.",
         ),
     ] = 1.0,
     top_k: Annotated[
-        int | None, typer.Option("--top-k", metavar="K", help="Draw among the K likeliest letters only.")
+        int | None,
+        typer.Option("--top-k", metavar="K", help="Sample from the K most likely characters only. Default: all."),
     ] = None,
-    prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="What every name begins with.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", metavar="TEXT", help="Start every name with TEXT.")] = "",
     only_new: Annotated[
         bool,
         typer.Option(
-            "--new", help="Only names that are neither in the training data nor in the held-out part, each once."
+            "--new", help="Print only names that are not in the data (training, validation or test split), each once."
         ),
     ] = False,
-    max_length: Annotated[int, typer.Option("--max-length", metavar="N", help="Cut names after N letters.")] = 100,
+    max_length: Annotated[
+        int, typer.Option("--max-length", metavar="N", help="Cut names off after N characters.")
+    ] = 100,
     lecture: Annotated[
-        bool, typer.Option("--lecture", help="Draw by the lecture's own procedure, for its very samples; slow.")
+        bool, typer.Option("--lecture", help="Sample exactly as the lecture does, with the same random numbers. Slow.")
     ] = False,
     show_probabilities: Annotated[
         bool,
         typer.Option(
             "--show-probabilities",
-            help="Each name with its loss in nats per character, and every letter's probability.",
+            help="Print each name's loss in nats per character, and the probability of each character.",
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print names from a trained model, one a line; on stderr, how many of them are in the data."""
+    """Sample names from a trained model, one per line. A remark on stderr says how many are in the data."""
     from makemore_cli.inference.next_letters import Options
     from makemore_cli.inference.sample import PATIENCE_DRAWS, sample_run
     from makemore_cli.runs.checkpoint import load_checkpoint
@@ -81,16 +89,16 @@ def sample(
         output.print_texts(sampled.texts())
     kinds = sampled.kinds
     if kinds is None:
-        output.remark(f"can't tell which names are new: {sampled.reason}")
+        output.remark(f"cannot tell which names are new: {sampled.reason}")
     elif sampled.counted:
         of = f"{sampled.counted:,}" if sampled.counted == sampled.drawn else f"the first {sampled.counted:,}"
         output.remark(
-            f"{kinds['train']:,} of {of} stand in the training names, {kinds['held_out']:,} in the held-out ones, "
-            f"{kinds['new']:,} are new"
+            f"of {of} names, {kinds['train']:,} are in the training split, {kinds['held_out']:,} in the validation or "
+            f"test split, and {kinds['new']:,} are new"
         )
     if sampled.drawn < n:
         output.remark(
-            f"only {sampled.drawn:,} of {n:,}: the next {PATIENCE_DRAWS:,} draws brought no other new name; "
+            f"found only {sampled.drawn:,} of {n:,} new names: the next {PATIENCE_DRAWS:,} samples had no other; "
             "try a higher --temperature or another --prefix"
         )
 
@@ -99,19 +107,20 @@ def sample(
 def score(
     run: RunArgument,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Without any, they are read from stdin, one a line.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Names to score. Default: read from stdin, one per line."),
     ] = None,
-    sort: Annotated[bool, typer.Option("--sort", help="The most name-like first, of all names.")] = False,
+    sort: Annotated[bool, typer.Option("--sort", help="Sort by loss, most name-like first.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print how name-like a model finds names: the loss in nats per character, and each letter's probability."""
+    """Score names: print the loss of each in nats per character, and the probability of each character."""
     from makemore_cli.inference.score import names_of
     from makemore_cli.inference.score import score as score_names
     from makemore_cli.runs.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(run)
     if not names and (sys.stdin is None or sys.stdin.isatty()):  # None where it is closed
-        raise MakemoreError("no names: give some, or pipe them in, one a line")
+        raise MakemoreError("no names to score; give some, or pipe them in, one per line")
     scores = score_names(checkpoint.model, checkpoint.vocabulary, names or names_of(sys.stdin.buffer.readline))
     if sort:
         scores = iter(sorted(scores, key=lambda score: score.loss))
@@ -122,7 +131,7 @@ def score(
 
 
 def _show(scores: Iterable[Score]) -> None:
-    """Print scores as they come: shaded in a terminal with colours, else with numbers."""
+    """Print scores as they come: shaded on a terminal with colours, as numbers elsewhere."""
     from rich.console import Console
 
     from makemore_cli.inference.score import legend, plain, shaded

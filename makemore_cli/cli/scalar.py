@@ -34,11 +34,18 @@ COLUMNS, ROWS = 64, 24  # of the plane as text
 )
 def scalar_train(
     moons: Annotated[
-        bool, typer.Option("--moons", help="Learn two half circles of points, instead of the lecture's four examples.")
+        bool,
+        typer.Option("--moons", help="Train on two half circles of points instead of the lecture's four examples."),
     ] = False,
     steps: Annotated[
         int | None,
-        typer.Option("--steps", metavar="N", min=0, show_default=False, help="Training steps (default 20; moons 100)."),
+        typer.Option(
+            "--steps",
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="Number of training steps. Default: 20; with --moons, 100.",
+        ),
     ] = None,
     lr: Annotated[
         float | None,
@@ -46,7 +53,7 @@ def scalar_train(
             "--lr",
             metavar="RATE",
             show_default=False,
-            help="The learning rate (default 0.05). With moons it falls to a tenth (default 1; 0.3 with mse).",
+            help="Learning rate. Default: 0.05; with --moons, 1 (0.3 for mse), decaying to a tenth.",
         ),
     ] = None,
     loss: Annotated[
@@ -55,13 +62,13 @@ def scalar_train(
             "--loss",
             metavar="LOSS",
             show_default=False,
-            help="mse (the squared error, default), logistic (cross-entropy), or hinge (max-margin, default of moons). "
-            "It is summed over the four examples, and averaged over moons.",
+            help="Loss: mse (squared error, default), logistic (cross-entropy) or hinge (max-margin, default with "
+            "--moons). It is the sum over the four examples, or the mean over the points of --moons.",
         ),
     ] = None,
     no_zero_grad: Annotated[
         bool,
-        typer.Option("--no-zero-grad", help="Forget to set the gradients to zero before each step: a common mistake."),
+        typer.Option("--no-zero-grad", help="Do not reset the gradients to zero before each step: a common mistake."),
     ] = False,
     hidden: Annotated[
         str | None,
@@ -69,7 +76,7 @@ def scalar_train(
             "--hidden",
             metavar="N,N",
             show_default=False,
-            help="Neurons of each hidden layer (default 4,4; moons 16,16).",
+            help="Neurons in each hidden layer. Default: 4,4; with --moons, 16,16.",
         ),
     ] = None,
     activation: Annotated[
@@ -78,17 +85,24 @@ def scalar_train(
             "--activation",
             metavar="NAME",
             show_default=False,
-            help="The activation of the hidden layers: tanh (default), relu (default of moons), sigmoid or linear. The "
-            "output is tanh with mse, else linear.",
+            help="Activation of the hidden layers: tanh (default), relu (default with --moons), sigmoid or linear. The "
+            "output layer is tanh with mse, and linear otherwise.",
         ),
     ] = None,
     points: Annotated[
         int | None,
-        typer.Option("--points", metavar="N", show_default=False, help="Points of the moons (default 100)."),
+        typer.Option(
+            "--points", metavar="N", show_default=False, help="Number of points. Default: 100. Needs --moons."
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", metavar="N", show_default=False, help="Examples a step (default all; moons 32)."),
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            show_default=False,
+            help="Examples per training step. Default: all; with --moons, 32.",
+        ),
     ] = None,
     seed: Annotated[
         int,
@@ -98,7 +112,7 @@ def scalar_train(
             min=0,
             max=2**32 - 1,
             show_default=False,
-            help="The random seed of weights, points and batches (default 0).",
+            help="Random seed for weights, points and batches. Default: 0.",
         ),
     ] = 0,
     plot: Annotated[
@@ -106,16 +120,16 @@ def scalar_train(
         typer.Option(
             "--plot",
             metavar="FILE",
-            help="Draw the decision boundary, or the predictions, and the loss: a .png or .svg file.",
+            help="Plot the loss, and the decision boundary or the predictions, as .png or .svg.",
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a small network of scalar values, and print loss and predictions of each step."""
+    """Train a small network of scalar values, and print the loss and the predictions at each step."""
     from makemore_cli.scalar.experiment import experiment
 
     if points is not None and not moons:
-        raise MakemoreError("--points: is for --moons; there are four examples without it")
+        raise MakemoreError("--points: applies to --moons only; add it")
     chosen = experiment(
         points=(MOONS if points is None else points) if moons else None,
         hidden=_layers(hidden),
@@ -153,7 +167,7 @@ def scalar_train(
         from makemore_cli.views.plots.style import save_as
 
         save_as(ScalarTrainingPicture(chosen.model, chosen.examples, done, chosen.accuracy, about), plot, "plot")
-        output.remark(f"drawn: {plot}")
+        output.remark(f"wrote {plot}")
 
 
 def _layers(hidden: str | None) -> list[int] | None:
@@ -161,7 +175,7 @@ def _layers(hidden: str | None) -> list[int] | None:
         return None
     sizes = [part.strip() for part in hidden.split(",")] if hidden.strip() else []
     if not all(size.isascii() and size.isdigit() and len(size) < 10 for size in sizes):
-        raise ParameterError("hidden", f"must be whole numbers with commas, as in 16,16, got {hidden}")
+        raise ParameterError("hidden", f"must be whole numbers separated by commas, such as 16,16, got {hidden}")
     return [int(size) for size in sizes]
 
 
@@ -192,7 +206,7 @@ def _end(chosen: Experiment, moons: bool) -> list[str]:
         return [f"{'':>5} {'targets':>12}  {' '.join(f'{target:>8.4f}' for target in chosen.examples.targets)}"]
     from makemore_cli.views.plots.scalar_training import sides
 
-    legend = "░ is where the score is positive; + and − are the points, ! those on the wrong side"
+    legend = "░ marks a positive score; + and − are the points, ! a misclassified point"
     return [
         "",
         *sides(chosen.model, chosen.examples, COLUMNS, ROWS),

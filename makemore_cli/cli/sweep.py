@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from makemore_cli.cli import completion
 from makemore_cli.cli.app import app
 from makemore_cli.cli.options import ConfigOption, DataOption, JsonOption, QuietOption, SetOption
 from makemore_cli.errors import MakemoreError
@@ -21,38 +22,44 @@ def sweep(
         typer.Option(
             "--space",
             metavar="FILE",
-            help="What is searched: a YAML file with keys of the configuration, each with a list of values or "
-            "{low: …, high: …}; or a bundled one by its name (best, fast).",
+            autocompletion=completion.spaces,
+            help="Search space: a YAML file that gives each configuration key a list of values or {low: …, high: …}; "
+            "or a bundled one, best or fast.",
             show_default=False,
         ),
     ] = None,
     n: Annotated[
-        int, typer.Option("-n", "--trials", metavar="N", min=1, help="Trials in all, those of earlier calls counted.")
+        int,
+        typer.Option(
+            "-n", "--trials", metavar="N", min=1, help="Number of trials in total, including those of earlier calls."
+        ),
     ] = 20,
-    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Trials at a time.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="Number of trials that run in parallel.")] = 1,
     data: DataOption = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The sweep's folder; without it, sweeps/ and the space's name."),
+        typer.Option(
+            "--out", metavar="DIR", help="Sweep folder. Default: sweeps/NAME, where NAME is the space's name."
+        ),
     ] = None,
     storage: Annotated[
         str | None,
         typer.Option(
             "--storage",
             metavar="URL",
-            help="Of a data base for Optuna, such as sqlite:///sweep.db, which several machines may share; without it "
-            "a journal in the folder.",
+            help="Optuna storage URL, such as sqlite:///sweep.db. Several machines can share one. Default: a journal "
+            "file in the sweep folder.",
         ),
     ] = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Search for a good configuration: many runs, judged by their validation losses. Go on by the same command."""
+    """Search for a good configuration by validation loss. The same command resumes an interrupted sweep."""
     from makemore_cli.config import load as configuration
 
     if space is None:
-        raise MakemoreError("--space: give a YAML file that says what is searched, or a bundled one (best, fast)")
+        raise MakemoreError("--space: required; give a YAML file with a search space, or a bundled one (best, fast)")
     resolved = configuration.load(configuration.find(config), settings or (), data__path=data)
     file = configuration.find(space, "configs/spaces", "space")
     folder = folder or Path("sweeps") / file.stem

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from makemore_cli.cli import completion
 from makemore_cli.cli.app import app
 from makemore_cli.cli.options import ConfigOption, DataOption, DeviceOption, JsonOption, QuietOption, SetOption
 from makemore_cli.errors import MakemoreError
@@ -21,13 +22,23 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: makemore train --config tiny --set optim.lr=0.05 --seed 7 --out runs/slow")
 def train(
     run: Annotated[
-        Path | None, typer.Argument(metavar="RUN", help="With --resume: the run folder.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="RUN",
+            autocompletion=completion.runs,
+            help="The run folder to resume; needs --resume.",
+            show_default=False,
+        ),
     ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
     folder: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="The run folder; without it, runs/ and the configuration's name."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Run folder to create. Default: runs/NAME, where NAME is the configuration's name.",
+        ),
     ] = None,
     settings: SetOption = None,
     device: DeviceOption = None,
@@ -36,36 +47,48 @@ def train(
         typer.Option(
             "--engine",
             metavar="ENGINE",
-            help="auto (kernel on the CPU, else tensor), kernel and tensor (by hand), or autograd (to compare).",
+            autocompletion=completion.choices("auto", "kernel", "tensor", "autograd"),
+            help="Engine: auto (default: kernel on the CPU, else tensor); kernel or tensor (hand-written gradients); "
+            "or autograd (for comparison).",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the initial parameters and the batches.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", help="How many to train.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Random seed for initialisation and batch sampling. Default: the configuration's.",
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", help="Number of training steps. Default: the configuration's.")
+    ] = None,
     crosscheck: Annotated[
         int,
         typer.Option(
             "--crosscheck",
             metavar="N",
             min=0,
-            help="Every N steps, compare the gradients that train with an independent source; stop if they disagree.",
+            help="Every N steps, compare the training gradients with an independent source, and stop if they disagree. "
+            "0: never.",
         ),
     ] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run in the run folder.")] = False,
     resume: Annotated[
         bool,
         typer.Option(
             "--resume",
-            help="Go on where RUN was left; without RUN, where the configuration's run folder was left, or begin if "
-            "there is none. --steps sets a further goal.",
+            help="Resume RUN. Without RUN, resume the default run folder, or start a new run there. --steps extends "
+            "the run.",
         ),
     ] = False,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write TensorBoard's event files too, into the run folder.")
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard event files into the run folder.")
     ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train on names, evaluate, sample, and leave a run folder."""
+    """Train a model, evaluate it, print samples, and save everything in a run folder."""
     from makemore_cli.config import load as configuration
     from makemore_cli.config.schema import CONFIG
     from makemore_cli.runs.run_folder import holds_run
@@ -73,9 +96,9 @@ def train(
     if run is not None and not resume:
         raise MakemoreError(f"{run}: to continue it, add --resume; to start a run there, use --out")
     if run is not None and folder is not None:
-        raise MakemoreError("--out: a resumed run stays in its own folder; leave out --out")
+        raise MakemoreError("--out: a resumed run stays in its own folder; omit --out")
     if run is not None and config is not None:
-        raise MakemoreError("--config: a resumed run keeps its own configuration; leave out --config")
+        raise MakemoreError("--config: a resumed run keeps its own configuration; omit --config")
     if resume and overwrite:
         raise MakemoreError("--overwrite: replaces a run, but --resume continues it; give only one of them")
     if run is not None and not holds_run(run):
@@ -116,9 +139,9 @@ def train(
 
 
 def _begin_to_compile(config: Config) -> None:
-    """Have the kernel compiled in the background while PyTorch is imported and the data are loaded, if need be.
+    """Start compiling the kernel, if it may be needed, while PyTorch is imported and the data is loaded.
 
-    That goes on if the command ends early, or finds a GPU. The next one on the CPU finds the kernel compiled.
+    Compilation continues if the command ends early or finds a GPU, so the next command finds the kernel compiled.
     """
     train = config.train
     if train.engine in ("auto", "kernel") and train.device in ("auto", "cpu") and config.optim.in_kernel and compiles():

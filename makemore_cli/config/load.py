@@ -1,4 +1,4 @@
-"""The configuration read from YAML, and changed by settings such as `optim.lr=0.05`."""
+"""Load a configuration from YAML, and change it with settings such as `optim.lr=0.05`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LARGEST_CONFIG_BYTES = 1 << 20
 
 
 def name(file: Path) -> str:
-    """The name of a configuration: its file's, or its run folder's."""
+    """The name of a configuration: that of its run folder, or of its file without the suffix."""
     return file.absolute().parent.name if file.name == CONFIG else file.stem
 
 
 def find(config: str | None, folder: str = "configs", what: str = "configuration") -> Path:
-    """The configuration file that a user names: a path, or a bundled one by its bare name ("lecture")."""
+    """Find a configuration file by its path, or a bundled one by its bare name ("lecture")."""
     name = "quickstart" if config is None else config
     path = Path(name)
     try:
@@ -45,11 +45,11 @@ def find(config: str | None, folder: str = "configs", what: str = "configuration
 def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
     """Read a YAML file, and apply settings ("optim.lr=0.05") and then overrides ("train.steps" written train__steps).
 
-    Overrides that are None are left out. Raises MakemoreError, which names the file and the key, and ParameterError for
-    a setting or an override.
+    Overrides that are None are ignored. Raises MakemoreError, which names the file and the key, or ParameterError for a
+    setting or an override.
     """
     raw = read_mapping(path, "a configuration has sections (data, model, optim, train)")
-    validate(raw, str(path))  # a mistake in the file is the file's, whatever is set besides
+    validate(raw, str(path))  # before the settings, so that a mistake in the file is reported as the file's
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
@@ -63,7 +63,7 @@ def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
 
 
 def read_mapping(path: Path, expected: str) -> dict[Any, Any]:
-    """The keys and values of a YAML file. Raises MakemoreError, which says what was expected."""
+    """The keys and values of a YAML file. Raises MakemoreError, which quotes `expected`, for anything else."""
     try:
         text = read(path, LARGEST_CONFIG_BYTES)
     except OSError as error:
@@ -77,7 +77,7 @@ def read_mapping(path: Path, expected: str) -> dict[Any, Any]:
 
 
 def change(config: Config, settings: Mapping[str, Any], source: str) -> Config:
-    """The configuration with other values at some dotted keys. Raises MakemoreError, which names the source."""
+    """A copy of the configuration with new values at some dotted keys. Raises MakemoreError, which names the source."""
     raw = config.model_dump()
     for key, value in settings.items():
         _assign(raw, key, value, source)
@@ -85,7 +85,7 @@ def change(config: Config, settings: Mapping[str, Any], source: str) -> Config:
 
 
 def override(config: Config, **overrides: Any) -> Config:
-    """The configuration with some values changed ("train.steps" written train__steps), except by those that are None.
+    """A copy of the configuration with new values ("train.steps" written train__steps); None changes nothing.
 
     Raises ParameterError, which names the key.
     """
@@ -100,7 +100,7 @@ def override(config: Config, **overrides: Any) -> Config:
 
 
 def _assign(raw: dict[str, Any], key: str, value: Any, source: str) -> None:
-    """Put a value at a dotted key, making sections on the way."""
+    """Set a dotted key to a value, and create missing sections."""
     *sections, last = key.split(".")
     place = raw
     for section in sections:
@@ -108,7 +108,7 @@ def _assign(raw: dict[str, Any], key: str, value: Any, source: str) -> None:
             place[section] = {}
         place = place[section]
         if not isinstance(place, dict):
-            raise MakemoreError(f"{source}: {section} is no section, but a value")
+            raise MakemoreError(f"{source}: {section} is a value, not a section")
     place[last] = value
 
 
@@ -123,7 +123,7 @@ def validate(raw: Any, source: str) -> Config:
 
 
 def _describe(mistake: Any) -> str:
-    """One of pydantic's mistakes in a sentence: the key, what is wrong, and what is allowed."""
+    """Describe one of pydantic's errors: the key, what is wrong, and what is allowed."""
     path, section = _place(mistake["loc"])
     key = ".".join(path)
     if mistake["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -142,16 +142,16 @@ def _describe(mistake: Any) -> str:
     message = re.sub(r"^(Input|Value error,) ?", "", mistake["msg"])
     message = re.sub(r"0\.0{5,}\d+|\b10{12,}\b", lambda number: f"{float(number[0]):g}", message)
     if mistake["type"] == "string_pattern_mismatch":
-        message = "should be auto, cpu, cuda or cuda:N"
+        message = "should be auto, cpu, cuda, cuda:N or mps"
     if mistake["type"] == "model_type":
         message = "should be a section"
     return f"{key}: {message}, but is {_cut(repr(given)) if isinstance(given, list) else kind(given)}"
 
 
 def _place(location: Iterable[Any]) -> tuple[list[str], type[Section]]:
-    """The keys to a mistake, and the section that holds the last of them.
+    """The path of keys to a mistake, and the section that holds the last of them.
 
-    Between a section that comes in kinds and its keys, pydantic puts the name of the kind.
+    If a section has several kinds, pydantic inserts the name of the kind between the section and its keys.
     """
     path: list[str] = []
     section: type[Section] = Config
@@ -194,5 +194,5 @@ def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def dump(config: Config) -> str:
-    """The configuration as YAML, every key written out; `load` reads it back to an equal one."""
+    """The configuration as YAML, with every key; `load` reads it back as an equal one."""
     return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)

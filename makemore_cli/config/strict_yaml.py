@@ -1,4 +1,4 @@
-"""YAML as people expect it: YAML 1.2's decimal numbers, no aliases, no key twice, and one line about a mistake."""
+"""Strict YAML: YAML 1.2's decimal numbers, no aliases, no duplicate keys, and one-line errors."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from makemore_cli.errors import MakemoreError
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2's decimal numbers, and without aliases and keys that are given twice.
+    """PyYAML's safe loader with YAML 1.2's decimal numbers, and without aliases and duplicate keys.
 
-    YAML 1.1 takes 1e-3 for a text, 010 for 8 and 1:30 for 90. A few lines of aliases of aliases stand for more than
-    any memory holds.
+    YAML 1.1 reads 1e-3 as a string, 010 as 8 and 1:30 as 90. A few lines of nested aliases can expand to more than any
+    memory holds.
     """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """The next node. Raises a YAML error for an alias."""
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, f"the alias *{event.anchor} is not taken", event.start_mark)
+            raise yaml.composer.ComposerError(
+                None, None, f"the alias *{event.anchor} is not allowed; write its value out", event.start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping. Raises a YAML error for a key that is there already."""
+        """The mapping. Raises a YAML error for a duplicate key."""
         keys = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in keys:
@@ -59,7 +61,7 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
         raise MakemoreError(f"{where}: not valid YAML: {error.problem}") from None
     except RecursionError:
         raise MakemoreError(f"{source}: not valid YAML: nested too deeply") from None
-    except (LookupError, AttributeError, TypeError, ArithmeticError):  # what PyYAML makes of `!!int ""` and the like
+    except (LookupError, AttributeError, TypeError, ArithmeticError):  # PyYAML raises these for `!!int ""` and the like
         raise MakemoreError(f"{source}: not valid YAML: a tag does not fit its value") from None
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise MakemoreError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None

@@ -1,7 +1,7 @@
-"""A chain of one step from a `torch.autograd.Function`: its forward and its backward, as somebody wrote them.
+"""A `torch.autograd.Function` as a chain of one step, with the user's forward and backward as its lines.
 
-The function itself hides its forward pass from autograd. Called with a context of ours, it is ordinary code, which
-autograd can follow; so autograd is the witness here too.
+The function hides its forward pass from autograd. Called with our own context, forward is ordinary code that autograd
+can follow, so autograd is the witness here too.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from makemore_cli.gradcheck.forward_code import whole_expression
 from makemore_cli.gradcheck.local_variables import LocalVariables
 
 OUTPUT = "output"
-UNDECLARED = "n D"  # the shape of an input that is not declared
+UNDECLARED = "n D"  # the shape of an undeclared input
 
 
 class Context:
-    """What a function is given to remember things by, as far as it needs one here."""
+    """The part of a function's context (`ctx`) that is needed here."""
 
     def __init__(self, needed: int) -> None:
         self.saved_tensors: tuple[Any, ...] = ()
@@ -39,27 +39,27 @@ class Context:
     save_for_forward = save_for_backward
 
     def mark_dirty(self, *tensors: Tensor) -> None:
-        """It works on copies, so what it changes is nobody's."""
+        """Do nothing: forward works on copies of its inputs."""
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
-        """Such an output is integer, or no gradient comes to it."""
+        """Do nothing: such an output is integer, or receives no gradient."""
 
     def set_materialize_grads(self, value: bool) -> None:
-        """Gradients are always there."""
+        """Do nothing: no gradient is ever None."""
 
 
 def function_chain(
     function: type[torch.autograd.Function], inputs: Mapping[str, Any], sizes: Mapping[str, Bounds]
 ) -> Chain:
-    """The chain of one step that a function is, or of a step for each of its outputs.
+    """Return a function as a chain of one step, or of one step for each of its outputs.
 
-    `inputs` are those of `chain`, by the names of forward's parameters. What is not declared is a matrix; all of these
-    have the same sizes. Raises ChainError if the function can't be run so.
+    `inputs` are those of `chain`, by the names of forward's parameters. Undeclared inputs are matrices of the same
+    shape. Raises ChainError if the function can't be run.
     """
     names = parameters(function)
     missing = [name for name in names if name not in inputs]
     inputs = {name: inputs.get(name, UNDECLARED) for name in names}
-    # What comes out of a first call says how many outputs there are.
+    # The result of a first call shows how many outputs there are.
     once = Step(OUTPUT, _line(names, lambda *given: _forward(function, given)[0]), {})
     alone = chain(function.__name__, inputs, once, sizes=sizes)
     drawn, _ = alone.draw()
@@ -85,7 +85,7 @@ def parameters(function: type[torch.autograd.Function]) -> list[str]:
 
 
 def _is_apart(function: type[torch.autograd.Function]) -> bool:
-    """Whether forward has no context, and `setup_context` fills it."""
+    """Whether forward takes no context, and `setup_context` fills it instead."""
     return function.setup_context is not torch.autograd.Function.setup_context
 
 
@@ -124,7 +124,7 @@ def _step(
 
 
 def _forward(function: type[torch.autograd.Function], given: Any) -> tuple[Any, Context]:
-    """The forward pass on copies of its inputs, and what it remembers."""
+    """Run forward on copies of its inputs; return its result and the context."""
     copies = tuple(value.clone() if isinstance(value, Tensor) else value for value in given)
     context = Context(len(copies))
     if _is_apart(function):
@@ -136,7 +136,7 @@ def _forward(function: type[torch.autograd.Function], given: Any) -> tuple[Any, 
 
 
 def _line(names: list[str], function: Callable[..., Any], called: str = OUTPUT, own: OwnCode | None = None) -> Line:
-    """A function as a line that reads some names, to be shown as `called`."""
+    """A line that calls `function` with `names`, and is shown as a call of `called`."""
     return MadeLine(tuple(names), function, ast.parse(f"{called}({', '.join(names)})", mode="eval").body, own)
 
 
@@ -146,12 +146,12 @@ class OwnCode:
 
     function: type[torch.autograd.Function]
     names: list[str]
-    place: int  # of the input
+    place: int  # the input's index
     output: int
 
     @property
     def tree(self) -> ast.expr | None:
-        """The expression; None if backward returns in several places, or returns a variable."""
+        """The expression; None if it can't be read off, such as with several return statements."""
         try:
             definition = ast.parse(textwrap.dedent(inspect.getsource(self.function.backward))).body[0]
         except (OSError, SyntaxError, TypeError):
@@ -166,7 +166,7 @@ class OwnCode:
         return tree
 
     def variables(self, values: Values) -> dict[str, Any]:
-        """Backward's local variables and the names of its file, when it is run on some values."""
+        """Run backward on `values`; return its final local variables and its module's global names."""
         inputs = [values[name] for name in self.names]
         result, context = _forward(self.function, inputs)
         results = result if isinstance(result, tuple) else (result,)

@@ -1,9 +1,9 @@
-"""The gradients that result from each mistake in the lines that lead to them.
+"""The gradients that result from each possible mistake in the lines that lead to them.
 
-A pass gives some gradients. Between the last right one and a wrong one lie some lines of the chain, one if the pass
-goes line by line. Each candidate is the result of these lines with one mistake in one of them, or one branch that is
-missing, added twice or negated. The candidate that reproduces somebody's numbers explains them. All candidates are made
-from the chain, so nothing here knows which network it is.
+A pass gives some of the gradients. Between its last right gradient and a wrong one lie some lines of the chain, or a
+single one if the pass goes line by line. Each candidate is the result of these lines with one mistake: one line is
+changed, or one branch is missing, added twice or negated. The candidate that reproduces the user's numbers explains
+them. All candidates are made from the chain, so nothing here depends on the network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from makemore_cli.gradcheck.following import Following, differentiable, spreads
 from makemore_cli.gradcheck.mutations import forward_mutations, mutations_of
 
 UNFINISHED = "it is unfinished"
-WIDEST = 128  # columns for which the diagonal of a derivative is computed, one run of the lines each
+WIDEST = 128  # most columns for which the diagonal of a Jacobian is computed: each takes a run of the lines
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Candidate:
     words: str
     make: Tensor | Callable[[], Tensor]
     code: str | Callable[[], str] = ""  # the wrong line
-    # Its inner products with two random tensors, if they cost less than the gradient itself; see `Candidates.probes`.
+    # Its inner products with two random tensors, if these are cheaper than the gradient; see `Candidates.probes`.
     probes: tuple[float, float] | None = None
 
     @cached_property
@@ -58,14 +58,14 @@ class Candidates:
         self._slopes: dict[str, list[Tensor]] = {}
 
     def equivalents(self) -> Iterator[Tensor]:
-        """The gradient by the derivations' expressions, which are as right if forward values follow from each other."""
+        """The gradient by the derivations' expressions, which are equally right on consistent forward values."""
         names = self._names
-        for stage in self._stages if len(self.parts) == 1 else ():  # of several, one may be missing there
+        for stage in self._stages if len(self.parts) == 1 else ():  # with several branches, an expression may lack one
             if set(arguments(stage.line)) <= set(names):
                 yield run(stage.line, names)
 
     def branches(self) -> Iterator[Candidate]:
-        """Branches that are missing, still to come, negated or counted twice, if the tensor is used several times."""
+        """If the tensor is used several times: branches that are missing, still to come, negated or added twice."""
         names = list(self.parts)
         for size in range(1, len(names)):
             for there in combinations(names, size):
@@ -73,19 +73,19 @@ class Candidates:
                 value = torch.stack([self.parts[name] for name in there]).sum(0)
                 if all(name in self.following.given or self._is_output(name) for name in missing):
                     words = (
-                        f"only the part through {_and(there)} is there; the one through {_and(missing)} is missing or "
-                        "overwritten"
+                        f"only the part through {_and(there)} is included; the one through {_and(missing)} is missing "
+                        "or overwritten"
                     )
                 else:
                     words = (
-                        f"{UNFINISHED}: the part through {_and(there)} is there, the one through {_and(missing)} "
+                        f"{UNFINISHED}: the part through {_and(there)} is included, the one through {_and(missing)} "
                         "is still to be added"
                     )
                 yield Candidate(words, value)
         if len(names) > 1:
             for name in names:
                 part = self.parts[name]
-                if _same(part, self.expected):  # the others are zero: it is the whole gradient that is off
+                if _same(part, self.expected):  # the other parts are zero: the gradient as a whole is wrong
                     continue
                 yield Candidate(f"the part through {name} has the wrong sign", self.expected - 2 * part)
                 yield Candidate(f"the part through {name} is added twice", self.expected + part)
@@ -98,7 +98,7 @@ class Candidates:
             )
 
     def passed_on(self) -> Iterator[Candidate]:
-        """The gradient from above, passed on unchanged."""
+        """The upstream gradient, passed on unchanged."""
         for name in self.parts:
             above = self.following.current[name]
             if above.shape == self.expected.shape:
@@ -130,7 +130,7 @@ class Candidates:
                     )
 
     def probes(self, gradient: Tensor) -> tuple[float, float]:
-        """The inner products of a gradient with two random tensors: cheap to compare, before all entries are."""
+        """The inner products of a gradient with two random tensors: a cheap comparison before that of all entries."""
         first, second = (float((gradient * probe).sum()) for probe in self._random)
         return first, second
 
@@ -141,7 +141,7 @@ class Candidates:
         return [torch.randn(shape, generator=generator, dtype=torch.float64).to(like) for _ in range(2)]
 
     def _probed(self, inner: str, change: Tensor) -> tuple[float, float]:
-        """The probes of this gradient if another on the way is changed. It depends linearly on that one."""
+        """The probes of this gradient after `change` is added to that of `inner`, on which it depends linearly."""
         if inner not in self._slopes:
             with torch.enable_grad():
                 leaf = self.following.current[inner].detach().requires_grad_()
@@ -157,20 +157,20 @@ class Candidates:
         return self._taken_back({inner: self.following.current[inner] + change})
 
     def single_expressions(self) -> Iterator[Candidate]:
-        """One mistake in an expression that stands for several steps, as the derivations have them."""
+        """One mistake in an expression of a derivation, which stands for several steps."""
         names = self._names
         for stage in self._stages:
             if not set(arguments(stage.line)) <= set(names):
                 continue
             if not _same(run(stage.line, names), self.expected):
-                continue  # of another network
+                continue  # it belongs to another network
             for mutation in mutations_of(stage.line, names, self.by_name):
                 value = mutation.value(names)
                 if value is not None:
                     yield Candidate(mutation.words, value, partial(mutation.assigned_to, stage.name))
 
     def diagonals(self) -> Iterator[Candidate]:
-        """Only the diagonal of a derivative: each entry's own effect, without that on others of its row or column."""
+        """Only the diagonal of a Jacobian: each entry's effect on itself, not on the rest of its row or column."""
         above = dict.fromkeys(step.name for step, _ in self._way)
         for name in above:
             gradient = self.following.current[name]
@@ -185,20 +185,20 @@ class Candidates:
                     mask = torch.zeros_like(gradient).index_fill(dim, torch.tensor(at, device=gradient.device), 1)
                     value += self._taken_back({name: gradient * mask}) * mask
                 yield Candidate(
-                    f"only the diagonal of the derivative is there: an entry of {self.name} changes the others of its "
-                    f"{what} in {name} too",
+                    f"only the diagonal of the Jacobian is used: an entry of {self.name} also changes the others of "
+                    f"its {what} in {name}",
                     value,
                 )
 
     def constants(self, count: int) -> Iterator[Candidate]:
-        """The gradient if tensors on the way are taken as constants, through which nothing goes back."""
+        """The gradient if tensors on the way are treated as constants, through which no gradient flows back."""
         between = [step.name for step in self._steps_on_the_way if step.name not in self.following.given]
         for names in combinations([name for name in between if not self._is_output(name)], count):
             value = self._taken_back({name: torch.zeros_like(self.following.current[name]) for name in names})
-            yield Candidate(f"nothing goes back through {_and(names)}, as if constant", value)
+            yield Candidate(f"no gradient flows back through {_and(names)}, as if constant", value)
 
     def updated_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """For each parameter that the lines read: the gradient's change for a step along the parameter's gradient."""
+        """For each parameter that the lines read: the change of the gradient after an update with learning rate 1."""
         parameters = [name for name in self.following.parts if name not in self.by_name]
         for step, target in self._way:
             names = self._names
@@ -213,14 +213,14 @@ class Candidates:
                     yield name, self._with_change(target[1:], change) - self.expected
 
     def others(self) -> Iterator[Candidate]:
-        """The gradient of another tensor; right numbers in another order."""
+        """The gradient or the value of another tensor; the right numbers in another order."""
         for name in self.following.parts:
             if self.following.values[name].shape == self.expected.shape:
-                if f"d{name}" in self._names:  # not one that comes of it
+                if f"d{name}" in self._names:  # not one that depends on it
                     yield Candidate(f"it is the gradient of {name}", self.following.current[name])
-                yield Candidate(f"it is the value of {name}, no gradient", self.following.values[name])
+                yield Candidate(f"it is the value of {name}, not a gradient", self.following.values[name])
         shape = self.expected.shape
-        words = "its numbers are right, but in another order: by a view instead of a transpose, or the reverse"
+        words = "its numbers are right, but in the wrong order: a view instead of a transpose, or the reverse"
         for order in permutations(range(len(shape))):
             if order != tuple(range(len(shape))):
                 turned = self.expected.permute(order)
@@ -235,7 +235,7 @@ class Candidates:
         yield "1", torch.ones_like(self.expected)
 
     def with_a_factor(self) -> Iterator[Candidate]:
-        """The right gradient, multiplied or divided by a tensor that it should not be."""
+        """The right gradient, wrongly multiplied or divided by a tensor."""
         for name, value in self._names.items():
             if differentiable(value) and value.dim() and spreads(value, self.expected.shape):
                 yield Candidate(f"it is multiplied by {name}, which does not belong there", self.expected * value)
@@ -245,7 +245,7 @@ class Candidates:
                     yield Candidate(words, self.expected * local)
 
     def other_forward_values(self) -> Iterator[Candidate]:
-        """The right lines on forward values of which one was computed otherwise, with all that come of it."""
+        """The right lines, with one forward value computed differently, and all that depend on it."""
         stages = [stage for stage in self._stages if set(arguments(stage.line)) <= set(self._names)]
         read = {name for step, target in self._way for name in self._reads(step, target)}
         for place, step in enumerate(self.following.chain.steps):
@@ -263,7 +263,7 @@ class Candidates:
                     if changed & set(arguments(later.forward)) and later.name != self.name:
                         values[later.name] = run(later.forward, values)
                         changed.add(later.name)
-                words = f"{step.name} is not the forward pass's: {mutation.words}"
+                words = f"{step.name} differs from the forward pass: {mutation.words}"
                 code = partial(mutation.assigned_to, step.name)
                 names = {**self._names, **values}
                 yield Candidate(words, partial(self._taken_back, {}, values), code)
@@ -277,7 +277,7 @@ class Candidates:
         return int(self.following.values.get("n", len(first) if first.dim() else 0))
 
     def _reaches(self, name: str, read: set[str]) -> bool:
-        """Whether a forward value is read by a line, itself or through others that come of it."""
+        """Whether `read` contains a forward value, or one that depends on it."""
         come = {name}
         for step in self.following.chain.steps:
             if come & set(arguments(step.forward)):
@@ -285,7 +285,7 @@ class Candidates:
         return bool(come & read)
 
     def without_examples(self) -> Iterator[Candidate]:
-        """The first or the last example left out, or alone: what comes from the others does not reach the gradient."""
+        """The gradient without the first or the last example, or from that example alone."""
         n = self._examples
         above = {name: g for name, g in self._above.items() if g.dim() and len(g) == n}
         for at, which in ((0, "first"), (n - 1, "last")) if above and n > 2 else ():
@@ -299,11 +299,11 @@ class Candidates:
         """The single expressions that the chain knows for this gradient."""
         return [stage for stage in self.following.chain.stages if stage.name == f"d{self.name}"]
 
-    # The lines on the way.
+    # The lines that lead to the gradient.
 
     @cached_property
     def _above(self) -> dict[str, Tensor]:
-        """The pass's own gradients from which the lines go on to this one."""
+        """The pass's own gradients from which the lines lead to this one."""
         names = dict.fromkeys(step.name for step, _ in self._way)
         return {name: self.following.given[name] for name in names if name in self.following.given}
 
@@ -346,7 +346,7 @@ class Candidates:
         }
 
     def _taken_back(self, replaced: dict[str, Tensor], values: Values | None = None) -> Tensor:
-        """The gradient in question by the lines on the way, with other gradients or forward values for some."""
+        """The gradient by the lines on the way, with some gradients or forward values replaced."""
         values = self.following.values if values is None else values
         known = {n: g for n, g in self.following.current.items() if n in self.following.given or self._is_output(n)}
         gradients: dict[str, Tensor] = {}
@@ -360,7 +360,7 @@ class Candidates:
         return gradients.get(self.name, torch.zeros_like(self.expected))
 
     def _reads(self, step: Step, target: str) -> tuple[str, ...]:
-        """What the line reads that takes a gradient back through a step."""
+        """The names that a step's backward line reads, or its forward line if there is no such backward line."""
         return arguments(step.backward.get(target, step.forward))
 
     def _in(self, step: Step, target: str, words: str) -> str:

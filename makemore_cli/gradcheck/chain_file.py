@@ -1,4 +1,4 @@
-"""What there is to check in a user's file: a chain, an autograd.Function, or functions forward and backward."""
+"""Load what a user's file declares: a chain, an autograd.Function, or functions `forward` and `backward`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from makemore_cli.gradcheck.in_float64 import in_precision
 from makemore_cli.gradcheck.user_code import Cell, read_cells
 from makemore_cli.gradcheck.user_file import at_home, blame, libraries
 
-NAME = "chain"  # of the one that counts, if there are several
+NAME = "chain"  # of the chain to check, if there are several
 
 
 def load(path: Path) -> Chain | FunctionPair:
-    """What a file declares, by running the file.
+    """Run a file and return what it declares.
 
-    Raises MakemoreError, with the user's line, if the file can't be run, or has nothing to be checked, or several.
+    Raises MakemoreError, with the user's line, if the file can't be run, or if what to check is missing or ambiguous.
     """
     cells = read_cells(path)
     module = ModuleType(path.stem)
@@ -53,8 +53,8 @@ def load(path: Path) -> Chain | FunctionPair:
     if own:
         return _in_any_precision(_function(own, module, path))
     raise MakemoreError(
-        f"{path}: declares no chain, no torch.autograd.Function, and no functions `forward` and `backward`; the "
-        "template is a chain to start from",
+        f"{path}: declares no chain, no torch.autograd.Function, and no functions `forward` and `backward`; start from "
+        "the chain template",
         parameters=("chain_template",),
     )
 
@@ -73,16 +73,16 @@ def _chosen(found: Mapping[str, Chain], path: Path) -> Chain:
     different = list({id(one): one for one in found.values()}.values())
     if len(different) > 1:
         raise MakemoreError(
-            f"{path}: declares several chains, {', '.join(found)}; name the one to be checked `{NAME}`, or keep one"
+            f"{path}: declares several chains, {', '.join(found)}; name the one to check `{NAME}`, or keep only one"
         )
     return different[0]
 
 
 def _in_any_precision(chain: Chain) -> Chain:
-    """The chain with lines that make tensors in the precision of what they read, whatever they say."""
+    """The chain with lines that create float64 tensors if they read any, even where they ask for float32."""
     for s in chain.steps:
         for line in (s.forward, *s.backward.values()):
-            line_text(line)  # read while the file is as it was run
+            line_text(line)  # cached while the file is still the one that was run
     steps = [
         replace(s, forward=_precise(s.forward), backward={name: _precise(line) for name, line in s.backward.items()})
         for s in chain.steps
@@ -115,7 +115,7 @@ def _is_own_function(value: object, module: ModuleType) -> bool:
 
 def _function(own: Mapping[str, type[torch.autograd.Function]], module: ModuleType, path: Path) -> Chain:
     if len(own) > 1:
-        raise MakemoreError(f"{path}: has several functions for autograd, {', '.join(own)}; keep the one to be checked")
+        raise MakemoreError(f"{path}: declares several autograd functions, {', '.join(own)}; keep the one to check")
     (function,) = own.values()
     try:
         return function_chain(

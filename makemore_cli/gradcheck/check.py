@@ -1,4 +1,4 @@
-"""The checks: a chain as a whole, one source of gradients against another, and a crosscheck."""
+"""Check a whole chain, compare two sources of gradients, and crosscheck the gradients that train."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from makemore_cli.gradcheck.sources import Pair, Source
 def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
     """Check every hand-written gradient against its witnesses: the chain, its lines, and the problem's other pairs.
 
-    `chain` is another one with the same forward lines, whose backward lines are checked.
+    `chain`, if given, has the same forward lines as the problem's; its backward lines are checked instead.
     """
     chain = chain or problem.chain
     lines = check_lines(problem, chain=chain)
@@ -30,8 +30,8 @@ def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
     except LINE_ERRORS as error:
         if not wrong_lines:
             raise
-        ours, witness = {}, {}  # a wrong line's shape stops those that come after it
-        faults.append(f"after that the chain can't go on: {' '.join(str(error).split())}")
+        ours, witness = {}, {}  # the lines after one with a wrong shape can't run
+        faults.append(f"after that, the chain can't continue: {' '.join(str(error).split())}")
     name, about = problem.first_section
     first = Pair(
         Source(name, about, lambda _: ours, by_lines=True),
@@ -39,7 +39,7 @@ def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
         all_of_witness=True,
         wrong_lines=wrong_lines,
     )
-    # Its lines were checked in float64.
+    # One precision is enough: the lines were checked in float64.
     sections = [Section(name, about, judge_in_one_precision(problem, first))]
     remarks = []
     for pair in (one for one in problem.pairs if ours or not one.of.by_lines):
@@ -56,7 +56,7 @@ def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
 
 
 def compare_sources(problem: Problem, of: Source, against: Source) -> Report:
-    """Compare any source with any other, in the gradients that both have; of a training pass, the loss too."""
+    """Compare two sources in the gradients that both have, and check the loss of a source that computes it."""
     lines = check_lines(problem) if of.by_lines else []
     wrong_lines = {c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None
     section = Section(
@@ -72,7 +72,7 @@ def compare_sources(problem: Problem, of: Source, against: Source) -> Report:
 
 @torch.enable_grad()
 def crosscheck(problem: NetworkProblem, step: int, of: Source) -> None:
-    """Compare the gradients that train with their witness's on one batch.
+    """Compare the training gradients on one batch with those of their witness.
 
     Raises CheckFailedError, which names the step and the first tensor that disagrees.
     """

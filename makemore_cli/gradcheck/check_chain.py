@@ -1,4 +1,4 @@
-"""Check a chain of somebody's own, of which nothing but its declaration is known."""
+"""Check a user's own chain, of which only the declaration is known."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.gradcheck.problem import Problem, drawn
 from makemore_cli.gradcheck.sources import ATOMIC, AUTOGRAD, CHAIN_SOURCES, Source, check_different, find_source
 
-NUDGE = 1e-7  # of what a step reads, to see whether its output depends on it
-DETACHES = ("detach", "no_grad", ".data", "item(")  # what a line says that cuts autograd off on purpose
+NUDGE = 1e-7  # added to a step's inputs, to see whether its output depends on them
+DETACHES = ("detach", "no_grad", ".data", "item(")  # text of a line that is detached on purpose
 NETWORK = "makemore"  # the name of the network's chain
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def find(name: str) -> Chain | FunctionPair:
-    """What a file declares, or a chain that ships, by its name; the network's is called makemore.
+    """Return a bundled chain by its name (the network's is makemore), or what a file declares.
 
-    Raises MakemoreError if there is neither, or the file has nothing to be checked.
+    Raises MakemoreError if there is no such chain or file, or the file has nothing to check.
     """
     if name == NETWORK:
         return network_chain()
@@ -42,7 +42,9 @@ def find(name: str) -> Chain | FunctionPair:
         return SHIPPED[name].chain
     path = Path(name)
     if not name or (path.suffix != ".py" and path.suffix != ".ipynb" and not path.exists()):
-        raise MakemoreError(f"{name}: no file, and no chain that ships; there are {NETWORK}, {', '.join(SHIPPED)}")
+        raise MakemoreError(
+            f"{name}: no such file or bundled chain; the bundled chains are {NETWORK}, {', '.join(SHIPPED)}"
+        )
     return load(path)
 
 
@@ -64,14 +66,16 @@ def check(
     chain = subject if isinstance(subject, Chain) else subject.chain
     for name in sizes or {}:
         if name not in chain.sizes:
-            raise ParameterError("sizes", f"must be of {', '.join(chain.sizes) or 'no symbol'}, got {name}")
+            raise ParameterError(
+                "sizes", f"must name a size of the chain ({', '.join(chain.sizes) or 'none'}), got {name}"
+            )
     ours = None if of is None else find_source(of, "of", CHAIN_SOURCES)
     witness = None if against is None else find_source(against, "against", CHAIN_SOURCES)
     check_different(ours or ATOMIC, witness or AUTOGRAD)
     if ours is not None and not isinstance(subject, Chain):
-        raise ParameterError("of", "is for a chain of steps: the function backward is checked as it is")
+        raise ParameterError("of", "applies only to a chain of steps; omit it for a function `backward`")
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # for tensors this small, more only wait for each other
+    torch.set_num_threads(1)  # for tensors this small, more threads only wait for each other
     try:
         if isinstance(subject, Chain):
             return check_chain(subject, DTYPES[dtype], seed, sizes, of=ours, against=witness)
@@ -89,11 +93,11 @@ def check_chain(
     of: Source | None = None,
     against: Source | None = None,
 ) -> Report:
-    """Check a chain at random inputs: the same few sizes for seed 0, random ones for others, but for those in `sizes`.
+    """Check a chain at random inputs.
 
-    Everything is checked, or only the source `of` against another, if one of the two is given.
-    Raises ChainError for a declaration that can't be run: a line that fails, a shape that is another than declared, a
-    backward line that is missing.
+    Seed 0 gives fixed small sizes, any other seed random ones; `sizes` sets or bounds some of them. If `of` or
+    `against` is given, only these two sources are compared; otherwise everything is checked.
+    Raises ChainError if a line fails, a shape differs from its declaration, or a backward line is missing.
     """
     problem = drawn(chain, dtype, seed, sizes)
     check_shapes(chain, problem.values, problem.sizes)
@@ -112,7 +116,7 @@ def check_pair(
     *,
     against: Source = AUTOGRAD,
 ) -> Report:
-    """Check a backward function on its forward function, at random inputs as in `check_chain`.
+    """Check a pair of functions at random inputs, as in `check_chain`.
 
     Raises MakemoreError, with the user's line, if one of them can't be run.
     """
@@ -152,7 +156,7 @@ def _check_missing(problem: Problem) -> None:
 
 
 def _needed(values: Values, output: str, chain: Chain) -> list[str]:
-    """The inputs of a step to which a gradient has to go back: those that are real, and that change its output."""
+    """The inputs of a step that need a gradient: those that are real and change its output."""
     if not differentiable(values[output]):
         return []
     above = torch.ones_like(values[output])
@@ -164,11 +168,11 @@ def _needed(values: Values, output: str, chain: Chain) -> list[str]:
 
 
 def _without_jumps(report: Report) -> Report:
-    """The report, without blame for what has no derivative.
+    """Return the report, with disagreements accepted where there is no derivative.
 
-    If every line is right by itself, and one of them takes another slope at a kink than autograd, gradients that
-    disagree come of that. If central differences disagree with autograd, with which the lines agree, something is
-    detached on the way, or jumps, and autograd says what is meant.
+    If every line is right by itself, but one takes a different slope from autograd's at a kink, the gradients disagree
+    because of it. If central differences disagree with autograd, but the lines agree with it, something on the way is
+    detached or discontinuous, and autograd gives the gradient that is meant.
     """
     if report.wrong_lines or not report.sections:
         return report
@@ -176,21 +180,21 @@ def _without_jumps(report: Report) -> Report:
     if kinks:
         _forgive(report.sections, None)
         report.remarks.append(
-            f"{', '.join(kinks)}: takes another slope at a kink than autograd, and is as right; gradients below differ "
-            "for that"
+            f"{', '.join(kinks)}: takes a different slope from autograd's at a kink, which is equally right; gradients "
+            "below differ because of it"
         )
     agreeing = {finding.comparison.tensor for finding in report.sections[0].findings if finding.ok}
     jumps = _forgive(report.sections[1:], agreeing)
     if jumps:
         report.remarks.append(
-            f"{', '.join(dict.fromkeys(jumps))}: central differences disagree with autograd, with which the lines "
-            "agree: something is detached on the way, or jumps, or is taken for symmetric"
+            f"{', '.join(dict.fromkeys(jumps))}: central differences disagree with autograd, but the lines agree with "
+            "it: something on the way is detached, discontinuous, or assumed to be symmetric"
         )
     return report
 
 
 def _forgive(sections: Sequence[Section], tensors: Container[str] | None) -> list[str]:
-    """Let the findings on some tensors pass, or on all of them. Returns those that had not passed."""
+    """Accept the findings on `tensors`, or on all if it is None. Returns the tensors that had failed."""
     forgiven = []
     for section in sections:
         for at, finding in enumerate(section.findings):

@@ -1,13 +1,13 @@
 """Check a user's own backward pass: which gradients are right, which lines are wrong, and how.
 
-The pass is run on several forward passes of the same sizes, and what it gives is compared with the truth:
+The pass is run on several forward passes of the same sizes, and its gradients are compared with the true ones:
 
-- at the parameters in question, in their precision and in float64, which tells mistakes from rounding;
-- at other random parameters in float64, where nothing is saturated and no gain is 1: what is right at all parameters
-  is right there, and there one mistake can be told from another;
-- on *inconsistent* forward values, each line against its own vector-Jacobian product. A mistake that cancels on
-  consistent values, such as a wrong dlogit_maxes, shows there. A right line may rely on consistent values, so what
-  shows only there is a remark.
+- at the given parameters, in their precision and in float64, which tells mistakes from rounding;
+- at random parameters in float64, where nothing is saturated and no gain is 1. Code that is right at all parameters is
+  right there, and one mistake can be told from another;
+- on *inconsistent* forward values, where each line is compared with its own vector-Jacobian product. A mistake that
+  cancels on consistent values, such as a wrong dlogit_maxes, shows there. But a right line may rely on consistent
+  values, so a difference that shows only there is a remark.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SINGLE, DOUBLE = TOLERANCE[torch.float32], TOLERANCE[torch.float64]
 LEFT = {
     True: 0.01,
     False: 1e-6,
-}  # of an error, what an explanation may leave: with float32's numbers, or with float64's
+}  # fraction of the error that an explanation may leave: in float32 (True), in float64 (False)
 
 
 def check_user(problem: Problem, user: UserPass, against: Source) -> Report:
@@ -52,9 +52,9 @@ def check_user(problem: Problem, user: UserPass, against: Source) -> Report:
         section = check.section()
         sections.append(section)
         remarks += check.remarks
-        faults += [f"{here.name} changes {name}, which it was given: work on a copy" for name in here.changed]
+        faults += [f"{here.name} changes {name} in place: work on a copy" for name in here.changed]
         if here.unknown:
-            remarks.append(f"no tensor of the chain, so left aside: {', '.join(here.unknown)}")
+            remarks.append(f"not a tensor of the chain, so ignored: {', '.join(here.unknown)}")
     given = {name for here in runs.here for name in here.gradients}
     if not given:
         faults.append(f"{user.path.name} returned no gradient of the chain's tensors; their names begin with d")
@@ -71,23 +71,23 @@ def check_user(problem: Problem, user: UserPass, against: Source) -> Report:
     )
 
 
-NEAR = 1e-9  # of a gradient's largest entry: a line that is evaluated again gives the same
-VAGUE = ("every entry is ", "each of its entries", "only ", "some of its entries")  # diagnoses that a repair can better
+NEAR = 1e-9  # of a gradient's largest entry: a line that is evaluated again may differ by this
+VAGUE = ("every entry is ", "each of its entries", "only ", "some of its entries")  # a repair may say more
 
 
-# What a check on inconsistent forward values says.
-DIFFERS = "which agrees with autograd here, differs on forward values that are drawn at random"
+# Remarks of the check on inconsistent forward values.
+DIFFERS = "agrees with autograd here, but differs on random forward values"
 BLIND = (
-    "either the line is wrong where no loss shows it, since the true gradient is zero; or it is right, and relies on "
-    "forward values that follow from each other"
+    "either the line is wrong, but no loss can show it, since the true gradient is zero; or it is right, but relies on "
+    "consistent forward values"
 )
-UNTRIED = "its lines could not be tried on forward values that are drawn at random"
-MANY = 4  # tensors that differ there; of more, the pass itself is the reason
+UNTRIED = "its lines could not be checked on random forward values"
+MANY = 4  # most tensors that may differ there; if more do, the pass itself is the reason
 
 
 @dataclass(eq=False)
 class _Verdicts:
-    """The verdicts of one run on its gradients: comparisons, and the gradients whose own lines are wrong."""
+    """The verdicts on the gradients of one run: comparisons, and the gradients whose own lines are wrong."""
 
     following: Following
     truth: Gradients
@@ -95,14 +95,14 @@ class _Verdicts:
     plain: dict[str, Tensor]
     comparisons: dict[str, Comparison]
     wrong: set[str] = field(default_factory=set)
-    kinks: set[str] = field(default_factory=set)  # those that take another slope at a kink than autograd
+    kinks: set[str] = field(default_factory=set)  # those that take a different slope from autograd's at a kink
 
     def close(self, name: str) -> bool:
         return self.comparisons[name].close
 
 
 class _PassCheck:
-    """One pass of a user's, against one witness."""
+    """The check of one of a user's passes against one witness."""
 
     def __init__(self, problem: Problem, against: Source, runs: UserRuns, number: int) -> None:
         self.problem, self.against, self.runs, self.number = problem, against, runs, number
@@ -130,7 +130,7 @@ class _PassCheck:
         for name in (name for name in self.names if name in witness):
             c = here.comparisons[name]
             deciding = [v for v in (double, elsewhere) if v is not None and name in v.comparisons]
-            if elsewhere in deciding:  # what overflows at these parameters is decided where numbers are tame
+            if elsewhere in deciding:  # what overflows here is judged at the random parameters
                 deciding = [v for v in deciding if v is elsewhere or _finite(v.plain.get(name))]
             wrong_in = [v for v in deciding if not v.close(name)]
             if not wrong_in and here not in deciding and not self._sane(c, here.plain.get(name)):
@@ -143,7 +143,7 @@ class _PassCheck:
                     loose.append(name)
                 findings.append(Finding(c, alone=True, agrees=True))
                 continue
-            # Blame is laid where numbers are tame, if the mistake shows there.
+            # The random parameters decide which line is to blame, if the mistake shows there.
             judge = elsewhere if elsewhere is not None and elsewhere in wrong_in else wrong_in[0]
             alone = name not in judge.wrong or self._right_by_itself(judge, name)
             findings.append(
@@ -162,8 +162,8 @@ class _PassCheck:
         if kinks and not any(f.alone is False for f in findings):
             findings = [f if f.ok else replace(f, agrees=True, alone=True, diagnosis=None) for f in findings]
             self._once(
-                f"{', '.join(kinks)}: takes another slope at a kink than autograd, and is as right; gradients below "
-                "differ for that"
+                f"{', '.join(kinks)}: takes a different slope from autograd's at a kink, which is equally right; "
+                "gradients below differ because of it"
             )
         self._common_variable(findings)
         self._remark(unstable, loose, here)
@@ -171,19 +171,19 @@ class _PassCheck:
         return Section(self.here.name, self.against.about, findings)
 
     def _without_other_quantities(self, findings: list[Finding]) -> list[Finding]:
-        """The findings without those of local variables that are no gradients, if all that is returned is right."""
+        """The findings without local variables that are not gradients, if everything returned is right."""
         local = self.here.local
         if not local or not all(f.ok for f in findings if f.comparison.tensor not in local):
             return findings
         others = [f"d{f.comparison.tensor}" for f in findings if not f.ok]
         if others:
-            self._once(f"no gradient of a tensor of that name, though what is returned is right: {', '.join(others)}")
+            self._once(f"not gradients, despite their names (everything returned is right): {', '.join(others)}")
         return [f for f in findings if f.ok]
 
     def _verdicts(
         self, problem: Problem, runs: list[UserGradients], witness: Gradients | None, single: bool = False
     ) -> _Verdicts:
-        """Compare one run with a witness, autograd's if there is none, and with what follows from its own gradients."""
+        """Compare one run with a witness (default: autograd), and with what follows from its own gradients."""
         run = runs[self.number]
         plain = self._plain(run.gradients, problem)
         tolerance = SINGLE if single else problem.tolerance
@@ -214,7 +214,7 @@ class _PassCheck:
         return verdicts
 
     def _at_kink(self, following: Following, name: str, ours: Tensor, known: Tensor, tolerance: float) -> bool:
-        """Whether a gradient differs from what follows only at kinks, where it takes another slope that is right."""
+        """Whether a gradient differs from the expected one only at kinks, where its slope is right too."""
         low = torch.zeros_like(following.values[name])
         high = torch.zeros_like(low)
         for step in following.parts[name]:
@@ -227,7 +227,7 @@ class _PassCheck:
         return compare(name, ours, expected, largest(expected.abs()), tolerance, known & ~at_kinks).close
 
     def _plain(self, gradients: Mapping[str, Any], problem: Problem) -> dict[str, Tensor]:
-        """Those that one can calculate with; arrays as tensors, and (H,) as (1, H), which broadcasts alike."""
+        """The dense floating-point gradients: arrays as tensors, and (H,) as (1, H), which broadcasts alike."""
         plain = {}
         for name, gradient in gradients.items():
             if isinstance(gradient, np.ndarray | np.floating) and np.issubdtype(gradient.dtype, np.floating):
@@ -237,12 +237,12 @@ class _PassCheck:
             shape = problem.values[name].shape
             if len(shape) == 2 and shape[0] == 1 and gradient.shape == shape[1:]:
                 gradient = gradient[None]
-                self._once(f"d{name} has the shape ({shape[1]},) where {name} has (1, {shape[1]}): it broadcasts alike")
+                self._once(f"d{name} has the shape ({shape[1]},), but {name} has (1, {shape[1]}): both broadcast alike")
             plain[name] = gradient.detach()
         return plain
 
     def _own_line(self, judge: _Verdicts, name: str) -> tuple[ast.expr, dict[str, Any]] | None:
-        """All that a user's function assigns to a gradient, as one expression, and what it reads; None if unknown."""
+        """All that a user's function assigns to a gradient, as one expression, and its variables; None if unknown."""
         user, variables = self.runs.user, judge.run.variables
         tree = whole_expression(user.definition, f"d{name}") if variables and user.definition is not None else None
         ours = judge.plain.get(name)
@@ -251,13 +251,13 @@ class _PassCheck:
         scope = {**user.scope, **judge.following.values, **variables}
         again = _evaluated(tree, scope)
         if again is None or again.shape != ours.shape or largest((again - ours).abs()) > NEAR * largest(ours.abs()):
-            return None  # it was something else when the line was run
+            return None  # a variable had another value when the line ran
         return tree, scope
 
     def _right_by_itself(self, judge: _Verdicts, name: str) -> bool:
-        """Whether the user's own line is right once it reads other gradients as they should be.
+        """Whether the user's own line is right if it reads the true values of the other wrong gradients.
 
-        It may read more of them than those of the steps above, such as one parameter's gradient for another's.
+        These may be other gradients than those of the steps above, such as that of another parameter.
         """
         own = self._own_line(judge, name)
         if own is None:
@@ -271,7 +271,7 @@ class _PassCheck:
         return value is not None and compare(name, value, truth, largest(truth.abs()), NEAR).close
 
     def _common_variable(self, findings: list[Finding]) -> None:
-        """A remark on what all wrong lines read, if that is computed in the function, and no gradient of a tensor."""
+        """Remark on a variable that all wrong lines read, if the function computes it and it may be wrong."""
         definition = self.runs.user.definition
         wrong = [finding.comparison.tensor for finding in findings if finding.alone is False]
         if len(wrong) < 2 or definition is None or not self.runs.user.follow_locals:
@@ -299,7 +299,7 @@ class _PassCheck:
             )
 
     def _place(self, name: str) -> str:
-        """The line of a user's function that makes a gradient, if its local variables are followed."""
+        """The line of a user's function that computes a gradient; "" if local variables are not followed."""
         user = self.runs.user
         if not user.follow_locals or user.definition is None:
             return ""
@@ -314,7 +314,7 @@ class _PassCheck:
         sizes = self.problem.counts
         left = LEFT[self.single or ours.dtype != torch.float64]
         told = diagnose_user(judge.following, name, ours, sizes, run.shared, left)
-        if told is None and run.earlier:  # its own pass alone, without the cells before it
+        if told is None and run.earlier:  # this pass alone, without the cells before it
             own = {k: v for k, v in judge.following.given.items() if k in run.gradients}
             alone = follow(judge.following.values, own, judge.following.chain, judge.following.above)
             told = diagnose_user(alone, name, ours, sizes, run.shared, left)
@@ -323,7 +323,7 @@ class _PassCheck:
         return told
 
     def _repaired(self, judge: _Verdicts, name: str) -> str | None:
-        """The change of the user's own line that makes it right, if all of the line is known."""
+        """The change that makes the user's own line right, if the whole line is known."""
         own = self._own_line(judge, name)
         if own is None:
             return None
@@ -333,7 +333,7 @@ class _PassCheck:
         return repaired(tree, read, name, trials, judge.comparisons[name].relative)
 
     def _sane(self, c: Comparison, ours: Tensor | None) -> bool:
-        """Whether float32's result is finite and near the truth, which float64 has confirmed."""
+        """Whether a float32 result that is right in float64 is finite and near the truth."""
         return c.close or (_finite(ours) and c.difference <= ROUNDING * c.scale)
 
     def _sane_elsewhere(self, name: str) -> bool:
@@ -347,7 +347,7 @@ class _PassCheck:
             return False
         return self._sane(problem.compare(name, ours, problem.truth[name], SINGLE), ours)
 
-    # Remarks: no verdict changes.
+    # Remarks, which change no verdict.
 
     def _remark(self, unstable: Mapping[str, Comparison], loose: list[str], here: _Verdicts) -> None:
         nan = [name for name in unstable if not _finite(here.plain.get(name))]
@@ -356,7 +356,7 @@ class _PassCheck:
         if nan:
             self._once(
                 f"the lines are right, but in {dtype} they give NaN or infinity at these parameters, first in "
-                f"d{nan[0]}: a number there is too large or too small for it"
+                f"d{nan[0]}: a number there overflows or underflows"
             )
         if far:
             first = unstable[far[0]]
@@ -367,8 +367,8 @@ class _PassCheck:
         if self.runs.why_not is not None:
             whom = f" ({', '.join(f'd{name}' for name in loose)})" if loose else ""
             self._once(
-                f"judged by float32's rounding{whom}, since {self.runs.why_not}: an error below {SINGLE:g} of scale "
-                "can't be seen"
+                f"judged at float32 precision{whom}, since {self.runs.why_not}: an error below {SINGLE:g} of scale "
+                "can't be detected"
             )
 
     def _inconsistencies(self, wrong: set[str]) -> None:
@@ -378,7 +378,7 @@ class _PassCheck:
         run = self.runs.inconsistent[self.number]
         values = self.runs.inconsistent_values
         plain = self._plain(run.gradients, self.problem.in_float64.elsewhere)
-        # A line may read its step's output, where autograd computes it anew: either is right.
+        # A line may read its step's output, which autograd recomputes: both are right.
         chain, above = self.problem.chain, self.problem.in_float64.elsewhere.above
         following = follow(values, plain, chain, above, by_lines=True)
         by_autograd = follow(values, plain, chain, above)
@@ -403,9 +403,9 @@ class _PassCheck:
             if told is None:
                 relies.append(f"d{name}")
             else:
-                told_of.append(f"d{name}, {DIFFERS}: {told}")
+                told_of.append(f"d{name} {DIFFERS}: {told}")
         if len(relies) + len(told_of) > MANY:
-            self._once(f"the pass computes forward values anew, or relies on them otherwise: {UNTRIED}")
+            self._once(f"the pass recomputes forward values, or relies on their consistency: {UNTRIED}")
             return
         for what in told_of:
             self._once(what)
@@ -420,7 +420,7 @@ class _PassCheck:
 
 
 def _misshapen(following: Following, plain: Mapping[str, Tensor], name: str) -> bool:
-    """Whether a gradient comes from one of a wrong shape, so that its own line can't be judged."""
+    """Whether a gradient is computed from one of a wrong shape, so that its own line can't be judged."""
     above = [step for step in following.parts[name] if step in plain]
     if name in plain and plain[name].shape != following.values[name].shape:
         return any(plain[step].shape != following.values[step].shape for step in above)

@@ -1,11 +1,11 @@
-"""When are two gradients the same? Equal shapes, and a largest difference within tolerance · scale.
+"""Two gradients agree if their shapes are equal and their largest difference is within tolerance · scale.
 
-`torch.allclose` would be the wrong judge: entry by entry it refuses right code whose entries cancel to nearly nothing,
-and with its absolute tolerance it lets wrong code pass where all gradients are small.
+`torch.allclose` would be the wrong test: entry by entry, it rejects right code whose entries nearly cancel, and its
+absolute tolerance accepts wrong code where all gradients are small.
 
 The scale is the gradient's largest entry, or the effect of rounding on it if that is larger (`rounding.py`). If the
 parameters are in float32, the comparison in float64 decides, and float32 may be off by ROUNDING of the scale
-(`judge.py`, `Finding.close`). A witness that is less precise, such as central differences, widens the tolerance.
+(`judge.py`, `Finding.close`). A less precise witness, such as central differences, widens the tolerance.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-# Right code stays below half of it: `makemore gradcheck --trials` measures that.
+# Right code stays below half of it, as `makemore gradcheck --trials` measures.
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-12}
-# For chains that are not ours: a library's functions are approximations themselves. PyTorch's softplus, say, is the
-# identity above 20, which is off by 1e-10 of what it should be.
+# For users' chains, since library functions are approximations: PyTorch's softplus, for example, is the identity above
+# 20, which is a relative error of 1e-10.
 CHAIN_TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-9}
-# The fraction of the scale that float32 may be off by if float64 has agreed. A larger difference is no rounding.
+# The fraction of the scale by which float32 may differ if float64 agrees. A larger difference is not rounding.
 ROUNDING = 1e-2
 
 
@@ -34,11 +34,11 @@ class Comparison:
     close: bool  # |difference| ≤ tolerance · scale everywhere
     difference: float  # the largest
     scale: float
-    ulps: float | None  # median distance in units in our last place; None where the true gradient is zero
-    worst: tuple[int, ...]  # where the largest difference is
-    ours: float  # there
+    ulps: float | None  # median distance in units in our last place; None if the true gradient is zero
+    worst: tuple[int, ...]  # the index of the largest difference
+    ours: float  # at `worst`
     theirs: float
-    fault: str | None = None  # why they can't be compared at all
+    fault: str | None = None  # why they can't be compared
 
     @property
     def relative(self) -> float:
@@ -60,7 +60,7 @@ class Comparison:
 def compare(
     tensor: str, ours: object, theirs: Tensor, scale: float, tolerance: float, known: Tensor | None = None
 ) -> Comparison:
-    """Hold one gradient against a witness's, in all entries or in those that are `known`.
+    """Compare one gradient with a witness's, in all entries or in those that are `known`.
 
     A gradient that is missing, of another shape, or not finite where the witness's is, is never close.
     """
@@ -69,7 +69,7 @@ def compare(
         return replace(impossible(tensor, theirs, fault or ""), scale=scale)
     ours = ours.detach()
     known = torch.ones_like(theirs, dtype=torch.bool) if known is None else known
-    same = (ours.double() == theirs.double()) | (ours.isnan() & theirs.isnan())  # infinities differ by nothing
+    same = (ours.double() == theirs.double()) | (ours.isnan() & theirs.isnan())  # equal infinities do not differ
     difference = (ours.double() - theirs.double()).abs().nan_to_num(nan=torch.inf)
     difference = torch.where(known & ~same, difference, 0.0)
     at = int(difference.argmax())
@@ -89,7 +89,7 @@ def compare(
 
 
 def impossible(tensor: str, theirs: Tensor, fault: str) -> Comparison:
-    """A gradient that is not there to be compared, and why."""
+    """The comparison of a gradient that can't be compared; `fault` says why."""
     nan = float("nan")
     scale = largest(theirs.abs())
     return Comparison(tensor, tuple(theirs.shape), False, False, float("inf"), scale, None, (), nan, nan, fault)
@@ -103,16 +103,16 @@ def _fault(ours: object, theirs: Tensor) -> str | None:
     if ours.device != theirs.device:
         return f"the gradient is on {ours.device}, not on {theirs.device}"
     if ours.layout != torch.strided:
-        return "the gradient is sparse, not an ordinary tensor"
+        return "the gradient is sparse, not dense"
     if not ours.is_floating_point():
-        return f"the gradient is of type {str(ours.dtype).removeprefix('torch.')}"
-    if ours.shape != theirs.shape:  # (64,) against (1, 64) would broadcast, and hide it
+        return f"the gradient is of type {str(ours.dtype).removeprefix('torch.')}, not floating-point"
+    if ours.shape != theirs.shape:  # (64,) and (1, 64) would broadcast, and hide the mistake
         return f"the gradient's shape is {tuple(ours.shape)}, not {tuple(theirs.shape)}"
     return None
 
 
 def is_plain(gradient: object, device: torch.device) -> bool:
-    """Whether one can calculate with a gradient, whatever its shape."""
+    """Whether a gradient is a dense floating-point tensor on the device, of any shape."""
     return (
         isinstance(gradient, Tensor)
         and gradient.device == device
@@ -122,7 +122,7 @@ def is_plain(gradient: object, device: torch.device) -> bool:
 
 
 def _ulps(ours: Tensor, theirs: Tensor, scale: float) -> float | None:
-    """Median distance in units in the last place of `ours`; None where there is nothing but rounding to compare."""
+    """Median distance in units in the last place of `ours`; None if there is only rounding to compare."""
     truth = theirs.to(ours.dtype).abs()
     if truth.numel() == 0 or not truth.isfinite().all() or float(truth.max()) <= 1e-3 * scale:
         return None
@@ -131,5 +131,5 @@ def _ulps(ours: Tensor, theirs: Tensor, scale: float) -> float | None:
 
 
 def largest(values: Tensor) -> float:
-    """The largest of some numbers, of which those that are not finite don't count; 0 if there are none."""
+    """The largest finite number of `values`, none of which is negative; 0 if there is none."""
     return float(values.nan_to_num(nan=0.0, posinf=0.0).max()) if values.numel() else 0.0

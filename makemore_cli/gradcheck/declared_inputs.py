@@ -1,4 +1,4 @@
-"""The inputs of functions in a user's file: their shapes and domains, however they are declared."""
+"""The declared inputs of functions in a user's file: their shapes and domains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INPUTS, SIZES = "inputs", "sizes"  # the names that declare them in a file
 
 
 def declared_inputs(function: Any, names: Sequence[str], module: ModuleType) -> dict[str, Any]:
-    """The inputs of a function: by the file's `inputs`, by annotations such as x: "n D", or by a default number."""
+    """The inputs of a function, from the file's `inputs`, annotations such as x: "n D", or default values."""
     declared: dict[str, Any] = {}
     by_hand = vars(module).get(INPUTS)
     for name, parameter in inspect.signature(function).parameters.items():
@@ -31,7 +31,7 @@ def declared_inputs(function: Any, names: Sequence[str], module: ModuleType) -> 
 
 
 def _annotated(annotation: Any, module: ModuleType) -> Any:
-    """An annotation; with `from __future__ import annotations` it is the text of one."""
+    """Resolve an annotation, which `from __future__ import annotations` turns into source text."""
     if isinstance(annotation, str):
         try:
             tree = ast.parse(annotation, mode="eval").body

@@ -11,18 +11,18 @@ from torch import Tensor
 from makemore_cli.gradcheck.candidates import Candidate, Candidates
 from makemore_cli.gradcheck.following import Following
 
-# An explanation must leave less than this share of the error, and of the gradient.
+# An explanation must leave less than this fraction of the error, and of the gradient.
 LEFT = 0.01
-NEAR = 6  # lines, up to which a wrong line is tried together with a factor
-VAGUE = ("it is twice", "it is half")  # forms for which a wrong line says more
+NEAR = 6  # most lines for which a wrong line is tried together with a factor
+VAGUE = ("it is twice", "it is half")  # forms that a wrong line explains better
 
 
 def diagnose(
     ours: Tensor, truth: Tensor, sizes: Mapping[str, int], mistakes: Mapping[str, Tensor] | None = None
 ) -> str | None:
-    """Say how a wrong gradient is wrong, if that has a known form; `sizes` are what a line may divide by.
+    """Say how a gradient is wrong, if its mistake has a known form; `sizes` are what a line may divide by.
 
-    `mistakes` says of this very gradient what it would be with a certain mistake, by the mistake's description.
+    `mistakes` has the values that certain mistakes would give to this gradient, by the mistakes' descriptions.
     """
     ours, truth = ours.detach().double(), truth.detach().double()
     told = _plain_forms(ours, truth)
@@ -43,10 +43,10 @@ def diagnose_user(
     shared: Sequence[tuple[str, ...]] = (),
     left: float = LEFT,
 ) -> str | None:
-    """Say which mistake in which line gives somebody's numbers, which are not what follows from their own gradients.
+    """Say which mistake in which line gives the user's numbers, which do not follow from their other gradients.
 
-    `shared` are groups of gradients that lie in one place of memory; `left` is the share of the error that an
-    explanation may leave, by how precise the numbers are.
+    `shared` are groups of gradients that share memory; `left` is the fraction of the error that an explanation may
+    leave, which depends on the numbers' precision.
     """
     candidates = Candidates(following, name)
     ours, truth = ours.detach().to(candidates.expected), candidates.expected
@@ -94,7 +94,7 @@ def diagnose_user(
 
 
 def _plain_forms(ours: Tensor, truth: Tensor) -> str | None:
-    """The diagnosis that needs no candidates; "" if there can be none at all, None if candidates may give one."""
+    """A diagnosis that needs no candidates; "" if none is possible, None if candidates may give one."""
     if ours.shape != truth.shape:
         return _shape(ours, truth)
     if not ours.isfinite().all():
@@ -117,7 +117,7 @@ def _first(
     left: float = LEFT,
     probes: tuple[float, float] | None = None,
 ) -> str | None:
-    """The first candidate that is what `ours` is; `probes` are those of `ours`."""
+    """The first candidate that equals `ours`; `probes` are those of `ours`."""
     error = _error(ours, truth)
     near = 10 * left * error * ours.numel() ** 0.5  # ten standard deviations of what may be left
     for candidate in group:
@@ -133,9 +133,9 @@ def _first(
 
 
 def _factors(truth: Tensor, sizes: Mapping[str, int]) -> Iterator[Candidate]:
-    """The gradient times each factor that people get wrong, with its usual cause; the simplest first."""
+    """The gradient times each common wrong factor, with its usual cause; the simplest first."""
     yield Candidate("the sign is wrong", -truth)
-    yield Candidate("it is twice what it should be: a factor 2 too many, or added twice", 2.0 * truth)
+    yield Candidate("it is twice what it should be: an extra factor 2, or added twice", 2.0 * truth)
     yield Candidate(
         "it is half of what it should be: a square's factor 2 is missing, or one of two equal parts", 0.5 * truth
     )
@@ -171,7 +171,7 @@ def _factors(truth: Tensor, sizes: Mapping[str, int]) -> Iterator[Candidate]:
 
 
 def _factors_of_parts(candidates: Candidates, sizes: Mapping[str, int]) -> Iterator[Candidate]:
-    """The same for one branch of several."""
+    """The same factors for one branch of several."""
     if len(candidates.parts) == 1:
         return
     for step, part in candidates.parts.items():
@@ -185,11 +185,11 @@ def _factors_of_parts(candidates: Candidates, sizes: Mapping[str, int]) -> Itera
 def _changed(ours: Tensor, truth: Tensor) -> Iterator[Candidate]:
     """The right gradient, changed afterwards."""
     largest = float(ours.abs().max())
-    if bool(((truth != 0) & (truth.abs() < largest)).any()):  # else any factor would look like it
+    if bool(((truth != 0) & (truth.abs() < largest)).any()):  # otherwise any factor would look like clipping
         yield Candidate(f"its entries are clipped at ±{largest:.4g}", truth.clamp(-largest, largest))
-    yield Candidate("its absolute value is given", truth.abs())
+    yield Candidate("it is the absolute value of what it should be", truth.abs())
     yield Candidate("its negative entries are set to zero", truth.clamp(min=0))
-    yield Candidate("only its signs are there", truth.sign())
+    yield Candidate("only its signs remain", truth.sign())
     for dtype, name in ((torch.float16, "float16"), (torch.bfloat16, "bfloat16")):
         rounded = ours.to(dtype).to(ours.dtype)
         if torch.equal(rounded, ours) and _error(ours, truth) <= 0.05 * float(truth.abs().max()):
@@ -200,15 +200,13 @@ def _changed(ours: Tensor, truth: Tensor) -> Iterator[Candidate]:
             yield Candidate(f"it is shifted by one along dimension {dim}", truth.roll(by, dim))
         if truth.shape[dim] > 1:
             yield Candidate(
-                f"it is the average over dimension {dim}, spread again", truth.mean(dim, keepdim=True).expand_as(truth)
+                f"it is the mean over dimension {dim}, expanded again", truth.mean(dim, keepdim=True).expand_as(truth)
             )
-            yield Candidate(
-                f"its average over dimension {dim} has been taken out", truth - truth.mean(dim, keepdim=True)
-            )
+            yield Candidate(f"its mean over dimension {dim} has been subtracted", truth - truth.mean(dim, keepdim=True))
 
 
 def _alias(following: Following, name: str, ours: Tensor, shared: Sequence[tuple[str, ...]], left: float) -> str | None:
-    """Whether it is one tensor with a gradient that is computed later, and was changed with it."""
+    """Whether it is the same tensor as a gradient that is computed later, and was changed with it."""
     order = list(following.parts)
     for group in shared:
         later = [n for n in group if n in following.given and order.index(n) > order.index(name)]
@@ -227,7 +225,6 @@ def _alias(following: Following, name: str, ours: Tensor, shared: Sequence[tuple
 
 
 def _swapped(following: Following, name: str, ours: Tensor, left: float) -> str | None:
-    """Whether two gradients stand in each other's place."""
     mine = following.expected(name)
     for other, theirs in following.given.items():
         if other == name or not ours.shape == mine.shape == theirs.shape or other not in following.parts:
@@ -236,7 +233,7 @@ def _swapped(following: Following, name: str, ours: Tensor, left: float) -> str 
         if _explains(theirs, mine, _error(theirs, wanted), left) and any(
             _explains(ours, right, _error(ours, mine), left) for right in (wanted, *following.alternatives(other))
         ):
-            return f"d{name} and d{other} stand in each other's place"
+            return f"d{name} and d{other} are swapped"
     return None
 
 
@@ -246,8 +243,8 @@ def _updated(ours: Tensor, candidates: Candidates, left: float) -> str | None:
         rate = _share(ours - candidates.expected, change, left)
         if rate is not None:
             return (
-                f"{parameter} was updated before this line read it, with a learning rate of {rate:.4g}: take all "
-                "gradients first"
+                f"{parameter} was updated before this line read it, with a learning rate of {rate:.4g}: compute "
+                "all gradients first"
             )
     return None
 
@@ -263,7 +260,7 @@ def _added(ours: Tensor, candidates: Candidates, left: float) -> str | None:
 
 
 def _scaled_line(ours: Tensor, candidates: Candidates, left: float) -> str | None:
-    """Whether a wrong line and a factor together give it."""
+    """Whether a wrong line together with a factor gives it."""
     if candidates.steps > NEAR:
         return None
     first, second = candidates.probes(ours)
@@ -282,7 +279,7 @@ def _proportional(a: tuple[float, float], b: tuple[float, float], left: float) -
 
 
 def _share(ours: Tensor, of: Tensor, left: float, error: float | None = None) -> float | None:
-    """The number that turns `of` into `ours`, if there is one and more than one entry shows it."""
+    """The factor that turns `of` into `ours`, if there is one and more than one entry shows it."""
     square = float((of * of).sum())
     if square == 0 or not 0 < square < float("inf") or int((of != 0).sum()) < 2:
         return None
@@ -295,14 +292,14 @@ def _ratio(ours: Tensor, truth: Tensor, sizes: Mapping[str, int]) -> str | None:
     if not _explains(ours, ratio * truth, _error(ours, truth)):
         return None
     for size, what in (
-        (truth.shape[-1] if truth.dim() else 1, "its last dimension"),
+        (truth.shape[-1] if truth.dim() else 1, "the size of its last dimension"),
         (truth.numel(), "the number of its entries"),
     ):
         if size > 2 and abs(ratio * size - 1) < 1e-5:
-            return f"every entry is 1/{size} of what it should be; {size} is {what}: divided by it, as in a mean?"
+            return f"every entry is 1/{size} of what it should be; {size} is {what}: a mean instead of a sum?"
     for name, n in sizes.items():
         for power, what in ((0.5, f"over {name}, not {name} − 1"), (-0.5, f"over {name} − 1, not {name}")):
-            if n > 2 and abs(ratio / (n / (n - 1)) ** power - 1) < 1e-4:  # it is not exact, because of epsilon
+            if n > 2 and abs(ratio / (n / (n - 1)) ** power - 1) < 1e-4:  # not exact, because of epsilon
                 return f"every entry is {ratio:.4g} times what it should be, as if the variance were {what}"
     times = f"{ratio:.4g}" if abs(ratio - 1) > 1e-3 else f"1 {'+' if ratio > 1 else '-'} {abs(ratio - 1):.1e}"
     return f"every entry is {times} times what it should be"
@@ -311,7 +308,7 @@ def _ratio(ours: Tensor, truth: Tensor, sizes: Mapping[str, int]) -> str | None:
 def _constant(ours: Tensor) -> str | None:
     if ours.numel() < 2 or not bool((ours == ours.flatten()[0]).all()):
         return None
-    return f"each of its entries is {float(ours.flatten()[0]):.4g}, whatever comes from above"
+    return f"each of its entries is {float(ours.flatten()[0]):.4g}, whatever the upstream gradient is"
 
 
 def _ratio_of_a_part(ours: Tensor, candidates: Candidates, left: float) -> str | None:
@@ -329,7 +326,7 @@ def _where(ours: Tensor, truth: Tensor, left: float) -> str | None:
     wrong = (ours - truth).abs() > 1e-3 * left * (truth.abs() + 0.1 * largest)  # rounding is less
     if not ours[wrong].any() and 0 < int(wrong.sum()) < int((truth != 0).sum()):
         zero = _places(wrong, truth)
-        return f"only {zero} {_are(zero)} wrong, and zero" if zero else _masked(wrong, truth)
+        return f"only {zero} {_are(zero)} wrong (zero)" if zero else _masked(wrong, truth)
     if places := _places(wrong, truth):
         return f"only {places} {_are(places)} wrong"
     right = ~wrong & (truth != 0)
@@ -339,7 +336,7 @@ def _where(ours: Tensor, truth: Tensor, left: float) -> str | None:
             return f"only {places} {_are(places)} right"
     astray = int(((truth == 0) & (ours != 0)).sum())
     if astray:
-        return f"{astray:,} of its {ours.numel():,} entries should be zero and are not"
+        return f"{astray:,} of its {ours.numel():,} entries should be zero but are not"
     return None
 
 
@@ -362,8 +359,8 @@ def _are(places: str) -> str:
 
 def _masked(wrong: Tensor, truth: Tensor) -> str:
     return (
-        f"{int(wrong.sum()):,} of its {int((truth != 0).sum()):,} entries are zero and the others right: a mask, or a "
-        "clipped value, stops them"
+        f"{int(wrong.sum()):,} of its {int((truth != 0).sum()):,} entries are zero and the others are right: a mask "
+        "or a clipped value stops them"
     )
 
 
@@ -393,7 +390,7 @@ def _shape(ours: Tensor, truth: Tensor) -> str | None:
     except RuntimeError:
         return None
     if _explains(spread, truth):
-        return "it is not spread over what was summed: multiply by torch.ones_like(…), or expand it to the shape"
+        return "it is not expanded to the shape before the sum: multiply by torch.ones_like(…), or use expand_as"
     return None
 
 
@@ -402,6 +399,6 @@ def _error(ours: Tensor, truth: Tensor) -> float:
 
 
 def _explains(ours: Tensor, wrong: Tensor, error: float | None = None, left: float = LEFT) -> bool:
-    """Whether `wrong` equals `ours`, much closer than the error that is to be explained."""
+    """Whether `wrong` differs from `ours` by much less than the error that is to be explained."""
     rest, size = float((ours - wrong).abs().max()), float(wrong.abs().max())
     return rest <= left * min(size, size if error is None else error)

@@ -22,7 +22,7 @@ def compiled(tree: ast.expr) -> CodeType:
 
 
 def value_of(code: CodeType, names: Mapping[str, Any]) -> Tensor | None:
-    """The value of an expression's code, or None if it has none or is no tensor."""
+    """The tensor that an expression's code gives; None if it raises, or gives something else."""
     try:
         value = eval(code, {"torch": torch, "F": F, **names})
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, NameError, ArithmeticError):
@@ -51,7 +51,7 @@ class _Plain(ast.NodeTransformer):
 
 
 def operands(node: ast.AST) -> Iterator[ast.expr]:
-    """The nodes of an expression that are its values: not a call's numbers, such as a dimension."""
+    """The nodes of an expression that are values: not a call's constant arguments, such as a dimension."""
     if isinstance(node, ast.expr):
         yield node
     if isinstance(node, ast.BinOp):
@@ -70,7 +70,7 @@ def operands(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def with_node(tree: Any, target: ast.AST, new: ast.expr) -> Any:
-    """The tree with another node in one place. Shares the others."""
+    """The tree with `target` replaced by `new`. The other nodes are shared."""
     if tree is target:
         return new
     if isinstance(tree, list):
@@ -81,7 +81,7 @@ def with_node(tree: Any, target: ast.AST, new: ast.expr) -> Any:
 
 
 def renamed(tree: Any, new: Mapping[str, ast.expr]) -> Any:
-    """The tree with other expressions in the place of names."""
+    """The tree with names replaced by expressions."""
     if isinstance(tree, ast.Name) and tree.id in new:
         return new[tree.id]
     if isinstance(tree, list):

@@ -15,17 +15,17 @@ class Finding:
     """The verdict on one gradient."""
 
     comparison: Comparison
-    alone: bool | None = None  # whether its own lines are right; None where that can't be told
-    diagnosis: str | None = None  # of a wrong one
-    nearer: str | None = None  # to float64: our source's name, "autograd" or "both"; None where float64 is no witness
-    in_float64: Comparison | None = None  # the same once more, where that decides
-    agrees: bool | None = None  # where several runs together decide
-    where: str = "in float64"  # that comparison was made
-    place: str = ""  # the line of a user's function that makes it
+    alone: bool | None = None  # whether its own lines are right; None if unknown
+    diagnosis: str | None = None  # what is wrong
+    nearer: str | None = None  # to float64: our source's name, "autograd" or "both"; None if float64 is not the witness
+    in_float64: Comparison | None = None  # the comparison in float64, if that decides
+    agrees: bool | None = None  # the verdict, if several runs decide it together
+    where: str = "in float64"  # where that comparison was made
+    place: str = ""  # the line of a user's function that computes it
 
     @property
     def close(self) -> bool:
-        """Whether it agrees. Where float64 decides, rounding in float32 is forgiven up to ROUNDING of the scale."""
+        """Whether it agrees. If float64 decides, float32 may differ by ROUNDING of the scale."""
         if self.agrees is not None:
             return self.agrees
         if self.in_float64 is None:
@@ -39,7 +39,7 @@ class Finding:
 
     @property
     def inherited(self) -> bool:
-        """Whether it disagrees only because what came before it does."""
+        """Whether it disagrees only because a gradient above it does."""
         return not self.close and self.alone is True
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class Section:
     name: str
     about: str
     findings: list[Finding]
-    missing: list[str] = field(default_factory=list)  # gradients that a user's pass leaves out, which is no fault
+    missing: list[str] = field(default_factory=list)  # gradients that a user's pass leaves out, which is not a fault
 
     @property
     def ok(self) -> bool:
@@ -74,12 +74,12 @@ class Report:
     tolerance: float
     sections: list[Section]
     lines: list[LineCheck] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)  # that are no gradient's
-    remarks: list[str] = field(default_factory=list)  # that are no faults
+    faults: list[str] = field(default_factory=list)  # other than wrong gradients and lines
+    remarks: list[str] = field(default_factory=list)  # which are not faults
 
     @property
     def wrong_lines(self) -> list[LineCheck]:
-        """Backward lines that are wrong by themselves, from the loss up."""
+        """Backward lines that are wrong by themselves, from the outputs down."""
         return [line for line in self.lines if not line.comparison.close]
 
     @property
@@ -88,7 +88,7 @@ class Report:
         return all(section.ok for section in self.sections) and not self.wrong_lines and not self.faults
 
     def failures(self) -> list[str]:
-        """What is wrong, the most telling first: wrong lines, then mistakes in each section that are not inherited."""
+        """All failures, the most telling first: wrong lines, then each section's mistakes that are not inherited."""
         found = [
             f"the line for d{c.comparison.tensor} in the step {c.step} is wrong{f' ({c.place})' if c.place else ''}: "
             f"{c.comparison}{because(c.diagnosis)}"
@@ -145,8 +145,8 @@ def make_report(problem: Problem, sections: list[Section], accuracy: float = 0.0
     report = Report(dtype, str(problem.device), problem.subject, problem.title, tolerance, sections, **more)
     if problem.underflows:
         report.remarks.append(
-            "the chain's probabilities underflow to zero at these parameters, and their logarithm has no gradient, "
-            "autograd's no more than ours; the training pass takes log_softmax and is not concerned"
+            "the chain's probabilities underflow to zero at these parameters, so their logarithm has no finite "
+            "gradient, in autograd either; the training pass uses log_softmax and is not affected"
         )
     return report
 

@@ -1,8 +1,8 @@
-"""Tell inherited errors from own ones: hold each gradient against what follows from those of what comes after it.
+"""Tell a gradient's own error from an inherited one: compare it with what follows from the gradients above it.
 
-Where only the results of somebody's pass are known, each gradient is held against what follows, step by step, from
-*their own* gradients of what comes after it. What a pass leaves out is filled in, so a fused expression is held against
-all the steps that it stands for.
+If only the results of a pass are known, each gradient is compared with what follows, step by step, from the *same
+pass's* gradients of later tensors. Gradients that a pass leaves out are filled in, so a fused expression is compared
+with all the steps that it stands for.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from torch import Tensor
 from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.step import Step, Values, arguments, run
 
-Parts = dict[str, Tensor]  # of one gradient, by the step through which each comes
+Parts = dict[str, Tensor]  # of one gradient, by the step that each comes through
 
 
 @dataclass
 class Following:
-    """The gradients of one pass on one forward pass, and what follows from each of them."""
+    """The gradients of one backward pass, and what follows from each of them."""
 
     values: Values
     chain: Chain
     above: Mapping[str, Tensor]  # the gradients of the outputs, which are given
     given: dict[str, Tensor]  # the pass's own, by the tensor's name
-    by_lines: bool = False  # by the chain's backward lines, not by autograd
-    current: dict[str, Tensor] = field(default_factory=dict)  # the same, and what follows where none is given
+    by_lines: bool = False  # whether to follow the chain's backward lines, not autograd
+    current: dict[str, Tensor] = field(default_factory=dict)  # the given ones, and what follows where none is given
     parts: dict[str, Parts] = field(default_factory=dict)  # what follows for each gradient through each step
 
     def expected(self, name: str) -> Tensor:
@@ -37,10 +37,7 @@ class Following:
         return torch.stack(list(self.parts[name].values())).sum(0)
 
     def alternatives(self, name: str) -> Iterator[Tensor]:
-        """The gradients that follow if a gradient above is right, and not as the pass returns it.
-
-        It may have been right when it was read, and changed later.
-        """
+        """The gradients that follow if gradients above were right when they were read, and changed later."""
         wrong = [step for step in self.parts[name] if step in self.given and step in self.parts]
         for replaced in product((False, True), repeat=len(wrong)):
             parts = dict(self.parts[name])
@@ -50,7 +47,7 @@ class Following:
                 yield torch.stack(list(parts.values())).sum(0)
 
     def partial(self, name: str) -> Iterator[tuple[str, str, Tensor]]:
-        """The gradients that follow if one branch of a gradient above is still missing: gradient, branch, result."""
+        """The gradients that follow if a gradient above lacks one branch, as (step above, branch, gradient)."""
         for step in self.parts[name]:
             branches = self.parts.get(step, {})
             if step in self.given and len(branches) > 1:
@@ -60,7 +57,7 @@ class Following:
                     yield step, branch, self.expected(name) - self.parts[name][step] + part
 
     def lines_back(self, step: Step, values: Values, above: Tensor) -> Parts:
-        """The same by the backward lines, or by autograd if the step has none; autograd can follow it."""
+        """Like `back`, but always by the backward lines if the step has any; autograd can follow the result."""
         if not step.backward:
             return vjp(step, values, above)
         names = {**values, f"d{step.name}": above}
@@ -86,8 +83,8 @@ def follow(
 ) -> Following:
     """Take gradients back through the chain, each from those that are given above it.
 
-    A given gradient that is too small is spread over its tensor's shape, as it would be by broadcasting; one that can't
-    be is as good as missing. `above` are the outputs' gradients.
+    A given gradient of a smaller shape is broadcast to its tensor's shape; one that can't be is ignored. `above` are
+    the outputs' gradients.
     """
     result = Following(values, chain, above, {}, by_lines)
     for step in reversed(chain.steps):
@@ -101,7 +98,7 @@ def follow(
             result.given[step.name] = result.current[step.name] = own.to(values[step.name]).expand(shape)
         elif step.name in result.parts:
             result.current[step.name] = result.expected(step.name)
-        else:  # nothing comes back to it
+        else:  # no gradient flows back to it
             result.current[step.name] = torch.zeros_like(values[step.name])
         for name, part in result.back(step, result.current[step.name]).items():
             result.parts.setdefault(name, {})[step.name] = part
@@ -132,7 +129,7 @@ def vjp(step: Step, values: Values, above: Tensor) -> Parts:
 
 
 def differentiable(value: object) -> bool:
-    """Whether a value of a chain can have a gradient: no index and no plain number has one."""
+    """Whether a value of a chain can have a gradient: indices and plain numbers can't."""
     return isinstance(value, Tensor) and value.is_floating_point()
 
 

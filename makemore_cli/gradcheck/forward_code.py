@@ -1,7 +1,7 @@
 """The steps of a forward pass that is written as a function: each assignment computes one tensor.
 
-A statement that does more than that, such as a loop, a branch or a change in place, becomes a step for each name that
-it writes. A name that is assigned several times stands for its last value, but a parameter for what it was given.
+Any other statement, such as a loop, a branch or a change in place, becomes a step for each name that it writes. A name
+that is assigned several times stands for its last value, but a parameter stands for its argument.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from makemore_cli.gradcheck.expression_trees import copied, renamed
 from makemore_cli.gradcheck.repairs import MODULES
 from makemore_cli.gradcheck.user_code import Uses, root_name
 
-RETURNED = "returned"  # the name of what a return statement computes without one
+RETURNED = "returned"  # the name of a returned expression that has none
 
 
 class ForwardCode:
-    """A forward pass in steps: `steps`, and `returned`, the names of what the function returns, in their order."""
+    """A forward pass in steps: `steps`, and `returned`, the names of what the function returns, in order."""
 
     def __init__(self, definition: ast.FunctionDef, scope: Mapping[str, Any], known: Sequence[str]) -> None:
         """`scope` has the names of the function's module; `known` are the inputs and sizes.
 
-        Raises ChainError if it returns elsewhere than at its end.
+        Raises ChainError if the function returns anywhere but at its end.
         """
         self.steps: list[Step] = []
         self.returned: list[str] = []
-        self.hidden: set[str] = set()  # names of earlier values, which are not in the code
+        self.hidden: set[str] = set()  # names made for earlier values, which are not in the code
         self._scope, self._where = scope, definition
         self._current = {name: name for name in known}
         self._fixed = frozenset(known)
@@ -68,14 +68,14 @@ class ForwardCode:
             self._block(statement)
 
     def _expression(self, name: str, value: ast.expr) -> str:
-        """A step that computes one name by an expression."""
+        """Add a step that computes a name by an expression; return the step's name."""
         tree = renamed(value, {old: ast.Name(new, ast.Load()) for old, new in self._current.items()})
         reads = self._reads(Uses.of(ast.Expr(value)))
         line = _compiled(tree, reads, self._scope, self._where)
         return self._add(name, line)
 
     def _block(self, statement: ast.stmt) -> None:
-        """A step for each name that a statement writes, each by the whole statement on copies of what it reads."""
+        """Add a step for each name that a statement writes; each runs the statement on copies of what it reads."""
         written = _written(statement)
         uses = Uses.of(statement)
         reads = [name for name in self._current if name in uses.reads | uses.changes | {*written}]
@@ -109,9 +109,9 @@ class ForwardCode:
 
 
 def _written(statement: ast.stmt) -> list[str]:
-    """The names that a statement binds or changes, in a fixed order; not those of loops and comprehensions alone."""
+    """The names that a statement binds or changes, in a fixed order; not those of comprehensions alone."""
     uses = Uses.of(statement)
-    called = {  # for their effect, as in hs.append(h)
+    called = {  # objects whose methods are called for their effect, as in hs.append(h)
         root_name(node.value.func.value)
         for node in ast.walk(statement)
         if isinstance(node, ast.Expr)
@@ -122,7 +122,7 @@ def _written(statement: ast.stmt) -> list[str]:
 
 
 def _compiled(tree: ast.expr, reads: Sequence[str], scope: Mapping[str, Any], where: ast.AST) -> Line:
-    """A line that computes an expression of what it reads."""
+    """A line that evaluates an expression of `reads`."""
     function = ast.Lambda(_arguments(reads), tree)
     code = compile(ast.fix_missing_locations(ast.Expression(ast.copy_location(function, where))), "<forward>", "eval")
     return MadeLine(tuple(reads), eval(code, dict(scope)), copied(tree))
@@ -136,7 +136,7 @@ def _block_line(
     scope: Mapping[str, Any],
     where: ast.AST,
 ) -> Line:
-    """A line that runs a statement on copies of what it reads, and gives one of the names that it writes."""
+    """A line that runs a statement on copies of what it reads, and returns one of the names that it writes."""
     body = [statement, ast.Return(ast.Name(result, ast.Load()))]
     inner = ast.FunctionDef("block", _arguments(reads), body, [])
     namespace = dict(scope)
@@ -154,9 +154,9 @@ def _copy(value: Any) -> Any:
 
 
 def without_containers(steps: Sequence[Step], values: Mapping[str, Any]) -> list[Step]:
-    """The same steps, where none reads a list or tuple of tensors, through which no gradient could be followed.
+    """The same steps, where none reads a container of tensors, through which no gradient could be followed.
 
-    A step that does computes it anew. `values` are those of a forward pass.
+    A step that reads one recomputes it instead. `values` are those of a forward pass.
     """
     made: dict[str, Step] = {}
     result = []
@@ -181,7 +181,7 @@ def _holds_tensors(value: object) -> bool:
 
 
 def _inlined(line: Line, name: str, made: Line) -> Line:
-    """A line that computes one of its arguments by another line."""
+    """A line that computes its argument `name` by the line `made`."""
     inner = arguments(made)
     outer = [argument for argument in arguments(line) if argument != name]
     reads = list(dict.fromkeys([*outer, *inner]))
@@ -199,7 +199,7 @@ def _arguments(names: Sequence[str]) -> ast.arguments:
 
 
 def assignments(definition: ast.FunctionDef, name: str) -> Iterator[tuple[int, ast.expr, bool]]:
-    """What a function assigns to a name, statement by statement: line, expression, and whether it is added."""
+    """Each assignment to a name in a function: line number, expression, and whether it is added (`+=`)."""
     for node in ast.walk(definition):
         if isinstance(node, ast.Assign):
             for target in node.targets:
@@ -214,7 +214,7 @@ def assignments(definition: ast.FunctionDef, name: str) -> Iterator[tuple[int, a
 
 
 def whole_expression(definition: ast.FunctionDef, name: str) -> ast.expr | None:
-    """All that a function assigns and adds to a name, as one expression; None if that is not plain assignments."""
+    """All that a function assigns and adds to a name, as one expression; None if the function loops or branches."""
     whole: ast.expr | None = None
     found = sorted(assignments(definition, name), key=lambda one: one[0])
     if any(isinstance(node, ast.For | ast.While | ast.If) for node in ast.walk(definition)):

@@ -1,4 +1,4 @@
-"""A pair of functions forward and backward in a user's file."""
+"""A pair of functions `forward` and `backward` in a user's file."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ FORWARD, BACKWARD = "forward", "backward"  # the functions' names
 
 @dataclass(frozen=True)
 class FunctionPair:
-    """A forward pass as a chain without backward lines, and the backward pass on it."""
+    """A forward pass as a chain without backward lines, and its backward pass."""
 
     chain: Chain
     backward: UserPass
-    reads_above: bool  # whether backward asks for the gradient of the output, or takes it for 1
+    reads_above: bool  # whether backward reads the output's gradient; otherwise that is 1
 
 
 def function_pair(path: Path, cells: Sequence[Cell], module: ModuleType) -> FunctionPair:
-    """The functions of a file that was run. Raises MakemoreError if they can't be taken for a network."""
+    """The functions of a file that has been run. Raises MakemoreError if they don't make a network."""
     definitions = {
         statement.name: statement
         for cell in cells
@@ -74,7 +74,7 @@ def _as_pair(
     chain = Chain(path.stem, known, steps, bounds, ends=ends)
     values = chain.forward(chain.draw()[0])
     chain = replace(chain, steps=_needed(without_containers(steps, values), {*code.returned, *asked}))
-    # What backward asks for under a name of its own is what forward returns besides its outputs.
+    # Other names that backward asks for stand for what forward returns besides its outputs, in order.
     rest = [name for name in code.returned if name not in ends]
     there = {*chain.inputs, *chain.sizes, *chain.by_name, *(f"d{name}" for name in ends)}
     strange = [name for name in asked if name not in there]
@@ -92,7 +92,7 @@ def _as_pair(
 
 
 def _needed(steps: Sequence[Step], wanted: set[str]) -> tuple[Step, ...]:
-    """The steps that somebody reads in the end."""
+    """The steps on which the wanted tensors depend."""
     kept: list[Step] = []
     for s in reversed(steps):
         if s.name in wanted:

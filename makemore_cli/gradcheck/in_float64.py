@@ -1,8 +1,8 @@
 """Run code that was written for float32 in float64, so that its mistakes can be told from float32's rounding.
 
-A right pass may say `.float()`, `dtype=torch.float32` or `torch.ones(n, 1)`. Run in float64 as it stands, such a
-constant would be an error of 1e-8, or a matrix product of two precisions would raise. Here every request for float32
-gives float64 instead. Float16 and bfloat16 stay as they are: a gradient that goes through them is off.
+A right pass may contain `.float()`, `dtype=torch.float32` or `torch.ones(n, 1)`. In a float64 run, such a constant
+would cause an error of 1e-8, or a matrix product of two precisions would raise. So every request for float32 gives
+float64 instead. Float16 and bfloat16 stay as they are, since a gradient that is rounded to them is wrong.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _DOUBLE: dict[Any, Any] = {
 
 
 class Float64Mode(TorchFunctionMode):
-    """Turns every request for float32 into one for float64, and notes whether float32 came in all the same."""
+    """Turns every request for float32 into one for float64, and notes whether float32 appeared anyway."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.met_float32 = False  # from NumPy, say: then results are no better than float32's
+        self.met_float32 = False  # from NumPy, say: then results are no more precise than float32
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -1,6 +1,6 @@
-"""The judgement of one source's gradients by a witness's, tensor by tensor: in one precision, or in float64 too.
+"""Judge one source's gradients by a witness's, tensor by tensor, in one precision, or in float64 too.
 
-`compare.py` says when two gradients are the same; here each is given its scale, and a wrong one its explanation.
+`compare.py` says when two gradients agree; here each gets its scale, and a wrong one its explanation.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Gradients = Mapping[str, Any]  # by tensor; what a user's pass returns may be of
 def judge(problem: Problem, pair: Pair) -> list[Finding]:
     """Compare a source with its witness. If the parameters are in float32, float64 decides.
 
-    There right and wrong are far apart. In float32 a small mistake, such as a forgotten epsilon, is no larger than
-    rounding, and rounding can be large if a batch is degenerate.
+    In float64 right and wrong are far apart. In float32 a small mistake, such as a forgotten epsilon, is no larger than
+    rounding, and rounding can be large in a degenerate batch.
     """
     if problem.dtype == torch.float64:
         return judge_in_one_precision(problem, pair)
     ours, theirs = pair.of.gradients(problem), pair.against.gradients(problem)
     single = _Judge(problem, pair, ours, theirs, explain=False).findings()
     ours, theirs = pair.of.gradients(problem.in_float64), pair.against.gradients(problem.in_float64)
-    # A pass that turns everything into float32 is judged by its float32 gradients.
+    # A pass that casts everything to float32 is judged by its float32 gradients.
     ours = {name: gradient for name, gradient in ours.items() if getattr(gradient, "dtype", None) == torch.float64}
     theirs = {name: gradient for name, gradient in theirs.items() if name in ours}
     double = {f.comparison.tensor: f for f in _Judge(problem.in_float64, pair, ours, theirs).findings()}
@@ -74,7 +74,7 @@ class _Judge:
             self.following = follow(problem.values, self.plain, problem.chain, problem.above)
 
     def findings(self) -> list[Finding]:
-        """One for each gradient that is compared, from the loss up."""
+        """One for each gradient that is compared, from the outputs down."""
         return [
             self._finding(tensor, self.theirs[tensor])
             for tensor in self.problem.order
@@ -94,14 +94,14 @@ class _Judge:
         return Finding(comparison, alone, diagnosis, self._nearer(tensor, comparison))
 
     def _computed(self, ours: Tensor, theirs: Tensor) -> Tensor:
-        """The entries that both have computed."""
+        """A mask of the entries that both sources have computed."""
         computed = ~(theirs.isnan() & self.pair.against.partial)
         if ours.shape == theirs.shape:
             computed &= ~(ours.isnan() & self.pair.of.partial)
         return computed
 
     def _own_lines(self, tensor: str, ours: Tensor, comparison: Comparison) -> tuple[bool | None, str | None]:
-        """Whether the gradient's own lines are right, None if that is unknown, and the diagnosis of wrong ones."""
+        """Whether the gradient's own lines are right (None if unknown), and the diagnosis if they are wrong."""
         if self.pair.wrong_lines is not None:
             return tensor not in self.pair.wrong_lines, self.pair.wrong_lines.get(tensor)
         if self.following is None:

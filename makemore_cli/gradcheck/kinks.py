@@ -1,7 +1,7 @@
-"""Kinks, such as a relu's zero or a maximum's tie: there several slopes are right, and autograd takes one of them.
+"""Kinks, such as relu at zero or a tie for the maximum: several slopes are right there, and autograd takes one of them.
 
-Next to a kink, on either side of it, there is one slope. So a step is differentiated at values next to the given ones;
-where that changes the result by more than a little, anything between what has been seen is right.
+On either side of a kink there is one slope. So a step is also differentiated at values next to the given ones. Where
+the gradient changes by more than JUMP, any value in the range that was seen is right.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from makemore_cli.gradcheck.compare import largest
 from makemore_cli.gradcheck.following import differentiable, vjp
 
 DRAWS = 16
-NEXT = 1e-8  # to a value, of its tensor's mean size
-JUMP = 1e-3  # of the gradient's largest entry
-ROOM = 1e-6  # beyond what has been seen, of the same
+NEXT = 1e-8  # distance of the nearby values, relative to their tensor's mean size
+JUMP = 1e-3  # smallest range of slopes at a kink, relative to the gradient's largest entry
+ROOM = 1e-6  # tolerance beyond the range that was seen, relative to the same
 
 
 class Slopes:
-    """The range of what comes back through a step to each of its inputs, at values next to these."""
+    """The range of the gradients of a step's inputs, over values next to these."""
 
     def __init__(self, step: Step, values: Values, above: Tensor) -> None:
         generator = torch.Generator().manual_seed(0)
         seen = [vjp(step, values, above)]
         for _ in range(DRAWS):
             near = {name: _near(value, generator) for name, value in values.items()}
-            with suppress(*LINE_ERRORS):  # some values, such as a symmetric matrix, have none next to them
+            with suppress(*LINE_ERRORS):  # a line may reject them: a symmetric matrix becomes asymmetric
                 seen.append(vjp(step, near, above))
         self.low = {name: torch.stack([one[name] for one in seen]).amin(0) for name in seen[0]}
         self.high = {name: torch.stack([one[name] for one in seen]).amax(0) for name in seen[0]}
 
 
 def right_at_kinks(ours: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The entries at a kink that are between the slopes on its sides."""
+    """The entries that are at a kink and lie between the slopes on its two sides."""
     size = max(largest(low.abs()), largest(high.abs()))
     if ours.shape != low.shape:
         return torch.zeros_like(low, dtype=torch.bool)

@@ -1,10 +1,10 @@
-"""Each backward line of a chain by itself, so that the wrong one is named and not those that inherit its error.
+"""Checks each backward line of a chain by itself, so that the wrong one is named and not those that inherit its error.
 
-Each line gets the forward values of a real batch and a *random* gradient from above; autograd's vector-Jacobian
-product of that one step is the witness. So even those errors are seen that no loss can show, since the true gradient is
-zero there (the branch through logit_maxes). Then it gets forward values that don't follow from each other, where what
-cancels on a real batch does not cancel. A line is right or wrong whatever the precision, so it is tried in float64,
-where right and wrong are far apart.
+Each line gets the forward values of a real batch and a *random* upstream gradient. The witness is autograd's
+vector-Jacobian product of that one step. This shows even errors that no loss can show because the true gradient is
+zero, as in the branch through logit_maxes. Then the line gets forward values that don't follow from each other, where
+terms that cancel on a real batch do not cancel. A line is right or wrong whatever the precision, so it is tried in
+float64, where rounding hides no mistake.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from makemore_cli.gradcheck.rounding import DELTA, USUAL
 from makemore_cli.gradcheck.user import changed
 
 SEED = 0
-DRAWS = 4  # of random rounding
-WIDEST = 64  # entries along a dimension, of which the derivative's diagonal is computed
+DRAWS = 4  # number of random roundings
+WIDEST = 64  # largest dimension along which a Jacobian's diagonal is computed
 
 
 @dataclass(frozen=True)
 class LineCheck:
-    """The verdict on one backward line: what the step named `step` adds to the gradient of `comparison.tensor`."""
+    """The verdict on one backward line: the contribution of `step` to the gradient of `comparison.tensor`."""
 
     step: str
     comparison: Comparison
-    diagnosis: str | None  # of a wrong one
-    kink: bool = False  # whether it takes another slope than autograd where there are several
-    place: str = ""  # where a wrong one of somebody's own stands, and how it reads
+    diagnosis: str | None  # if it is wrong
+    kink: bool = False  # whether it takes another slope than autograd at a kink
+    place: str = ""  # file, line number and text, if it is wrong and a user's
 
 
 def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineCheck]:
-    """Check every backward line of the chain with a random gradient from above, from the outputs down.
+    """Check every backward line of the chain with a random upstream gradient, from the outputs down.
 
-    A step without a line for one of its differentiable inputs fails, if a gradient has to go there.
+    A missing line counts as wrong if its input needs a gradient.
     """
     chain = chain or problem.chain
     values = chain.forward(problem.in_float64.inputs)
     generator = torch.Generator().manual_seed(SEED)
-    # Elsewhere nothing is saturated, and no gain is 1.
+    # At these other inputs nothing is saturated, and no gain is 1.
     elsewhere = chain.forward(problem.in_float64.elsewhere.inputs)
     others = Values(inconsistent(elsewhere))
     followed = sources.with_leaves(problem.in_float64)
@@ -78,7 +78,7 @@ def check_lines(problem: Problem, *, chain: Chain | None = None) -> list[LineChe
 
 @dataclass(eq=False)
 class _Trial:
-    """A step at some forward values, with a gradient from above."""
+    """A step at some forward values, with an upstream gradient."""
 
     step: Step
     values: Values
@@ -101,7 +101,7 @@ class _Trial:
         return vjp(self.step, self.values, self.above)
 
     def compare(self, name: str, line: Line | None) -> Comparison:
-        """A line's result with autograd's."""
+        """Compare a line's result with autograd's."""
         theirs = self.truth[name]
         if line is None:
             return compare(name, None, theirs, largest(theirs.abs()), 0.0)
@@ -114,7 +114,7 @@ class _Trial:
             ours = theirs
         for argument in arguments(line):
             if changed(names[argument], self.names[argument]):
-                return impossible(name, theirs, f"it changes {argument}, which it was given: work on a copy")
+                return impossible(name, theirs, f"it changes {argument} in place: work on a copy")
         known = theirs.isfinite()
         comparison = compare(name, ours, theirs, largest(theirs.abs()), self.tolerance, known)
         if comparison.close or comparison.fault:
@@ -131,7 +131,7 @@ class _Trial:
 
     @cached_property
     def scales(self) -> dict[str, float]:
-        """The size of what comes back to each input, or the effect of rounding on it if that is larger."""
+        """The size of each input's gradient, or the effect of rounding on it if that is larger."""
         generator = torch.Generator().manual_seed(SEED)
 
         def rounded(value: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class _Trial:
             values = {k: rounded(v) if differentiable(v) else v for k, v in self.values.items()}
             try:
                 others = vjp(self.step, values, rounded(self.above))
-            except LINE_ERRORS:  # some values, such as a symmetric matrix, have none next to them
+            except LINE_ERRORS:  # a line may reject them: a symmetric matrix becomes asymmetric
                 continue
             for name, other in others.items():
                 moved[name] = max(moved[name], largest((other - self.truth[name]).abs()) / DELTA)
@@ -151,7 +151,7 @@ class _Trial:
 
 
 def _apart(here: _Trial, values: Values) -> _Trial | None:
-    """The step at values that don't follow from each other; None if it can't be run there, as a root of a matrix."""
+    """The step at values that don't follow from each other; None if it can't be run on them."""
     try:
         output = run(here.step.forward, values)
     except LINE_ERRORS:
@@ -188,14 +188,14 @@ def _diagnosis(problem: Problem, line: Line, comparison: Comparison, trial: _Tri
     if told is not None and not told.startswith(VAGUE):
         return told
     if f"d{trial.step.name}" not in arguments(line):
-        return f"it does not read d{trial.step.name}, the gradient from above"
+        return f"it does not read d{trial.step.name}, the upstream gradient"
     better = _repaired(problem, line, name, trials, comparison.relative)
     if better is None and told is None and ours is not None:
         better = _diagonal(ours, name, trial, problem)
     return better or told
 
 
-# Diagnoses for which a repaired line says more.
+# The beginnings of diagnoses that say less than a repaired line.
 VAGUE = ("every entry is ", "its shape is", "each of its entries", "its true value is zero")
 
 
@@ -204,7 +204,7 @@ def _repaired(problem: Problem, line: Line, name: str, trials: list[_Trial], err
     read = {*arguments(line), *arguments(step.forward), step.name, f"d{step.name}"}
     names = {k: v for k, v in trials[0].names.items() if k in read or not isinstance(v, Tensor)}
     own = getattr(line, "own", None)
-    if own is not None and own.tree is not None:  # an autograd function's, whose variables are its own
+    if own is not None and own.tree is not None:  # an autograd function, which has variables of its own
         tried = [(own.variables(trial.names), trial.truth[name]) for trial in trials]
         variables = {k: v for k, v in tried[0][0].items() if isinstance(v, Tensor | int | float)}
         return repaired(own.tree, variables, name, tried, error)
@@ -214,7 +214,7 @@ def _repaired(problem: Problem, line: Line, name: str, trials: list[_Trial], err
 
 
 def _diagonal(ours: Tensor, name: str, trial: _Trial, problem: Problem) -> str | None:
-    """Whether only the diagonal of a derivative is there: each entry's own effect, without that on its neighbours."""
+    """The diagnosis if only a Jacobian's diagonal is used: each entry's effect on itself, not on the others."""
     step, truth = trial.step, trial.truth[name]
     mistakes = {}
     for dim in range(truth.dim()) if truth.shape == trial.above.shape else ():
@@ -224,14 +224,14 @@ def _diagonal(ours: Tensor, name: str, trial: _Trial, problem: Problem) -> str |
                 mask = torch.zeros_like(truth).index_fill(dim, torch.tensor(at, device=truth.device), 1)
                 alone += vjp(step, trial.values, trial.above * mask)[name] * mask
             mistakes[
-                f"only the diagonal of the derivative is there: an entry of {name} changes others of {step.name} along "
-                f"dimension {dim} too"
+                f"only the diagonal of the Jacobian is used: an entry of {name} also changes other entries of "
+                f"{step.name} along dimension {dim}"
             ] = alone
     return diagnose(ours, truth, problem.counts, mistakes)
 
 
 def _is_local(line: Line, step: Step, values: Values) -> bool:
-    """Whether a line reads its own step's inputs and output only, so that it can't rely on any other value."""
+    """Whether a line reads only its own step's inputs and output, so that it can't rely on any other value."""
     own = {*arguments(step.forward), step.name, f"d{step.name}"}
     return all(name in own or not differentiable(values[name]) for name in arguments(line))
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 class LocalVariables:
-    """Follows the local variables of one function while it is called.
+    """Follows the local variables of one function while it runs.
 
-    `final` has them all as they are in the end; `values` has every value that each tensor among them has had, in order.
+    `final` has all of them at the end. `values` has, for each tensor among them, every value that it had, in order.
     """
 
     def __init__(self, code: CodeType) -> None:

@@ -1,7 +1,7 @@
 """Mistakes that can be made in a line: the same line with one factor, term, constant, axis, sign or tensor changed.
 
-A line of a chain is an expression. Each mutation is that expression with one change, and the words for it. They are
-made from the line's syntax tree, so they need to know nothing of the network.
+A line of a chain is an expression. Each mutation is that expression with one change, and a description of it. Mutations
+are made from the line's syntax tree, so they need no knowledge of the network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from makemore_cli.backprop.step import Line, Step
 from makemore_cli.gradcheck import operator_mistakes, tensor_mistakes
 from makemore_cli.gradcheck.expression_trees import compiled, operands, plain, value_of, with_node
 
-KEPT = 512  # lines whose mutations are remembered
+KEPT = 512  # lines whose mutations are cached
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Mutation:
         return f"{target} = {ast.unparse(self.tree)}"
 
     def value(self, names: Mapping[str, Any]) -> Tensor | None:
-        """Its value, or None if it has none: a mutation may not fit the shapes."""
+        """Its value, or None if it can't be evaluated: a mutation may not fit the shapes."""
         return value_of(self._compiled, {**self.scope, **names})
 
     @cached_property
@@ -46,7 +46,7 @@ class Mutation:
 
 
 def scope(line: Line) -> dict[str, Any]:
-    """What a line reads besides its arguments: names of its file, and of a function around it."""
+    """What a line reads besides its arguments: names of its file, and of enclosing functions."""
     line = inspect.unwrap(line)
     code = getattr(line, "__code__", None)
     if code is None:
@@ -57,7 +57,7 @@ def scope(line: Line) -> dict[str, Any]:
 
 
 def mutations_of(line: Line, names: Mapping[str, Any], steps: Mapping[str, Step]) -> list[Mutation]:
-    """The mutations of a line, made once for all values of the same shapes."""
+    """The mutations of a line, cached for all values of the same shapes."""
     shapes = ((k, (v.dtype, v.shape) if isinstance(v, Tensor) else type(v)) for k, v in names.items())
     key = (line, tuple(shapes), tuple((name, step.forward) for name, step in steps.items()))
     if key not in _made:
@@ -72,7 +72,7 @@ _made: dict[Any, list[Mutation]] = {}
 
 
 def forward_mutations(step: Step, values: Mapping[str, Any]) -> Iterator[Mutation]:
-    """A step's forward line with another number, or with a part left out: another divisor, say, or no epsilon."""
+    """A step's forward line with another number or without a part: with another divisor, say, or no epsilon."""
     tree = plain(expression(step.forward))
     for node in operands(tree):
         for rule in (operator_mistakes.dropped, operator_mistakes.root_first):
@@ -85,7 +85,7 @@ def forward_mutations(step: Step, values: Mapping[str, Any]) -> Iterator[Mutatio
 def mutations(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[Mutation]:
     """Every expression with one mistake, the most usual mistakes first.
 
-    `names` are what an expression may read; a tensor is mistaken for another one that fits. `steps` are those that
+    `names` are what an expression may read: a tensor is replaced by another one that fits. `steps` are the steps that
     compute the tensors, by name.
     """
     tree = plain(tree)

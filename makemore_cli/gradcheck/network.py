@@ -1,4 +1,4 @@
-"""What gradcheck knows of the makemore network alone: its problems, its other sources of gradients, its exercises."""
+"""The part of gradcheck that is specific to the makemore network: its problems, sources of gradients and exercises."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from makemore_cli.network.model import BATCHNORM_EPSILON, Sizes
 from makemore_cli.network.parameters import Parameters, initialise
 
 WITNESSES = 4
-USUAL_ERROR = 8.0  # how much of the witness's own error makes a scale
-FARTHEST_LOSS = 1e-9  # of the loss, or of 1 if that is more
+USUAL_ERROR = 8.0  # the witness's own error is divided by this for a scale
+FARTHEST_LOSS = 1e-9  # largest difference of two losses, relative to the loss or to 1 if that is more
 
 
 class NetworkProblem(Problem):
@@ -68,9 +68,9 @@ class NetworkProblem(Problem):
 
     @cached_property
     def truth(self) -> Gradients:
-        """Autograd's gradients; if the chain's probabilities underflow, from the logits down by way of log_softmax.
+        """Autograd's gradients; if the chain's probabilities underflow, those from the logits down use log_softmax.
 
-        The logarithm of a probability that is zero in floating point has no gradient, though the loss has.
+        The logarithm of a probability that is zero in floating point has no gradient, although the loss has one.
         """
         if not self.underflows:
             return self.autograd
@@ -88,8 +88,8 @@ class NetworkProblem(Problem):
     def size(self) -> dict[str, float]:
         """The largest entry of each gradient.
 
-        But for logit_maxes and b1, whose true gradients are zero: the sums of |dnorm_logits| over a row and of
-        |dhprebn| over a column, from which they come.
+        The true gradients of logit_maxes and b1 are zero. Their size is the largest sum of |dnorm_logits| over a row,
+        and of |dhprebn| over a column: they are sums of these terms.
         """
         size = {name: largest(gradient.abs()) for name, gradient in self.truth.items()}
         size["logit_maxes"] = largest(self.truth["norm_logits"].abs().sum(1))
@@ -101,20 +101,21 @@ class NetworkProblem(Problem):
     def scale(self) -> dict[str, float]:
         """The scale of each gradient's rounding error.
 
-        The chain is kinder than other ways to compute the same: it takes the mean out once, and the variance is that
-        of what is left. Where a column's mean is large against its deviation, a pass that computes the two apart errs
-        more. So the witness of the training pass shows its own error too: float32 gradients against float64 ones.
+        The chain's rounding errors are smaller than those of other ways to compute the same: it subtracts the mean once
+        and takes the variance of the result. Where a column's mean is large compared with its deviation, a pass that
+        computes the two separately has a larger error. So the error of the training pass's witness counts too: its
+        float32 gradients against its float64 ones.
         """
         moved = rounding.sensitivity(self)
-        if "b1" in moved:  # b1 sums n entries of dhprebn, whose errors are alike where contexts are
+        if "b1" in moved:  # b1 sums n entries of dhprebn, whose errors are equal for equal contexts
             moved["b1"] = max(moved["b1"], len(self.X) * moved["hprebn"])
         scale = rounding.scales(self.size, moved)
         return scale | {name: max(scale[name], error / USUAL_ERROR) for name, error in self._witness_errors().items()}
 
     def _witness_errors(self) -> dict[str, float]:
-        """Largest error of autograd's float32 gradients through PyTorch's functions, in units of float32's rounding.
+        """The error of each parameter's float32 gradient through PyTorch's functions, in units of float32's rounding.
 
-        Of the parameters, over WITNESSES parameters next to these, so that it is not small by chance.
+        It is the largest over WITNESSES sets of parameters next to these, so that it is not small by chance.
         """
         p, unit = self.p, torch.finfo(torch.float32).eps / 2
         generator = torch.Generator(p.flat.device).manual_seed(0)
@@ -129,10 +130,10 @@ class NetworkProblem(Problem):
         return errors
 
     def begin(self, values: Values, rounded: Callable[..., Tensor]) -> Iterator[Mapping[str, Tensor]]:
-        """From the loss, unless probabilities underflow; and from the logits, by cross-entropy's one expression.
+        """From the logits, by cross-entropy's single expression; and from the loss, unless probabilities underflow.
 
-        Where a batch is predicted with certainty, softmax − onehot is what rounding has left of 1 − 1, while the chain
-        adds up the small probabilities of the other letters.
+        The two round differently. Where a batch is predicted with certainty, softmax − onehot is the rounding error of
+        1 − 1, while the chain adds up the small probabilities of the other characters.
         """
         logits = values["logits"]
         target = F.one_hot(self.Y, logits.shape[1]).to(logits) * (1 - self.smoothing) + self.smoothing / logits.shape[1]
@@ -148,7 +149,7 @@ class NetworkProblem(Problem):
 
     @property
     def analytic_chain(self) -> Chain:
-        """The chain with the row maximum read at the place where the real part is largest."""
+        """The chain with each row's maximum read where the real part is largest."""
         by_real_part = step("logit_maxes", lambda logits: logits.gather(1, logits.real.argmax(1, keepdim=True)))
         return replace(
             self.chain, steps=tuple(by_real_part if s.name == by_real_part.name else s for s in self.chain.steps)
@@ -167,7 +168,7 @@ class NetworkProblem(Problem):
 
 
 def tame(p: Parameters, seed: int = 0) -> Parameters:
-    """Random parameters of the same sizes and precision: matrices scaled by their fan-in, vectors clear of zero."""
+    """Random parameters of the same sizes and precision: matrices scaled by their fan-in, vectors away from zero."""
     generator = torch.Generator().manual_seed(seed)
     other = p.to()
     for view in other.views.values():
@@ -181,11 +182,11 @@ def tame(p: Parameters, seed: int = 0) -> Parameters:
 
 
 def up_to_the_logits(p: Parameters) -> set[str]:
-    """The parameters, and the tensors of the chain as far as the logits."""
+    """The parameters, and the tensors of the chain up to the logits."""
     return {*p.views, *network_up_to("logits", p.sizes.first_bias).by_name}
 
 
-# Its sources, besides those of any chain.
+# The network's sources, besides those of any chain.
 
 
 def training_pass(problem: NetworkProblem) -> Gradients:
@@ -198,7 +199,7 @@ def _fused(problem: NetworkProblem) -> fused.Pass:
 
 
 def kernel(problem: NetworkProblem) -> Gradients:
-    """The same pass as it is compiled for the CPU, in either precision: the parameters' gradients."""
+    """The same pass, compiled for the CPU, in either precision: the parameters' gradients."""
     return kernel_pass(problem)[1]
 
 
@@ -217,7 +218,7 @@ def kernel_pass(problem: NetworkProblem) -> tuple[float, Gradients]:
 
 
 def kernel_losses(problem: NetworkProblem) -> dict[str, float]:
-    return {"the training pass, compiled,": kernel_pass(problem)[0]}
+    return {"the compiled training pass": kernel_pass(problem)[0]}
 
 
 def fused_losses(problem: NetworkProblem) -> dict[str, float]:
@@ -235,8 +236,8 @@ SOURCES = {
     source.name: source
     for source in (
         CHAIN_SOURCES["atomic"],
-        Source("fused", "the training pass by hand", training_pass, losses=fused_losses),
-        Source("kernel", "the training pass by hand, compiled", kernel, losses=kernel_losses),
+        Source("fused", "the hand-written training pass", training_pass, losses=fused_losses),
+        Source("kernel", "the hand-written training pass, compiled", kernel, losses=kernel_losses),
         CHAIN_SOURCES["autograd"],
         Source("functions", "autograd through PyTorch's own functions", functions, witness="atomic"),
         *(CHAIN_SOURCES[name] for name in ("float64", "finite", "complex", "scalar")),
@@ -245,7 +246,7 @@ SOURCES = {
 
 
 def wrong_losses(problem: Problem, of: Source) -> list[str]:
-    """The chain and a training pass must begin with the same loss as the network in PyTorch's own functions."""
+    """Messages on losses, of the chain and of a training pass, that differ from that of PyTorch's own functions."""
     if of.losses is None or not isinstance(problem, NetworkProblem):
         return []
     problem = problem.to(torch.float64)
@@ -254,13 +255,13 @@ def wrong_losses(problem: Problem, of: Source) -> list[str]:
     if not problem.underflows:
         losses["the chain"] = float(problem.values["loss"])
     return [
-        f"{name} computes a loss of {loss:.8g}, PyTorch's functions one of {truth:.8g}"
+        f"{name} computes a loss of {loss:.8g}, but PyTorch's functions compute {truth:.8g}"
         for name, loss in losses.items()
-        if not abs(loss - truth) <= FARTHEST_LOSS * max(1.0, abs(truth))  # not so for NaN
+        if not abs(loss - truth) <= FARTHEST_LOSS * max(1.0, abs(truth))  # also true for NaN
     ]
 
 
-# The names of its forward pass, with the notebook's.
+# The names of the network's forward pass, and the notebook's names for them.
 NAMES = Names(
     frozenset(SHAPES),
     frozenset({"n", "eps", "smoothing"}),
@@ -271,7 +272,7 @@ NAMES = Names(
 
 
 def random_problem(draw: random.Random) -> tuple[NetworkProblem, str]:
-    """A problem of random sizes, precision and seed, and what it is; degenerate ones are as frequent as usual ones."""
+    """A problem of random sizes, precision and seed, and its description. About half of the draws are degenerate."""
     n, H = draw.choice([2, 3, 7, 16, 32, 64, 100]), draw.choice([1, 2, 15, 16, 64, 65, 200])
     T, E, V = draw.choice([1, 2, 3, 5, 8]), draw.choice([1, 2, 10, 24]), draw.choice([2, 3, 27, 60])
     first_bias, dtype, seed = draw.random() < 0.8, draw.choice([torch.float32, torch.float64]), draw.randrange(2**31)
@@ -305,7 +306,7 @@ EXERCISES = (
     Pair(Source("fused cross-entropy", "exercise 2, in one expression", _cross_entropy), AUTOGRAD),
     Pair(Source("fused batchnorm", "exercise 3, in one expression", _batchnorm), AUTOGRAD),
     Pair(
-        Source("training pass", "exercise 4, what trains; the compiled pass is the source kernel", training_pass),
+        Source("training pass", "exercise 4, used in training; the source kernel is its compiled form", training_pass),
         SOURCES["functions"],
         all_of_witness=True,
     ),

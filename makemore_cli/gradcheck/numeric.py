@@ -1,7 +1,7 @@
 """Gradients without calculus: nudge one number of a tensor, run the rest of the chain, look at the outputs.
 
 Any tensor of the chain can be nudged, not just the inputs: what comes after it is run again. Since every number costs
-a run, only ENTRIES of each tensor, drawn at random, are tried; the other entries are NaN.
+a run, only ENTRIES entries of each tensor, drawn at random, are tried; the others are NaN.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from makemore_cli.gradcheck.problem import Problem
 
 ENTRIES = 24
-COMPLEX_STEP = 1e-20  # squared it is nothing at all, and no difference is taken, so it can be this small
-# A kink, such as a relu's zero: the slopes on its two sides differ by more than this fraction of the gradient's scale,
-# however small the step; what is less than NOISE of the result is rounding.
+COMPLEX_STEP = 1e-20  # it can be this small since no difference is taken; its square is far below rounding
+# At a kink, such as relu at zero, the slopes on the two sides differ by more than SHARP of the gradient's scale, even
+# for small steps. A difference below NOISE of the result is rounding.
 SHARP, NOISE = 1e-3, 1e-11
-ANALYTIC = 1e-4  # of the gradient's scale: what the complex step and differences may differ by on an analytic chain
-SHORTER = 16.0  # times, to tell a kink from a bend, whose slopes come together
+ANALYTIC = 1e-4  # largest difference of complex step and central differences on an analytic chain, of the scale
+SHORTER = 16.0  # divides the step, to tell a kink from curvature, where the two slopes converge
 
 
 def finite(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tensor]:
-    """Central differences in float64: (f(x + h) − f(x − h)) / 2h, off by about h² and by rounding / h.
+    """Central differences in float64: (f(x + h) − f(x − h)) / 2h, with an error of about h² plus rounding / h.
 
     An entry at a kink, which has no derivative, stays NaN.
     """
@@ -39,11 +39,11 @@ def finite(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tens
 
     def derivative(name: str, at: int) -> float | None:
         value = values[name]
-        # A step that suits the number's size and the tensor's: the variance is large, its inverse is small.
+        # The step suits the size of the entry and of its tensor: a variance is large, its inverse small.
         h = 2e-5 * max(float(value.flatten()[at].abs()), float(value.abs().mean()), 1e-3)
 
         def difference(h: float) -> tuple[float, float]:
-            """The central difference, and how far the value in the middle is from the middle of the two others."""
+            """The central difference, and the second difference |f(x + h) − 2 f(x) + f(x − h)|."""
             up, down = (_total_with(problem, name, _nudged(value, at, nudge), values) for nudge in (h, -h))
             return float(up - down) / (2 * h), abs(float(up) - here + float(down) - here)
 
@@ -53,9 +53,9 @@ def finite(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tens
             return None
         if bend > max(SHARP * h * problem.size.get(name, 0.0), NOISE * max(1.0, abs(here))):
             nearer, near_bend = difference(h / SHORTER)
-            if near_bend > bend / SHORTER / 4:  # it shrinks with h
+            if near_bend > bend / SHORTER / 4:  # it shrinks only with h: a kink
                 return None
-            if near_bend < bend / SHORTER**2 / 4:  # less than with h²: the kink is farther away than the shorter step
+            if near_bend < bend / SHORTER**2 / 4:  # it shrinks faster than h²: the kink is beyond the shorter step
                 return nearer
         return slope
 
@@ -65,7 +65,7 @@ def finite(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tens
 def complex_step(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str, Tensor]:
     """Complex-step differentiation: Im f(x + ih) / h, exact to rounding (Squire & Trapp, 1998; Martins et al., 2003).
 
-    It needs lines that are analytic. Raises ChainError if complex numbers can't go through them.
+    The lines must be analytic. Raises ChainError if they can't be run on complex numbers.
     """
     names, problem = problem.in_float64.truth, problem.in_complex
     values = problem.values
@@ -78,13 +78,13 @@ def complex_step(problem: Problem, *, entries: int | None = ENTRIES) -> dict[str
 
 
 def not_analytic(problem: Problem) -> str | None:
-    """Why the complex step can't be taken for a chain, or None: complex numbers can't go through, or come out wrong."""
+    """Why the complex step can't check a chain, which can't be run on complex numbers or is not analytic; or None."""
     try:
         by_complex = complex_step(problem)
     except ChainError as error:
         return str(error)
     except LINE_ERRORS as error:
-        return f"complex numbers can't go through it: {' '.join(str(error).split())}"
+        return f"the chain can't be run on complex numbers: {' '.join(str(error).split())}"
     by_differences = finite(problem)
     for name, gradient in by_complex.items():
         known = ~(gradient.isnan() | by_differences[name].isnan())
@@ -97,7 +97,7 @@ def not_analytic(problem: Problem) -> str | None:
 def _each(
     names: Container[str], values: Values, derivative: Callable[[str, int], float | None], entries: int | None
 ) -> dict[str, Tensor]:
-    """Derivatives by (some) entries of every tensor of the chain, the rest NaN."""
+    """Derivatives by some or all entries of each tensor in `names`; the other entries are NaN."""
     generator = torch.Generator().manual_seed(0)
     gradients = {}
     for name, value in values.items():
@@ -105,7 +105,7 @@ def _each(
             gradient = torch.full((value.numel(),), torch.nan, dtype=torch.float64)
             for at in torch.randperm(value.numel(), generator=generator)[:entries].tolist():
                 slope = derivative(name, at)
-                if slope is not None:  # NaN is "not tried", and agrees with anything
+                if slope is not None:  # NaN would mean "not tried", which agrees with anything
                     gradient[at] = torch.inf if math.isnan(slope) else slope
             gradients[name] = gradient.view(value.shape).to(value.device)
     return gradients
@@ -118,7 +118,7 @@ def _nudged(value: Tensor, at: int, by: float | complex) -> Tensor:
 
 
 def _total_with(problem: Problem, name: str, value: Tensor, values: Values) -> Tensor:
-    """The outputs' total if the tensor `name` has another value: all that depends on it is run again."""
+    """The outputs' total if the tensor `name` has another value; every step that depends on it is run again."""
     changed = {name}
     current = {**values, name: value}
     for step in problem.chain.steps:
@@ -129,7 +129,7 @@ def _total_with(problem: Problem, name: str, value: Tensor, values: Values) -> T
 
 
 def _total(problem: Problem, values: Values) -> Tensor:
-    """The outputs, each times its gradient from above: the number whose derivatives are the gradients."""
+    """The sum of the outputs, each times its upstream gradient. Its derivatives are the gradients."""
     total = torch.zeros((), dtype=torch.float64, device=problem.device)
     for name, above in problem.above.items():
         total = total + (values[name] * above).sum()

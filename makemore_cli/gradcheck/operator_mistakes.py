@@ -1,4 +1,4 @@
-"""Rules from one node of an expression to what may stand there by mistake, each with the words for it."""
+"""Rules that replace one node of an expression by what people write there by mistake, each with a description."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 
 from makemore_cli.gradcheck.expression_trees import call, is_number, negative, operands, parsed, with_node
 
-SMALL = (1e-3, 1e-5, 1e-6, 1e-8)  # what people add to a divisor
+SMALL = (1e-3, 1e-5, 1e-6, 1e-8)  # numbers that people add to a divisor
 Changes = Iterator[tuple[str, ast.expr]]
 Rule = Callable[[ast.expr], Changes]
 
 
 def dropped(node: ast.expr) -> Changes:
-    """Leave out a factor, a term or a power, or a tensor that should only give its shape."""
+    """Leave out a factor, a term, a power or a sign, or use a tensor that should only give its shape."""
     if isinstance(node, ast.Call) and unparse(node.func) == "torch.ones_like":
         yield f"{unparse(node.args[0])} is used instead of ones of its shape", node.args[0]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -44,7 +44,7 @@ def dropped(node: ast.expr) -> Changes:
 
 
 def over_all(node: ast.expr) -> Changes:
-    """Extend a power to too much of the expression."""
+    """Apply a power to too much of the expression."""
     if isinstance(node, ast.BinOp) and isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Pow):
         inner = ast.BinOp(node.left, node.op, node.right.left)
         yield f"the power is applied to all of {unparse(inner)}", ast.BinOp(inner, ast.Pow(), node.right.right)
@@ -63,22 +63,22 @@ def root_first(node: ast.expr) -> Changes:
 
 
 def aggregated(node: ast.expr) -> Changes:
-    """Sum over another dimension or over all, take the mean, the maximum or nothing; leave out a transpose."""
+    """Reduce over another dimension or over all, use another reduction or none; leave out a transpose."""
     if isinstance(node, ast.Attribute) and node.attr == "T":
         yield f"{unparse(node.value)} is not transposed", node.value
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
         return
     value, method, kept = node.func.value, node.func.attr, node.keywords
     if method == "max":
-        yield "the smallest is used instead of the largest", call(value, "min", node.args, kept)
+        yield "the minimum is used instead of the maximum", call(value, "min", node.args, kept)
     if method not in ("sum", "mean") or not node.args or not isinstance(node.args[0], ast.Constant):
         return
     dim = str(node.args[0].value)
     other = "mean" if method == "sum" else "sum"
-    yield f"a {other} over dimension {dim} is used instead of the {method}", call(value, other, node.args, kept)
+    yield f"the {other} over dimension {dim} is used instead of the {method}", call(value, other, node.args, kept)
     for wrong in (0, 1, 2):
         if str(wrong) != dim:
-            words = f"it is summed over dimension {wrong}, not over dimension {dim}"
+            words = f"the {method} is over dimension {wrong}, not over dimension {dim}"
             yield words, call(value, method, [ast.Constant(wrong)], kept)
             keepdim = [ast.keyword("keepdim", ast.Constant(True))]
             yield words, call(value, method, [ast.Constant(wrong)], keepdim)
@@ -87,28 +87,28 @@ def aggregated(node: ast.expr) -> Changes:
     yield f"the {method} over dimension {dim} is missing", value
     for at, which in ((0, "first"), (-1, "last")):
         taken = call(value, "select", [ast.Constant(int(dim)), ast.Constant(at)], [])
-        words = f"only the {which} entry along dimension {dim} is there, not the {method}"
+        words = f"only the {which} entry along dimension {dim} is used, not the {method}"
         yield words, call(taken, "unsqueeze", [ast.Constant(int(dim))], []) if kept else taken
     yield (
-        f"the sum over dimension {dim} runs along the rows one by one (cumsum)",
+        f"a running sum over dimension {dim} (cumsum) is used instead of the {method}",
         call(value, "cumsum", node.args, []),
     )
 
 
 def scattered(node: ast.expr) -> Changes:
-    """Scatter to other places."""
+    """Scatter to the wrong places, or the wrong values."""
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and len(node.args) == 3):
         return
     start, (dim, index, source) = node.func.value, node.args
     if node.func.attr in ("index_add_", "index_add"):
         times = parsed(f"torch.bincount({unparse(index)}, minlength=len({unparse(start)}))[:, None].clamp(min=1)")
         yield (
-            "what comes more than once to the same row is averaged, not added",
+            "contributions to the same row are averaged, not added",
             ast.BinOp(node, ast.Div(), times),
         )
         words = (
-            "what comes more than once to the same row is overwritten, not added; indexing with = or += keeps one of "
-            "them: use index_add_, or a loop with +="
+            "contributions to the same row are overwritten, not added; indexing with = or += keeps only one of them: "
+            "use index_add_, or a loop with +="
         )
         yield words, call(start, "index_copy_", node.args, [])
         flat = index.func.value if isinstance(index, ast.Call) and isinstance(index.func, ast.Attribute) else None
@@ -118,7 +118,7 @@ def scattered(node: ast.expr) -> Changes:
             in_turn = call(across, "flatten", source.args, [])
             yield words, call(start, "index_copy_", [dim, turned, in_turn], [])
             yield (
-                f"what is added does not lie in the order of {unparse(flat)}: one of the two is transposed",
+                f"the values added are not in the order of {unparse(flat)}: one of the two is transposed",
                 call(start, node.func.attr, [dim, turned, source], []),
             )
             everywhere = ast.Slice(None, None, None)
@@ -140,7 +140,7 @@ def scattered(node: ast.expr) -> Changes:
                     again = call(ast.Subscript(wrong, first_only, ast.Load()), "expand_as", [wrong], [])
                     rows = call(again, "flatten", source.args if about == "source" else [], [])
                     args = [dim, rows, source] if about == "index" else [dim, index, rows]
-                    words = f"the {which} column of {unparse(wrong)} is used instead of each column"
+                    words = f"the {which} column of {unparse(wrong)} is used for every column"
                     yield words, call(start, node.func.attr, args, [])
             for rest, which in ((ast.Slice(ast.Constant(1)), "first"), (ast.Slice(None, ast.Constant(-1)), "last")):
                 for where, what in ((ast.Tuple([everywhere, rest], ast.Load()), "column"), (rest, "row")):
@@ -149,7 +149,7 @@ def scattered(node: ast.expr) -> Changes:
                     words = f"the {which} {what} of {unparse(flat)} is left out"
                     yield words, call(start, node.func.attr, [dim, part, taken], [])
     if node.func.attr in ("scatter", "scatter_", "scatter_add"):
-        words = "it goes to every entry of a row, not to the chosen one"
+        words = "every entry of a row is changed, not only the chosen one"
         yield words, ast.BinOp(start, ast.Add(), source)
         columns = call(start, "index_fill", [dim, call(index, "flatten", [], []), ast.Constant(1)], [])
         yield (
@@ -162,7 +162,7 @@ def scattered(node: ast.expr) -> Changes:
 
 
 def one_hot(node: ast.expr) -> Changes:
-    """Choose whole columns in the place of a one-hot matrix."""
+    """Choose whole columns or other rows with a one-hot matrix."""
     if isinstance(node, ast.Call) and unparse(node.func) == "F.one_hot":
         words = "every chosen column is changed in all rows: rows and columns must be indexed in pairs"
         yield words, call(node, "amax", [ast.Constant(0)], [])
@@ -200,7 +200,7 @@ def operators(node: ast.expr) -> Changes:
     if isinstance(node.op, ast.Sub):
         yield "the two sides of a difference are swapped", ast.BinOp(right, ast.Sub(), left)
     if isinstance(node.op, ast.Div):
-        yield "the quotient is upside down", ast.BinOp(right, ast.Div(), left)
+        yield "numerator and denominator are swapped", ast.BinOp(right, ast.Div(), left)
         for small in SMALL if not is_number(right) else ():
             added = ast.BinOp(right, ast.Add(), ast.Constant(small))
             yield f"{small:g} has been added to {unparse(right)}", ast.BinOp(left, ast.Div(), added)
@@ -210,7 +210,7 @@ def operators(node: ast.expr) -> Changes:
     if isinstance(node.op, ast.MatMult):
         keepdim = [ast.keyword("keepdim", ast.Constant(True))]
         yield (
-            f"{unparse(right)} is missing: {unparse(left)} is summed and spread over all columns instead",
+            f"{unparse(right)} is missing: {unparse(left)} is summed and broadcast to all columns instead",
             call(call(left, "sum", [ast.Constant(1)], keepdim), "expand_as", [node], []),
         )
         yield "the two factors of the matrix product are swapped", ast.BinOp(right, node.op, left)

@@ -1,4 +1,4 @@
-"""One set of inputs of a chain, in one precision, and what every comparison on it needs: witnesses, sizes, rounding."""
+"""A chain at one set of inputs, in one precision, and what comparisons on it need: witnesses, sizes, rounding."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from makemore_cli.gradcheck.following import Following
 from makemore_cli.gradcheck.scalar_source import scalar_gradients
 from makemore_cli.gradcheck.sources import CHAIN_PAIRS, Gradients, Pair
 
-ELSEWHERE = 1  # the random seed of other inputs
-ABOVE = 2  # of the outputs' gradients
+ELSEWHERE = 1  # random seed of the other inputs
+ABOVE = 2  # random seed of the outputs' gradients
 
 
 class Problem:
     """A chain at its inputs, with the gradients of its outputs.
 
-    `sizes` are those of the chain's symbols. Raises ChainError if a line can't be run, or no input has a gradient.
+    `sizes` are the values of the chain's symbols. Raises ChainError if a line can't be run, or no input is real.
     """
 
-    tolerances: Mapping[torch.dtype, float] = CHAIN_TOLERANCE  # of a gradient's scale
+    tolerances: Mapping[torch.dtype, float] = CHAIN_TOLERANCE  # relative to a gradient's scale
 
     def __init__(
         self,
@@ -40,17 +40,17 @@ class Problem:
         unit: bool = True,
         measure_rounding: bool = False,
     ) -> None:
-        """`above` are the gradients of the outputs. Without them, that of a single number is 1 if `unit` is true."""
+        """`above` are the gradients of the outputs, by default random; 1 for a single number if `unit` is true."""
         self.chain, self.inputs, self.sizes, self.unit = chain, dict(inputs), sizes, unit
         self.measure_rounding = measure_rounding
         real = [v for v in self.inputs.values() if isinstance(v, Tensor) and (v.is_floating_point() or v.is_complex())]
         if not real:
-            raise ChainError(f"{chain.name}: no input is real, so there is no gradient to be checked")
+            raise ChainError(f"{chain.name}: no input is real, so there is no gradient to check")
         self.dtype, self.device = real[0].dtype, real[0].device
         self.tolerance = self.tolerances.get(self.dtype, self.tolerances[torch.float64])
         self._above = above
 
-    # What one kind of network may know better.
+    # What a subclass may override.
 
     @property
     def subject(self) -> dict[str, Any]:
@@ -88,37 +88,37 @@ class Problem:
 
     @property
     def analytic_chain(self) -> Chain:
-        """The chain as complex numbers can go through it."""
+        """The chain in a form that can be run on complex numbers."""
         return self.chain
 
     def begin(self, values: Values, rounded: Callable[..., Tensor]) -> Iterator[Mapping[str, Tensor]]:
-        """The gradients to go down from when rounding is measured, by their tensors' names: one way, or several."""
+        """The gradients, by tensor, from which to go down when rounding is measured: one set, or several."""
         yield self.above
 
     @property
     def alike(self) -> Tensor | None:
-        """For each row of a batch the first row that is equal, so that both round alike; None if that is unknown."""
+        """For each row of a batch, the index of its group of equal rows, which round alike; None if that is unknown."""
         return None
 
     @property
     def first_section(self) -> tuple[str, str]:
-        """What the comparison of the chain with autograd is called, and what it is."""
-        return "line by line", "the chain by hand, against autograd"
+        """The name and the description of the comparison of the chain with autograd."""
+        return "line by line", "the hand-written chain, against autograd"
 
     @property
     def pairs(self) -> Sequence[Pair]:
-        """What else is to be compared, besides the chain with autograd: each source with its witness."""
+        """Further comparisons, besides the chain with autograd: each source with its witness."""
         return CHAIN_PAIRS
 
     def faults(self) -> list[str]:
-        """What is wrong with the passes by hand, and is no gradient's fault."""
+        """What is wrong with the hand-written passes, apart from gradients."""
         return []
 
     @cached_property
     def elsewhere(self) -> Problem:
-        """The same at other inputs, none of them special, of the same sizes and precision.
+        """The same at random inputs, none of them special, of the same sizes and precision.
 
-        Code that is right for all inputs is right there, and a mistake that these inputs hide shows there.
+        A mistake that these inputs hide shows there.
         """
         return self.at(converted(self.chain.draw(ELSEWHERE, self.sizes)[0], self.dtype, self.device))
 
@@ -126,7 +126,7 @@ class Problem:
         """The same chain at other inputs."""
         return Problem(self.chain, inputs, self.sizes, unit=self.unit, measure_rounding=self.measure_rounding)
 
-    # What follows for any chain.
+    # The same for any chain.
 
     @cached_property
     def values(self) -> Values:
@@ -134,7 +134,7 @@ class Problem:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """The tensors that have gradients, from the outputs down; without backward lines, autograd says which."""
+        """The tensors that have gradients, from the outputs down; without backward lines, those that autograd finds."""
         if self.chain.gradient_names:
             return self.chain.gradient_names
         steps = [s.name for s in reversed(self.chain.steps) if s.name in self.autograd]
@@ -142,7 +142,7 @@ class Problem:
 
     @cached_property
     def above(self) -> dict[str, Tensor]:
-        """The gradients of the outputs: 1 for a single number, such as a loss, and random ones for all others."""
+        """The gradients of the outputs: random ones, but 1 for a single number, such as a loss, if `unit` is true."""
         if self._above is not None:
             return dict(self._above)
         generator = torch.Generator().manual_seed(ABOVE)
@@ -154,7 +154,7 @@ class Problem:
             if output.is_floating_point() or output.is_complex():
                 above[name] = _from_above(output, generator, self.unit)
         if not above:
-            raise ChainError(f"{self.chain.name}: no output is real, so there is no gradient to be checked")
+            raise ChainError(f"{self.chain.name}: no output is real, so there is no gradient to check")
         return above
 
     @cached_property
@@ -182,23 +182,23 @@ class Problem:
 
     @cached_property
     def in_complex(self) -> Problem:
-        """The same in complex numbers. Raises ChainError if they can't go through the chain."""
+        """The same in complex numbers. Raises ChainError if the chain can't be run on them."""
         inputs = converted(self.in_float64.inputs, torch.complex128, self.device)
         return Problem(self.analytic_chain, inputs, self.sizes, self.in_float64.above)
 
     def compare(
         self, tensor: str, ours: object, theirs: Tensor, tolerance: float, known: Tensor | None = None
     ) -> Comparison:
-        """Compare by the gradient's size, and by the effect of rounding, which takes longer, if that is not enough."""
+        """Compare relative to the gradient's size and, if that fails, to the effect of rounding, which takes longer."""
         comparison = compare(tensor, ours, theirs, self.size[tensor], tolerance, known)
         if (comparison.close and not self.measure_rounding) or comparison.fault:
             return comparison
         return compare(tensor, ours, theirs, self.scale[tensor], tolerance, known)
 
     def judged(self, tensor: str, ours: Tensor, theirs: Tensor, tried: Tensor, by_chain: bool) -> Tensor:
-        """The entries that can be judged: not where the witness has nothing finite to say.
+        """The entries that can be judged: those that were tried and where the witness is finite.
 
-        Nor where the chain's gradient is not finite, if `ours` comes by the chain.
+        If `ours` comes by the chain, it need not be finite where autograd's gradient of the chain is not.
         """
         judged = tried & theirs.isfinite()
         if by_chain and ours.shape == theirs.shape:
@@ -208,15 +208,15 @@ class Problem:
     def follows(
         self, following: Following, tensor: str, ours: Tensor, tolerance: float, *, by_chain: bool = False
     ) -> bool:
-        """Whether a gradient follows from the same pass's gradients of what comes after it: its own line is right then.
+        """Whether a gradient follows from the same pass's gradients of the steps after it. If so, its line is right.
 
-        It may follow from what they should be: then it was computed before they were spoilt.
+        It may also follow from what they should be, if it was computed before they were changed.
         """
         if ours.shape != self.values[tensor].shape:
             return False
         parts = following.parts[tensor]
         scale = max(self.scale[tensor], *(float(part.abs().max()) for part in parts.values()))
-        for step in parts:  # what is larger there than it should be is here too, and so is its rounding
+        for step in parts:  # a gradient above that is too large makes this one, and its rounding, larger
             above, true = following.given.get(step), self.truth.get(step)
             if above is not None and true is not None and float(true.abs().max()) > 0:
                 scale = max(scale, self.scale[tensor] * float(above.abs().max() / true.abs().max()))
@@ -232,7 +232,7 @@ def drawn(
 ) -> Problem:
     """A chain at random inputs on the CPU, with the given sizes.
 
-    Raises ChainError if it can't be run, gives NaN, gives something else the second time, or is not for autograd.
+    Raises ChainError if it can't be run, gives NaN, is random, or can't be followed by autograd.
     """
     values, known = chain.draw(seed, sizes)
     problem = Problem(chain, converted(values, dtype, torch.device("cpu")), known, unit=unit)
@@ -247,22 +247,20 @@ def drawn(
             )
         if value.shape != second[name].shape or not torch.equal(value, second[name]):
             raise ChainError(
-                f"{chain.name}: {name} is random: it differs from run to run. Make the random numbers an input"
+                f"{chain.name}: {name} is random: it differs from run to run; make the random numbers an input"
             )
     try:
         found = problem.in_float64.autograd
     except RuntimeError as error:
         told = " ".join(str(error).split())
-        raise ChainError(
-            f"{chain.name}: autograd, which is the witness, can't follow the forward pass: {told}"
-        ) from None
+        raise ChainError(f"{chain.name}: autograd, the witness, can't follow the forward pass: {told}") from None
     if not found:
-        raise ChainError(f"{chain.name}: no gradient goes back to any input, so there is nothing to be checked")
+        raise ChainError(f"{chain.name}: no gradient goes back to any input, so there is nothing to check")
     return problem
 
 
 def converted(values: Mapping[str, Any], dtype: torch.dtype, device: torch.device) -> Values:
-    """The same values, the real numbers in another precision."""
+    """The same values, on `device` and with real numbers in another precision."""
 
     def one(value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -273,9 +271,9 @@ def converted(values: Mapping[str, Any], dtype: torch.dtype, device: torch.devic
 
 
 def inconsistent(values: Values, seed: int = 0) -> Values:
-    """Forward values of the same shapes, signs and sizes that no longer follow from each other.
+    """Forward values of the same shapes and signs, and similar sizes, that no longer follow from each other.
 
-    A line whose mistake can't be seen from any loss, since something cancels on consistent values, shows it there.
+    They show mistakes that no loss can show because terms cancel on consistent values.
     """
     generator = torch.Generator().manual_seed(seed)
 

@@ -1,8 +1,7 @@
-"""Changes that could make a wrong line right: one factor, term, constant, axis, sign, operator or tensor is another.
+"""Changes that could make a wrong line right: another factor, term, constant, axis, sign, operator or tensor.
 
-Where a right line is known, its mutations explain somebody's wrong numbers (`mutations.py`). Of a line in a chain of
-somebody's own none is known, so the wrong line itself is changed in one place. The change that gives the right numbers
-says what was wrong.
+Where the right line is known, its mutations explain wrong numbers (`mutations.py`). In a user's own chain it is not
+known, so the wrong line itself is changed in one place. The change that gives the right numbers says what was wrong.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from makemore_cli.gradcheck.compare import largest
 from makemore_cli.gradcheck.expression_trees import call, is_number, negative, parsed, with_node
 from makemore_cli.gradcheck.mutations import Mutation
 
-# What a repaired line may be off by, of the scale, and of what the wrong line is off by.
+# Largest error of a repaired line, relative to the scale and to the wrong line's error.
 REPAIRED, CLEARLY = 1e-9, 1e-3
-MOST_REPAIRS = 20_000  # that are tried
+MOST_REPAIRS = 20_000  # largest number of changes that are tried
 
 Names = Mapping[str, Any]
 Trial = tuple[Names, Tensor]  # what a line may read, and what it should give
 Changes = Iterator[tuple[str, ast.expr]]
 
-# What a local derivative is made of. {} is a tensor.
+# Parts of local derivatives; {} is a tensor.
 FORMS = (
     "{}",
     "{}**2",
@@ -61,11 +60,11 @@ MOST_DIMENSIONS = 4
 def repaired(tree: ast.expr, read: Names, target: str, trials: Sequence[Trial], error: float) -> str | None:
     """The change that makes a line right in all trials, in words.
 
-    `read` is what the line may read at all; `error` is what it is off by, of its scale.
+    `read` is everything that the line may read; `error` is its largest difference over the scale.
     """
     near = min(REPAIRED, CLEARLY * error)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what makes no sense, but is tried
+        warnings.simplefilter("ignore")  # from changes that make no sense but are tried
         for change in islice(repairs(tree, read, target), MOST_REPAIRS):
             if all(_is(change.value(names), truth, near) for names, truth in trials):
                 return f"{change.words} (right: {change.assigned_to(f'd{target}')})"
@@ -79,7 +78,7 @@ def _is(value: Tensor | None, truth: Tensor, near: float) -> bool:
 
 
 def repairs(tree: ast.expr, names: Names, target: str) -> Iterator[Mutation]:
-    """Every expression with one change, the most usual first, and what is wrong if that is the right one.
+    """Every expression with one change, the most usual first, and what is wrong if that expression is right.
 
     `names` are what the line may read; `target` is the tensor whose gradient it gives.
     """
@@ -120,7 +119,7 @@ def repairs(tree: ast.expr, names: Names, target: str) -> Iterator[Mutation]:
 
 
 def _nodes(node: ast.AST) -> Iterator[ast.expr]:
-    """The nodes of an expression that are values: not a call's dimensions, and no module or method by itself."""
+    """The nodes of an expression that are values: not a call's dimensions, nor a module or method by itself."""
     if not isinstance(node, ast.expr):
         return
     if not (isinstance(node, ast.Name) and node.id in MODULES):
@@ -145,8 +144,8 @@ MODULES = ("torch", "F", "np", "numpy", "math")
 def _spread(tree: ast.expr, target: str) -> Changes:
     """The whole line in another shape."""
     shaped = ast.Name(target, ast.Load())
-    yield f"it is not spread over the shape of {target}", call(tree, "expand_as", [shaped], [])
-    yield f"it is not put into the shape of {target}", call(tree, "reshape_as", [shaped], [])
+    yield f"it is not expanded to the shape of {target}", call(tree, "expand_as", [shaped], [])
+    yield f"it is not reshaped to the shape of {target}", call(tree, "reshape_as", [shaped], [])
     yield (
         f"it is not summed to the shape of {target}",
         call(tree, "sum_to_size", [ast.Attribute(shaped, "shape", ast.Load())], []),
@@ -155,9 +154,9 @@ def _spread(tree: ast.expr, target: str) -> Changes:
 
 def _signs(node: ast.expr) -> Changes:
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield f"the minus in front of {unparse(node.operand)} is wrong", node.operand
+        yield f"the minus sign in front of {unparse(node.operand)} is wrong", node.operand
     elif not is_number(node):
-        yield f"a minus is missing in front of {unparse(node)}", negative(node)
+        yield f"a minus sign is missing in front of {unparse(node)}", negative(node)
 
 
 def _transposed(node: ast.expr) -> Changes:
@@ -185,16 +184,16 @@ def _reduced(node: ast.expr) -> Changes:
     keepdim = any(k.arg == "keepdim" for k in node.keywords)
     for other in REDUCTIONS:
         if other != method:
-            yield f"it is the {method} where it should be the {other}", call(value, other, node.args, node.keywords)
+            yield f"{method} is used instead of {other}", call(value, other, node.args, node.keywords)
     given = unparse(node.args[0]) if node.args else "all"
     for dim in (*range(MOST_DIMENSIONS), -1, None):
         for keep in (keepdim, not keepdim):
             args = [] if dim is None else _numbered(dim)
             keywords = [ast.keyword("keepdim", ast.Constant(True))] if keep and dim is not None else []
             over = "all dimensions" if dim is None else f"dimension {dim}"
-            words = f"the {method} over {given} should be over {over}"
+            words = f"the {method} of {unparse(value)} should be over {over}"
             if str(dim) == given:
-                words = f"keepdim={not keep} is wrong: a dimension of 1 {'is lost' if keep else 'is left over'}"
+                words = f"keepdim={not keep} is wrong: a dimension of size 1 {'is lost' if keep else 'is left over'}"
             yield words, call(value, method, args, keywords)
     yield f"the {method} should not be taken", value
 
@@ -207,7 +206,7 @@ def _operators(node: ast.expr) -> Changes:
             there = OPERATORS.get(type(node.op), "**")
             yield f"{there} in {unparse(node)} should be {sign}", ast.BinOp(node.left, kind(), node.right)
             if kind in (ast.MatMult, ast.Sub, ast.Div):
-                words = f"{there} in {unparse(node)} should be {sign}, and the sides swapped"
+                words = f"{there} in {unparse(node)} should be {sign}, with the two sides swapped"
                 yield words, ast.BinOp(node.right, kind(), node.left)
     if not isinstance(node.op, ast.Add | ast.Mult):
         yield f"the two sides of {unparse(node)} are swapped", ast.BinOp(node.right, node.op, node.left)
@@ -223,7 +222,7 @@ def _dropped(node: ast.expr) -> Changes:
 
 
 def _matrices(node: ast.expr) -> Changes:
-    """A matrix product whose factors stand in another order, or are transposed, or both."""
+    """A matrix product with its factors in another order, transposed, or both."""
     if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)):
         return
     for left, right in ((node.left, node.right), (node.right, node.left)):
@@ -244,7 +243,7 @@ def _comparisons(node: ast.expr) -> Changes:
         return
     for kind, sign in COMPARISONS.items():
         if not isinstance(node.ops[0], kind):
-            yield f"{unparse(node)} should compare with {sign}", ast.Compare(node.left, [kind()], node.comparators)
+            yield f"{unparse(node)} should use {sign}", ast.Compare(node.left, [kind()], node.comparators)
 
 
 def _numbers(node: ast.expr) -> Changes:
@@ -256,7 +255,7 @@ def _numbers(node: ast.expr) -> Changes:
 
 
 def _functions(node: ast.expr) -> Changes:
-    """Another function of the same, or none."""
+    """Another function of the same value, or none."""
     if not isinstance(node, ast.Call):
         return
     name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
@@ -264,7 +263,7 @@ def _functions(node: ast.expr) -> Changes:
         return
     of_torch = isinstance(node.func.value, ast.Name) and node.func.value.id in ("torch", "F")
     value = node.args[0] if of_torch and node.args else node.func.value
-    yield f"{name} should not be taken of {unparse(value)}", value
+    yield f"{name} should not be applied to {unparse(value)}", value
     for other in FUNCTIONS:
         if other != name:
             yield f"{name} of {unparse(value)} should be {other}", call(value, other, [], [])
@@ -288,7 +287,7 @@ def _powers(node: ast.expr) -> Changes:
         yield f"{unparse(node)} should be a product", ast.BinOp(node.left, ast.Mult(), node.right)
     elif isinstance(node, ast.Name | ast.Call):
         for power in (2, 3, -1, -2, 0.5, -0.5, -1.5):
-            yield f"{unparse(node)} should be raised to {power:g}", ast.BinOp(node, ast.Pow(), parsed(str(power)))
+            yield f"{unparse(node)} should have the exponent {power:g}", ast.BinOp(node, ast.Pow(), parsed(str(power)))
 
 
 def _slices(node: ast.expr) -> Changes:
@@ -342,7 +341,7 @@ def _terms(node: ast.expr, names: Sequence[str]) -> Changes:
         term = ast.Name(name, ast.Load())
         yield f"the term {name} is missing", ast.BinOp(node, ast.Add(), term)
         yield f"the term -{name} is missing", ast.BinOp(node, ast.Sub(), term)
-        yield f"{unparse(node)} should be taken from {name}", ast.BinOp(term, ast.Sub(), node)
+        yield f"{unparse(node)} should be subtracted from {name}", ast.BinOp(term, ast.Sub(), node)
 
 
 def _anywhere(tree: ast.expr, names: Sequence[str]) -> Changes:

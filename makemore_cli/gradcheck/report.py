@@ -1,4 +1,4 @@
-"""Gradcheck's report as tables, the lecture's way: exact, approximate, largest difference, and what is wrong."""
+"""Gradcheck's report as tables like the lecture's: exact, approximate, largest difference; and what is wrong."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def show(report: Report, console: Console) -> None:
     # A failure counts what disagrees, a success what agrees.
     counted = [f"{sum(f.close is report.ok for f in findings)} of {len(findings)} gradients"] if findings else []
     if lines:
-        counted.append(f"{sum(close is report.ok for close in lines)} of {len(lines)} backward lines alone")
-    verdict = "[bold green]All agree[/]" if report.ok else "[bold red]They disagree[/]"
+        counted.append(f"{sum(close is report.ok for close in lines)} of {len(lines)} backward lines checked alone")
+    verdict = "[bold green]All agree[/]" if report.ok else "[bold red]Disagree[/]"
     console.print(f"{verdict}: {', '.join(counted)}.")
 
 
@@ -52,7 +52,7 @@ def _table(section: Section) -> Table:
         table.add_column("alone")
     if nearer:
         table.add_column("nearer")
-    # The first own mistake is marked; what merely inherits is grey.
+    # An arrow marks the first mistake that is not inherited; inherited ones are grey.
     first = next((f for f in section.findings if f.alone is False or (not f.ok and not f.inherited)), None)
     for f in section.findings:
         c = f.comparison

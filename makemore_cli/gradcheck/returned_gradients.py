@@ -1,4 +1,4 @@
-"""Gradients by the tensor's name, however a user's function returned them."""
+"""The gradients that a user's function returned, in any form, by the tensor's name."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def by_name(
     known: Names,
     path: Path,
 ) -> dict[str, Any]:
-    """The gradients that `function` returned; None stands for one that it does not give.
+    """The gradients that `function` returned; one that is None is left out.
 
-    A dictionary or an object holds them by name: `dlogits`. A tuple or list has the names of the variables in the
-    return statement, if these are gradients' names, or else an order that is `known`, or that of `names`.
+    A dictionary or an object holds them by name: `dlogits`. Those in a tuple or list are named by the variables in the
+    return statement, if these are gradients' names, or else by an order that is `known`, or that of `names`.
     Raises MakemoreError for anything else.
     """
     if inspect.iscoroutine(returned):
@@ -54,8 +54,8 @@ def by_name(
             if order and len(order) == len(returned):
                 return {name: g for name, g in zip(order, returned, strict=True) if g is not None}
         raise MakemoreError(
-            f"{path}: `backward` returned {len(returned)} values; a list holds the gradients of "
-            f"{', '.join(orders[0])} in this order; or return a dictionary, such as locals()"
+            f"{path}: `backward` returned {len(returned)} values; return the gradients of {', '.join(orders[0])} in "
+            "this order, or a dictionary, such as locals()"
         )
     if isinstance(returned, Tensor) and len(written) == 1 and len(written[0]) == 1:
         return {written[0][0]: returned}
@@ -74,11 +74,11 @@ def _of_a_dictionary(
 ) -> dict[str, Any]:
     there = {k: v for k, v in returned.items() if isinstance(k, str) and v is not None}
     named = {k[1:]: v for k, v in there.items() if k[:1] == "d" and k not in given}
-    if not any(name in names for name in named):  # {"logits": …} is as clear
+    if not any(name in names for name in named):  # {"logits": …} is clear too
         named |= {k: v for k, v in there.items() if k in names and v is not given.get(k)}
     if there and not any(name in names for name in named) and not set(there) & set(given):
         raise MakemoreError(
-            f"{path}: `backward` returned {', '.join(there)}; a gradient's name is d and the tensor's: dlogits, dW2, …"
+            f"{path}: `backward` returned {', '.join(there)}; prefix the tensor's name with d: dlogits, dW2, …"
         )
     return named
 
@@ -113,7 +113,7 @@ def _returned_by(definition: ast.AST | None) -> Iterator[ast.expr]:
 
 
 def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes below one, without those of inner functions."""
+    """The nodes below `node`, without those of inner functions."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             yield child
@@ -121,7 +121,7 @@ def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _names(value: ast.expr) -> Iterator[str]:
-    """The tensors whose gradients are written there, or nothing if anything else is."""
+    """The tensors whose gradients an expression lists; none if it holds anything else."""
     parts = value.elts if isinstance(value, ast.Tuple | ast.List) else [value]
     ids = [part.id if isinstance(part, ast.Name) else "" for part in parts]
     if all(re.match(r"d\w", name) for name in ids):

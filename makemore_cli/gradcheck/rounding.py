@@ -1,19 +1,15 @@
-"""The effect of rounding alone on each gradient on a given batch, measured with random rounding.
+"""The effect of rounding on each gradient of a given batch, measured with random rounding.
 
-Usually a gradient's rounding errors are some 1e-7 of its largest entry. But where terms cancel, the largest entry says
-nothing about them. In a batch of two, batchnorm gives ±1/√2 whatever came in, and dhprebn is what epsilon leaves; with
-one number a letter and one letter of context, W1 only scales what batchnorm scales back. Then right code differs from
-right code by far more than its size would allow.
+Usually a gradient's rounding errors are about 1e-7 of its largest entry. But where terms cancel, the largest entry says
+nothing about them. In a batch of two, batchnorm gives ±1/√2 for any input, and only epsilon keeps dhprebn from being
+zero; with an embedding size of 1 and a context length of 1, W1 only scales what batchnorm scales back. Then two right
+programs differ by far more than the gradient's size would allow.
 
-So the chain is run again in float64, each value and each gradient in it multiplied by 1 ± δ, the sign drawn for each
-entry (Monte Carlo arithmetic: Parker, 1997), and how far that moves the gradients, divided by δ, is their sensitivity.
+So the chain is run again in float64, with each value and each gradient multiplied by 1 ± δ, the sign drawn for each
+entry (Monte Carlo arithmetic: Parker, 1997). The change of a gradient, divided by δ, is its sensitivity.
 
-The chain is kinder than other ways to compute the same: it takes the mean out once, and the variance is that of what is
-left. Where a column's mean is large against its deviation, a pass that computes the two apart errs more. So the witness
-of the training pass shows its own error too: its float32 gradients against its float64 ones.
-
-It is kinder above the logits too. Where a batch is predicted with certainty, softmax − onehot is what rounding has left
-of 1 − 1, while the chain adds up the small probabilities of the other letters. So both ways are run.
+Other ways to compute the same gradients may round more than the chain. `NetworkProblem.scale` and
+`NetworkProblem.begin` allow for two of them.
 """
 
 from __future__ import annotations
@@ -31,9 +27,9 @@ from makemore_cli.gradcheck.sources import Gradients, downwards
 if TYPE_CHECKING:
     from makemore_cli.gradcheck.problem import Problem
 
-DELTA = 1e-8  # small against the values' curvature, large against float64's own rounding
+DELTA = 1e-8  # small enough for the effect to be linear, and far above float64's own rounding
 DRAWS = 8
-# How much of what is measured makes a scale. With it, right code stays well below TOLERANCE, as
+# The sensitivity is divided by this for a scale. Right code then stays well below TOLERANCE, as
 # `makemore gradcheck --trials` shows.
 USUAL = 2.0  # on ordinary batches, sensitivity over size is 6 to 12
 
@@ -56,7 +52,7 @@ def sensitivity(problem: Problem) -> dict[str, float]:
 
 
 def _gradients(problem: Problem, generator: torch.Generator | None) -> list[Gradients]:
-    """Autograd's gradients in float64, rounded at random by `generator`, if there is one, by each way down."""
+    """Autograd's gradients in float64, rounded at random if there is a `generator`: one set for each way down."""
     alike = problem.alike
 
     def rounded(value: Tensor, by_rows: bool = False) -> Tensor:
@@ -66,7 +62,7 @@ def _gradients(problem: Problem, generator: torch.Generator | None) -> list[Grad
         return value * (1 + DELTA * (sign[alike] if by_rows else sign))
 
     def in_rows(value: Tensor) -> bool:
-        """Whether its rows are a batch's, of which some may be equal."""
+        """Whether its rows are the batch's, some of which may be equal."""
         return alike is not None and value.shape[:1] == alike.shape[:1]
 
     def saved(value: Tensor) -> Tensor:
@@ -81,7 +77,7 @@ def _gradients(problem: Problem, generator: torch.Generator | None) -> list[Grad
         if isinstance(value, Tensor) and value.is_floating_point():
             values[name] = rounded(value.detach().double()).requires_grad_()
             names.append(name)
-    # A backward pass reads rounded values too. For a saturated tanh this decides: 1 − h² is what rounding has left.
+    # A backward pass reads rounded values too. For a saturated tanh that matters: 1 − h² is only rounding error.
     with torch.autograd.graph.saved_tensors_hooks(saved, lambda value: value):
         for step in problem.chain.steps:
             value = run(step.forward, values)
@@ -89,7 +85,7 @@ def _gradients(problem: Problem, generator: torch.Generator | None) -> list[Grad
             if differentiable(value):
                 values[step.name] = rounded(value, in_rows(value))
             if differentiable(value) and value.requires_grad:
-                values[step.name].register_hook(rounded)  # its gradient, on its way down
+                values[step.name].register_hook(rounded)  # rounds its gradient, on the way down
                 names.append(step.name)
     with torch.no_grad():
         ways = list(problem.begin(values, lambda value: rounded(value, in_rows(value))))

@@ -1,6 +1,6 @@
-"""A chain on scalar values: its forward lines run on numbers one by one, and their gradients are the engine's.
+"""A chain on scalar values: its forward lines run on single numbers, and the scalar engine computes their gradients.
 
-Tensors are only efficiency: the gradients must be the same.
+Tensors only add speed: the gradients must be the same.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ MOST_OPERATIONS = 5_000_000  # each takes about half a kilobyte and two microsec
 def scalar_gradients(problem: Problem) -> dict[str, Tensor]:
     """The gradients of all tensors of a chain, in float64.
 
-    Raises ChainError for a chain that takes too many operations, or one that is not done on scalars.
+    Raises ChainError for a chain that takes too many operations, or can't be run on scalars.
     """
     chain = problem.chain
     count = operations(problem)
     if count > MOST_OPERATIONS:
         raise ChainError(
-            f"{chain.name}: takes about {count:,} operations on scalars, and at most {MOST_OPERATIONS:,} are done: "
+            f"{chain.name}: takes about {count:,} operations on scalars, more than the limit of {MOST_OPERATIONS:,}: "
             "choose smaller sizes"
         )
     values = _forward(problem)
@@ -45,7 +45,7 @@ def scalar_gradients(problem: Problem) -> dict[str, Tensor]:
 
 
 def _forward(problem: Problem) -> Values:
-    """All tensors of scalars by name. No two of them share an entry, so that each has the gradients of its own."""
+    """All values by name, real ones as tensors of scalars. No two of these share an entry or its gradient."""
     chain = problem.chain
     values: Values = {
         name: _leaves(value) if name not in chain.constants and _is_real(value) else value
@@ -68,7 +68,7 @@ def _run(problem: Problem, step: Step, values: Mapping[str, Any]) -> Any:
     except NotScalarError as error:
         raise ChainError(f"{where}: {error}") from None
     except LINE_ERRORS as error:
-        raise ChainError(f"{where}: can't be done on scalars: {' '.join(str(error).split())}") from None
+        raise ChainError(f"{where}: can't be run on scalars: {' '.join(str(error).split())}") from None
 
 
 def _is_real(value: object) -> bool:
@@ -80,7 +80,7 @@ def _leaves(value: Tensor) -> ScalarTensor:
 
 
 def _own(result: ScalarTensor, known: set[int]) -> Any:
-    """The entries as values that nothing else has: views, and the same entry at several places, get new ones."""
+    """The entries as values that nothing else has: an entry of a view, or one that is used again, is copied."""
     entries = result.entries.copy()
     seen: set[int] = set()
     for at, entry in enumerate(entries.flat):
@@ -108,7 +108,7 @@ def operations(problem: Problem) -> int:
 class _Count(TorchFunctionMode):
     """Counts the scalar operations of PyTorch's functions: one for each number that goes in or comes out.
 
-    A matrix product takes two for each row, column and inner place.
+    A matrix product takes two for each row, column and inner index.
     """
 
     operations: int = 0

@@ -1,7 +1,7 @@
 """Sources of gradients of any chain, by name.
 
 A source is a function `problem → gradients by the tensor's name`. It gives as many of the chain's gradients as it has.
-Those of the network alone are in `network.py`.
+Those that only the network has are in `network.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def autograd(problem: Problem) -> Gradients:
 
 
 def downwards(values: Values, above: Mapping[str, Tensor], names: list[str]) -> Gradients:
-    """Autograd's gradients of some tensors of a forward pass, given those of others; of what has no part in them, 0."""
+    """Autograd's gradients of the tensors `names`, given the gradients `above`; 0 if a tensor does not affect those."""
     ends = {name: gradient for name, gradient in above.items() if values[name].requires_grad}
     tensors = [values[name] for name in names]
     found = torch.autograd.grad(
@@ -49,17 +49,17 @@ def downwards(values: Values, above: Mapping[str, Tensor], names: list[str]) -> 
 
 
 def truth(problem: Problem) -> Gradients:
-    """Autograd's, computed once for each problem."""
+    """Autograd's gradients, computed once for each problem."""
     return problem.truth
 
 
 def float64(problem: Problem) -> Gradients:
-    """Autograd through the chain in float64, which is as good as the truth for float32."""
+    """Autograd through the chain in float64, precise enough to be the truth for float32."""
     return problem.in_float64.truth
 
 
 def scalar(problem: Problem) -> Gradients:
-    """The scalar engine's, on the chain's forward lines, in float64."""
+    """The scalar engine's gradients, on the chain's forward lines, in float64."""
     return problem.in_float64.by_scalars
 
 
@@ -72,12 +72,12 @@ def with_leaves(problem: Problem) -> Values:
 def _leaf(value: Any) -> Any:
     """A tensor that autograd follows, in the same memory.
 
-    The same memory matters: at another alignment a matrix product may add in another order.
+    The memory matters: at another alignment a matrix product may add in another order.
     """
     return value.detach().requires_grad_() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-GradientFunction = Callable[[Any], Gradients]  # of a problem, which may have to be of one kind
+GradientFunction = Callable[[Any], Gradients]  # of a problem, perhaps of one kind only
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ class Source:
     name: str
     about: str
     gradients: GradientFunction
-    accuracy: float = 0.0  # largest error of its own over the gradient's scale, where that is more than rounding
+    accuracy: float = 0.0  # its own largest error over the gradient's scale, if more than rounding
     partial: bool = False  # only some entries of each gradient, drawn at random; the others are NaN
-    by_lines: bool = False  # of the chain, each of which can be checked alone
-    double: bool = False  # in float64 whatever the parameters' precision, so that it is the truth for float32
-    witness: str = "functions"  # what it is held against while a run trains with it
-    losses: Callable[[Any], dict[str, float]] | None = None  # what it computes besides, by name
+    by_lines: bool = False  # whether each line can be checked alone
+    double: bool = False  # in float64 whatever the parameters' precision, and so the truth for float32
+    witness: str = "functions"  # what checks it while a run trains with it
+    losses: Callable[[Any], dict[str, float]] | None = None  # the losses that it computes, by name
     unfit: Callable[[Any], str | None] = lambda _: None  # why it can't be a witness of a problem
 
 
@@ -102,12 +102,12 @@ class Pair:
 
     of: Source
     against: Source
-    all_of_witness: bool = False  # a gradient that only the witness has is a mistake; otherwise it is not compared
-    wrong_lines: Mapping[str, str | None] | None = None  # diagnoses by tensor, if each line was checked by itself
+    all_of_witness: bool = False  # whether a gradient that only the witness has is a mistake, or not compared
+    wrong_lines: Mapping[str, str | None] | None = None  # diagnoses by tensor, if each line was checked alone
 
     @property
     def accuracy(self) -> float:
-        """The largest error that the two have of their own, over the gradient's scale."""
+        """The larger of the two sources' own errors, over the gradient's scale."""
         return max(self.of.accuracy, self.against.accuracy)
 
     @property
@@ -124,12 +124,12 @@ def find_source(name: str, parameter: str, sources: Mapping[str, Source]) -> Sou
 
 
 def check_different(of: Source, against: Source) -> None:
-    """Make sure that a source is not held against itself. Raises ParameterError."""
+    """Make sure that a source is not its own witness. Raises ParameterError."""
     if of.name == against.name:
-        raise ParameterError("against", f"must be another source than the one that is checked, {of.name}")
+        raise ParameterError("against", f"must differ from the source that is checked, {of.name}")
 
 
-ATOMIC = Source("atomic", "the chain by hand, line by line", atomic, by_lines=True)
+ATOMIC = Source("atomic", "the hand-written chain, line by line", atomic, by_lines=True)
 AUTOGRAD = Source("autograd", "autograd through the chain", truth)
 FLOAT64 = Source("float64", "autograd in float64", float64, double=True)
 FINITE = Source("finite", "central differences in float64", numeric.finite, accuracy=1e-7, partial=True)

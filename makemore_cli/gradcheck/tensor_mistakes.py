@@ -1,7 +1,7 @@
-"""Mistakes in what a line reads: another tensor, number, index or derivative; one that was summed or rounded before.
+"""Mistakes in what a line reads: another tensor, number, index or derivative; a tensor summed or rounded before.
 
 Each rule takes an expression, the names that it may read, and the steps that compute the tensors; it gives the wrong
-expressions, each with the words for it.
+expressions, each with a description.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def other_tensors(tree: ast.expr, names: Names, steps: Steps) -> Changes:
             words, new = _instead(
                 tree, name, unparse(renamed(expression(steps[name].forward), {inputs[0]: parsed(name)}))
             )
-            yield f"{words}, which is the result of that already", new
-        if name in steps:  # computed once more, and otherwise
+            yield f"{words}, so the step is applied twice", new
+        if name in steps:  # computed again, with a mistake
             forward = expression(steps[name].forward)
             for operand in operands(forward):
                 for _, new in dropped(operand):
@@ -110,7 +110,7 @@ def other_tensors(tree: ast.expr, names: Names, steps: Steps) -> Changes:
 
 
 def other_indices(tree: ast.expr, names: Names, steps: Steps) -> Changes:
-    """Index by another tensor: by the letters of the context for the next one, or the reverse."""
+    """Index by another tensor: by the characters of the context instead of the next one, or the reverse."""
     indices = {name: v for name, v in names.items() if isinstance(v, Tensor) and v.dtype == torch.int64}
     for name in (n for n in _read(tree, names) if n in indices):
         for wrong, index in indices.items():
@@ -125,15 +125,15 @@ def other_indices(tree: ast.expr, names: Names, steps: Steps) -> Changes:
 
 
 def summed_before(tree: ast.expr, names: Names, steps: Steps) -> Changes:
-    """Sum a gradient from above before it is used, or leave it out."""
+    """Sum an upstream gradient before it is used, or leave it out."""
     for name, value in _read_tensors(tree, names):
         if name[:1] != "d":
             continue
         for dim in range(value.dim() if value.dim() > 1 else 0):
             wrong = f"{name}.sum({dim}, keepdim=True)"
-            yield f"{name} has been summed over dimension {dim} before", renamed(tree, {name: parsed(wrong)})
-        yield f"{name} has been summed over all dimensions before", renamed(tree, {name: parsed(f"{name}.sum()")})
-        yield f"{name} is missing: 1 stands in its place", renamed(tree, {name: parsed(f"torch.ones_like({name})")})
+            yield f"{name} is summed over dimension {dim} before it is used", renamed(tree, {name: parsed(wrong)})
+        yield f"{name} is summed over all dimensions before it is used", renamed(tree, {name: parsed(f"{name}.sum()")})
+        yield f"{name} is missing: 1 is used instead", renamed(tree, {name: parsed(f"torch.ones_like({name})")})
 
 
 def other_shapes(tree: ast.expr, names: Names, steps: Steps) -> Changes:

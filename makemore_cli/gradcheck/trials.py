@@ -1,4 +1,4 @@
-"""Gradcheck on many random problems: is right code ever refused, and how far from that is it?"""
+"""Gradcheck on many random problems: is right code ever refused, and how large are its differences?"""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Trials:
             for section, worst in sections.items():
                 exact = self.exact[dtype][section]
                 lines.append(
-                    f"{dtype}  {section:20} {'bit for bit equal' if exact else f'at most {worst:.1e} of scale'}"
+                    f"{dtype}  {section:20} {'equal bit for bit' if exact else f'within {worst:.1e} of scale'}"
                 )
         lines.append(f"{self.count - len(self.refused):,} of {self.count:,} problems passed")
         return lines + [f"refused: {refused}" for refused in self.refused]
 
 
-Problems = Callable[[random.Random], tuple[str, Callable[[], Report]]]  # draws a problem: what it is, and its check
+Problems = Callable[[random.Random], tuple[str, Callable[[], Report]]]  # draws a problem: its description and check
 
 
 def network_problems(draw: random.Random) -> tuple[str, Callable[[], Report]]:
-    """Random batches of the network; degenerate ones are as frequent as usual ones."""
+    """Random batches of the network; about half of them are degenerate."""
     problem, about = random_problem(draw)
 
     def check() -> Report:
@@ -69,7 +69,7 @@ def run_trials(
     progress: Callable[[int], None] = lambda _: None,
     problems: Problems = network_problems,
 ) -> Trials:
-    """Check `count` random problems: whether right code is ever refused, and how far from that it is."""
+    """Check `count` random problems: whether right code is ever refused, and how large its differences are."""
     draw = random.Random(seed)
     trials = Trials(count)
     for number in range(count):

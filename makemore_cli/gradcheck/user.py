@@ -1,9 +1,9 @@
-"""A user's own backward pass, run on a forward pass that is ours.
+"""A user's own backward pass, run on our forward pass.
 
-It is one of three things: a file with a function `backward`, a script of assignments as in the lecture's notebook, or
-a notebook. Names of the forward pass are there as the function's arguments and as global names: the chain's tensors
-(`logits`, `h`, `bnvar_inv` …), the parameters, X, Y, the numbers n, eps and smoothing, and the notebook's names
-(Xb, Yb, batch_size …). PyTorch and NumPy are there without an import.
+The file has a function `backward`, or is a script of assignments as in the lecture's notebook, or a notebook. The names
+of the forward pass are available as the function's arguments and as global names: the chain's tensors (`logits`, `h`,
+`bnvar_inv` …), the parameters, X, Y, the numbers n, eps and smoothing, and the notebook's names (Xb, Yb, batch_size …).
+PyTorch and NumPy need no import.
 
     def backward(logprobs, probs, Y, n):
         dlogprobs = torch.zeros_like(logprobs)
@@ -11,7 +11,7 @@ a notebook. Names of the forward pass are there as the function's arguments and 
         dprobs = dlogprobs / probs
         return locals()
 
-A function returns gradients by name, any number of them; or a list of them, in the parameters' order or as names.
+A function returns any number of gradients: by name, or as a list of named variables or in the parameters' order.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from makemore_cli.gradcheck.user_file import at_home, blame, libraries
 
 @dataclass(frozen=True)
 class Names:
-    """The names of a forward pass, for somebody's backward pass on it."""
+    """The names of a forward pass, for a user's backward pass on it."""
 
     tensors: frozenset[str]
     numbers: frozenset[str]  # plain numbers, such as n and eps
-    orders: tuple[tuple[str, ...], ...]  # that gradients in a list may have, the usual one first
-    # Other names: of a tensor or number, and of a size, by a tensor and its dimension.
+    orders: tuple[tuple[str, ...], ...]  # of the gradients in a list, the usual one first
+    # Other names: of tensors and numbers; and of sizes, by a tensor and its dimension.
     aliases: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    by_position: bool = False  # whether the place in a tuple decides, whatever the variables there are called
+    by_position: bool = False  # whether a tuple's order counts, whatever the names of the variables
 
     @cached_property
     def given(self) -> frozenset[str]:
-        """All names that there may be."""
+        """All names that a pass may read."""
         return frozenset({*self.tensors, *self.numbers, *self.aliases, *self.sizes})
 
     @cached_property
@@ -77,14 +77,14 @@ class UserGradients:
     """The results of one pass in one run."""
 
     name: str  # the file's, and the cell's if there are several passes
-    gradients: dict[str, Any]  # by the tensor's name; a user's may be anything
+    gradients: dict[str, Any]  # by the tensor's name; a user's may be of any type
     earlier: dict[str, Any] = field(default_factory=dict)  # those of the passes before it in the same file
-    changed: list[str] = field(default_factory=list)  # what it was given and changed in place
-    unknown: list[str] = field(default_factory=list)  # what it named as a gradient of no tensor of the chain
-    single: bool = False  # whether float32 came into a run in float64, which is no more precise then
-    shared: list[tuple[str, ...]] = field(default_factory=list)  # gradients that are one piece of memory
-    # If local variables are followed: the values that those have had which are named as gradients, but not returned,
-    # and all variables in the end.
+    changed: list[str] = field(default_factory=list)  # forward values that it changed in place
+    unknown: list[str] = field(default_factory=list)  # names like a gradient's, but of no tensor of the chain
+    single: bool = False  # whether a run in float64 used float32, and so is no more precise
+    shared: list[tuple[str, ...]] = field(default_factory=list)  # gradients that share memory
+    # If local variables are followed: the values of those that are named as gradients but not returned, and all
+    # variables at the end.
     kept: dict[str, list[Tensor]] = field(default_factory=dict)
     local: set[str] = field(default_factory=set)  # those of them that have been taken for gradients
     variables: dict[str, Any] = field(default_factory=dict)
@@ -103,16 +103,16 @@ class UserPass:
         self._cells = read_cells(path)
         self._is_function = binds(self._cells, "backward") and not self._is_helper()
         self._modules: dict[torch.dtype, tuple[ModuleType, frozenset[str]]] = {}
-        self._quiet = False  # what it prints is shown once
+        self._quiet = False  # set after the first run, so that what it prints is shown once
         if self._is_function:
             self._module(torch.float32)
         else:
             self._parts(set(names.gradients), set())
 
     def run(self, values: Values, order: Sequence[str]) -> list[UserGradients]:
-        """Run it on a forward pass, in its precision; `order` is that of the tensors that have gradients.
+        """Run it on a forward pass, in its precision; `order` lists the tensors that have gradients.
 
-        Raises MakemoreError, with the user's line.
+        Raises MakemoreError, with the user's line, if it fails.
         """
         dtype = next(v.dtype for v in values.values() if isinstance(v, Tensor) and v.is_floating_point())
         given = self.names.copies(values)
@@ -128,7 +128,7 @@ class UserPass:
         return passes
 
     def _is_helper(self) -> bool:
-        """Whether `backward` is a function that a script calls: it asks for what no forward pass has."""
+        """Whether `backward` is a helper that a script calls: it asks for names that no forward pass has."""
         functions = [
             statement
             for cell in self._cells
@@ -146,7 +146,7 @@ class UserPass:
     # A function.
 
     def _module(self, dtype: torch.dtype) -> tuple[ModuleType, frozenset[str]]:
-        """The file as a module, run in a precision, so that its constants have it; and the names that it defines."""
+        """The file as a module, run in a precision so that its constants have it, and the names that it defines."""
         if dtype not in self._modules:
             module = ModuleType(self.path.stem)
             module.__dict__.update(libraries(), __file__=str(self.path))
@@ -155,7 +155,7 @@ class UserPass:
             with at_home(self.path, quiet=self._quiet), in_precision(dtype):
                 try:
                     self._execute(needed if self.path.suffix == ".ipynb" else self._cells, module.__dict__)
-                except MakemoreError:  # by what the function may not need: data to be read, say
+                except MakemoreError:  # from code that the function may not need: it reads data, say
                     if needed == self._cells:
                         raise
                     self._execute(needed, module.__dict__)
@@ -190,7 +190,7 @@ class UserPass:
     # A script or a notebook.
 
     def _parts(self, gradients: set[str], given: set[str]) -> list[list[Cell]]:
-        """The statements that make gradients, in passes: a cell that makes one anew begins another pass."""
+        """The statements that compute gradients, by pass: a cell that computes one again begins another pass."""
         cells = backward_slice(self._cells, gradients, given)
         parts: list[list[Cell]] = []
         known: set[str] = set()
@@ -255,7 +255,7 @@ class UserPass:
 
     @property
     def _mentions_numpy_float32(self) -> bool:
-        """Whether NumPy may have been asked for float32, which no mode of PyTorch's can see."""
+        """Whether NumPy may have been asked for float32, which no mode of PyTorch can see."""
         return any(
             isinstance(node, ast.Attribute | ast.Constant)
             and (node.attr if isinstance(node, ast.Attribute) else node.value) in ("float32", "single", "f4")
@@ -267,7 +267,7 @@ class UserPass:
 
     @property
     def scope(self) -> dict[str, Any]:
-        """The names of the file, and what is there without an import."""
+        """The names of the file, and those that need no import."""
         module, _ = self._module(torch.float64)
         return vars(module)
 
@@ -280,7 +280,7 @@ class UserPass:
     def _blame_shape(
         self, error: BaseException, given: Mapping[str, Any], local: LocalVariables | None, names: Sequence[str]
     ) -> MakemoreError:
-        """An error that comes of a gradient of another shape than its tensor's, with the line of that gradient."""
+        """The user's error, with the line that gave a gradient the wrong shape or type, if there is one."""
         told = self._blame(error)
         if local is None or self.definition is None:
             return told
@@ -305,12 +305,12 @@ class UserPass:
 
 
 def _arguments(path: Path, function: Callable[..., Any], given: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """The arguments that a function asks for by its parameters' names."""
+    """The arguments that a function asks for by the names of its parameters."""
     positional, named = [], {}
     if [p.kind for p in inspect.signature(function).parameters.values()] == [inspect.Parameter.VAR_POSITIONAL]:
         raise MakemoreError(
-            f"{path}: `backward` takes *args, but it gets only what it asks for by name, as in backward(logits, h, n); "
-            "with **kwargs it gets everything"
+            f"{path}: `backward` takes *args, but arguments are given by name: name them, as in "
+            "backward(logits, h, n), or take all of them with **kwargs"
         )
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind == parameter.VAR_KEYWORD:
@@ -336,7 +336,7 @@ def _copy(value: Any) -> Any:
 
 
 def _shared(gradients: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Groups of gradients that lie in the same place of memory, so that a change of one changes the others."""
+    """Groups of gradients that share memory, so that changing one changes the others."""
     places: dict[int, list[str]] = {}
     for name, value in gradients.items():
         if isinstance(value, Tensor) and value.layout == torch.strided and value.numel() and not value.is_meta:
@@ -345,7 +345,7 @@ def _shared(gradients: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def changed(now: object, then: object) -> bool:
-    """Whether a tensor is another than before."""
+    """Whether a tensor has changed."""
     if not isinstance(now, Tensor) or not isinstance(then, Tensor):
         return False
     return now.shape != then.shape or not bool(((now == then) | (now.isnan() & then.isnan())).all())

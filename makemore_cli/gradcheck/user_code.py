@@ -1,8 +1,8 @@
-"""The code in a user's file: a function `backward`, or statements of a script or notebook that make gradients.
+"""The code in a user's file: a function `backward`, or statements of a script or notebook that compute gradients.
 
-A learner's notebook holds much more than the backward pass: it reads names, trains, compares and draws. Of a notebook
-or a bare script, only those statements are run that the gradients depend on. The forward pass comes from us, so its
-statements are left out, and nothing is read, trained or drawn.
+A learner's notebook holds much more than the backward pass: it reads names, trains, compares and plots. In a notebook
+or a script without `backward`, only the statements that the gradients depend on are run. We provide the forward pass,
+so its statements are left out, and nothing is read, trained or plotted.
 """
 
 from __future__ import annotations
@@ -38,9 +38,7 @@ def read_cells(path: Path) -> list[Cell]:
         with tokenize.open(path) as file:  # in the encoding that it declares
             source = file.read()
     except FileNotFoundError:
-        raise MakemoreError(
-            f"{path}: no such file; give a Python script or a notebook (.ipynb) with your backward pass"
-        ) from None
+        raise MakemoreError(f"{path}: no such file; give a Python file or a notebook (.ipynb)") from None
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
     except (UnicodeDecodeError, SyntaxError) as error:
@@ -75,9 +73,9 @@ def _notebook_cells(path: Path, source: str) -> Iterator[Cell]:
 
 
 def _without_magics(text: str) -> str:
-    """A cell's text with what is meant for the notebook's shell taken out, line by line, so that numbers stay.
+    """A cell's text without magics and shell commands; line numbers stay the same.
 
-    Only a line at which Python finds a syntax error can be one of these: `% n` may go on with an expression, and a
+    Only a line at which Python finds a syntax error can be one of these: `% n` may continue an expression, and a
     comment may end in a question mark.
     """
     lines = text.splitlines()
@@ -96,7 +94,7 @@ def _without_magics(text: str) -> str:
 
 
 def _python_for(line: str) -> str | None:
-    """The Python of a line for the notebook's shell: `%time x = 1` is x = 1, and `x = !ls` leaves x unknown."""
+    """The Python for a magic or a shell command: `%time x = 1` becomes x = 1, and `x = !ls` becomes x = None."""
     indent = re.match(r"\s*", line)[0]  # type: ignore[index]
     if found := re.match(r"\s*%(time|prun|memit)\s+(?!-)(\S.*)", line):
         return indent + found[2]
@@ -118,15 +116,15 @@ def _parse(source: str, where: str, file: str) -> list[ast.stmt]:
 
 
 def binds(cells: Iterable[Cell], name: str) -> bool:
-    """Whether a name is bound at the top level: a function's, an assignment's or an import's."""
+    """Whether a name is bound at the top level: by a definition, an assignment or an import."""
     return any(name in Uses.of(statement).binds for cell in cells for statement in cell.statements)
 
 
 def backward_slice(cells: list[Cell], gradients: Set[str], given: Set[str], function: str | None = None) -> list[Cell]:
-    """The statements of each cell on which gradients depend, or on which the function of that name does.
+    """The statements of each cell on which gradients depend, or on which `function` does.
 
     `gradients` are the names that a gradient can have, `given` those that the forward pass provides. What a cell
-    assigns to a given name before it makes its first gradient is a forward pass, which is left out.
+    assigns to a given name before it computes its first gradient is a forward pass, which is left out.
     """
     compares = _comparing(cells)
     flat = [
@@ -152,7 +150,7 @@ def backward_slice(cells: list[Cell], gradients: Set[str], given: Set[str], func
 
 
 def _comparing(cells: Iterable[Cell]) -> set[str]:
-    """Functions of the file that look at autograd's gradients: they compare, and change nothing."""
+    """Functions of the file that read autograd's gradients: they compare, and change nothing."""
     return {
         statement.name
         for cell in cells
@@ -169,7 +167,7 @@ def _calls(statement: ast.stmt, functions: Set[str]) -> bool:
 
 
 def begins_anew(cell: Cell, known: Set[str]) -> bool:
-    """Whether a cell makes a gradient that is there already, from other things than itself."""
+    """Whether a cell computes again a gradient that is known, and not from its old value."""
     written: set[str] = set()
     for statement in cell.statements:
         u = Uses.of(statement)
@@ -185,7 +183,7 @@ def writes(cell: Cell) -> set[str]:
 
 
 def _flattened(statements: Iterable[ast.stmt], gradients: Set[str], given: Set[str]) -> Iterator[ast.stmt]:
-    """Statements in order; of a loop that runs a forward pass, as in training, the body once."""
+    """Statements in order; the body of a loop that runs a forward pass, as in training, comes once."""
     for statement in statements:
         if isinstance(statement, ast.For | ast.While | ast.With | ast.If):
             inner = [Uses.of(s) for s in ast.walk(statement) if isinstance(s, ast.stmt) and s is not statement]
@@ -225,7 +223,7 @@ class Uses(ast.NodeVisitor):
             self.reads.add(node.target.id)
 
     def _block(self, statements: Iterable[ast.stmt]) -> None:
-        """Statements in order: what one of them binds, the next ones do not read from outside."""
+        """Statements in order: a name that one of them binds is not read from outside by the next ones."""
         for statement in statements:
             inner = Uses.of(statement)
             self.reads |= inner.reads - self.binds
@@ -270,7 +268,7 @@ class Uses(ast.NodeVisitor):
         self.generic_visit(node)
         call = node.value
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id not in LOOKS_ONLY:
-            for argument in call.args:  # a function called for its effect may change what it is given
+            for argument in call.args:  # a function called for its effect may change its arguments
                 if isinstance(argument, ast.Name):
                     self.changes.add(argument.id)
 

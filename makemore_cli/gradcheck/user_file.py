@@ -1,4 +1,4 @@
-"""Run a user's Python file, and say in which of its lines an error is."""
+"""Run a user's Python file, and name the line in which it fails."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from makemore_cli.errors import MakemoreError
 
 
 def libraries() -> dict[str, Any]:
-    """What is there without an import."""
+    """The names that need no import."""
     return {"torch": torch, "F": F, "nn": torch.nn, "np": np, "numpy": np}
 
 
 @contextmanager
 def at_home(path: Path, *, quiet: bool = False) -> Iterator[None]:
-    """The file's neighbours can be imported; what it prints goes to stderr, since results go to stdout, or nowhere."""
+    """Let a file import its neighbours, and send what it prints to stderr, since results go to stdout, or nowhere."""
     folder = str(path.absolute().parent)
     sys.path.insert(0, folder)
     try:
@@ -43,6 +43,6 @@ def blame(path: Path, files: Collection[str], error: BaseException) -> MakemoreE
     where = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(path)
     line = f": {frames[-1].line}" if frames else ""
     message = " ".join(str(error).split())
-    if isinstance(error, MakemoreError):  # it says all there is to say
+    if isinstance(error, MakemoreError):  # its message is complete
         return MakemoreError(f"{where}: {message}")
     return MakemoreError(f"{where}: {type(error).__name__}: {message}{line}")

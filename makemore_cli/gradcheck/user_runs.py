@@ -12,28 +12,28 @@ from makemore_cli.gradcheck.following import follow
 from makemore_cli.gradcheck.problem import Problem, inconsistent
 from makemore_cli.gradcheck.user import UserGradients, UserPass
 
-NEAR = 1e-5  # of a gradient's largest entry, within which a local variable is taken for it
+NEAR = 1e-5  # relative to a gradient's largest entry; a local variable within it is taken for the gradient
 
 
 class UserRuns:
-    """A user's passes on each forward pass; None if they don't run."""
+    """A user's passes on each forward pass; None where they don't run."""
 
     def __init__(self, problem: Problem, user: UserPass) -> None:
         self._problem, self.user = problem, user
         self.here = self._run(problem, problem.values)
-        self.why_not: str | None = None  # float64 is of no use
+        self.why_not: str | None = None  # why runs in float64 can't be judged as such
         self.double = self._tried(problem.in_float64)
         if self.double is None:
             self.why_not = "it does not run in float64"
         elif any(one.single for one in self.double):
-            self.why_not = "it makes float32 numbers even where float64 is asked for"
+            self.why_not = "it uses float32 even when float64 is requested"
         self.elsewhere = self._tried(problem.in_float64.elsewhere)
         self.elsewhere_single = None
         if problem.dtype != torch.float64:
             self.elsewhere_single = self._tried(problem.elsewhere)
         elsewhere = problem.in_float64.elsewhere
         self.inconsistent_values = inconsistent(elsewhere.values)
-        # Without backward lines to say what a line may read, one that reads its step's output would look wrong there.
+        # Backward lines tell what a line may read. Without them, one that reads its step's output would look wrong.
         has_lines = bool(problem.chain.gradient_names)
         self.inconsistent = self._tried(elsewhere, self.inconsistent_values) if has_lines else None
 
@@ -54,9 +54,9 @@ class UserRuns:
         return runs
 
     def _take_kept(self, one: UserGradients, on: Problem, values: Values) -> None:
-        """Take local variables for the gradients that they are named after, with the value that follows, if one does.
+        """Take local variables for the gradients that they are named after, at the value that follows, if one does.
 
-        A variable may be used for more than that: dh, say, for what becomes of it after a product.
+        A variable may have other values too: dh, say, may be multiplied by a local derivative and keep its name.
         """
         for name in self._problem.order:
             if name not in one.kept:

@@ -1,4 +1,4 @@
-"""The use of a trained network: losses over whole splits, sampling, and scoring names.
+"""Inference with a trained network: losses over whole splits, sampling, and scoring names.
 
-It needs NumPy alone, but for the lecture's own sampler.
+It needs only NumPy, except for the lecture's sampler, which needs PyTorch.
 """

@@ -1,6 +1,6 @@
-"""Losses over whole splits, and the batchnorm statistics that take the batch's place after training.
+"""Losses over whole splits, and batchnorm statistics for inference.
 
-Both are sums over examples, so both are exact weighted sums over a split's distinct contexts.
+Both are sums over examples, so they are exact weighted sums over a split's distinct contexts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Evaluation:
 
 
 def evaluate_checkpoint(checkpoint: Checkpoint, path: str | None = None) -> Evaluation:
-    """Evaluate a model on its own data, or on another file's names split the same way. Raises MakemoreError."""
+    """Evaluate a model on its own data, or on another file that is split the same way. Raises MakemoreError."""
     config = checkpoint.config.data
     if path is not None:
         config = config.model_copy(update={"path": path})
@@ -59,7 +59,7 @@ def calibrate(sizes: Sizes, p: Mapping[str, Array], split: Split, eps: float = B
     return Model(sizes, p, mean[None].astype(dtype), (squares / (n - 1))[None].astype(dtype), eps)
 
 
-@np.errstate(over="ignore", invalid="ignore")  # told at the end
+@np.errstate(over="ignore", invalid="ignore")  # reported at the end
 def loss(model: Model, split: Split) -> float:
     """Mean cross-entropy over every example of a split, in nats per character.
 

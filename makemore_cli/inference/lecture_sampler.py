@@ -1,6 +1,6 @@
-"""The lecture's published losses, and its own way to sample.
+"""The lecture's published losses and sampling procedure.
 
-It samples by one `torch.multinomial` a letter, one name at a time.
+It samples one name at a time, with one `torch.multinomial` per character.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from makemore_cli.names.vocabulary import Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.network.parameters import Parameters
 
-LONGEST_NAME_LETTERS = 10_000  # letters
+LONGEST_NAME_LETTERS = 10_000
 
 # Losses on the lecture's names, in nats per character: training split, validation split.
 PUBLISHED = (
     ("the lecture's notebook, as published", 2.0705, 2.1099),
-    ("another run, quoted there", 2.0719, 2.1162),
-    ("the lecture before it (no b1, running statistics)", 2.0674, 2.1057),
-    ("the lecture after it: a deeper, convolutional network (T = 8, 76,000 parameters)", 1.769, 1.993),
+    ("another run, quoted in the notebook", 2.0719, 2.1162),
+    ("the previous lecture (no b1, running statistics)", 2.0674, 2.1057),
+    ("the next lecture: a deeper, convolutional network (T = 8, 76,000 parameters)", 1.769, 1.993),
 )
 
 
 def names(model: Model, vocabulary: Vocabulary, seed: int) -> Iterator[str]:
-    """Names without end, cut after LONGEST_NAME_LETTERS. The lecture's `seed` is its run's plus 10 (`sample.py`).
+    """An endless stream of names, each cut after LONGEST_NAME_LETTERS characters.
 
-    Raises MakemoreError if the model's scores are not finite.
+    The lecture's `seed` is its run's seed plus 10 (`sample.py`). Raises MakemoreError if the logits are not finite.
     """
     p = Parameters.from_arrays(model.sizes, model.parameters)
     bnmean, bnvar = torch.from_numpy(model.bnmean), torch.from_numpy(model.bnvar)
@@ -45,7 +45,7 @@ def names(model: Model, vocabulary: Vocabulary, seed: int) -> Iterator[str]:
                 logits = torch.tanh(hpreact) @ p.W2 + p.b2
                 if not logits.isfinite().all():
                     raise MakemoreError(
-                        "the model's scores are not finite: its parameters are far too large to sample from"
+                        "the model's logits are not finite: its parameters are far too large to sample from"
                     )
                 probabilities[context] = torch.softmax(logits, 1)
             token = int(torch.multinomial(probabilities[context], 1, replacement=True, generator=g))

@@ -1,4 +1,4 @@
-"""The next letter of many names side by side: by asking the network, or by looking up a table of all contexts."""
+"""The next characters of many names at a time, from the network or from a lookup table of all contexts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from makemore_cli.network.softmax import softmax
 
 LONGEST_NAME_LETTERS = 10_000
 NEARLY = 1 - 1e-9  # from here on, own + alias would be rounded to the next alias
-COLDEST_TEMPERATURE = 1e-6  # below it, only rounding would decide
+COLDEST_TEMPERATURE = 1e-6  # below it, rounding errors would decide
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of sampling. Raises ParameterError for a value that makes no sense."""
+    """The options of sampling. Raises ParameterError for an invalid value."""
 
-    temperature: float = 1.0  # below 1 bolder towards the likely letters, above 1 more even; 0 takes the likeliest
-    top_k: int | None = None  # only among the k likeliest letters
+    temperature: float = 1.0  # below 1, likely characters become likelier; above 1, less likely; 0: only the likeliest
+    top_k: int | None = None  # draw only among the k likeliest characters; None: among all
     prefix: str = ""  # every name begins with it
-    max_length: int = 100  # letters, the prefix included; a longer name is cut there
+    max_length: int = 100  # in characters, including the prefix; longer names are cut
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -36,12 +36,12 @@ class Options:
             raise ParameterError("max_length", f"must be from 1 to {LONGEST_NAME_LETTERS:,}, got {self.max_length}")
         if len(self.prefix) > self.max_length:
             raise ParameterError(
-                "prefix", f"must not be longer than a name may be ({self.max_length} letters), got {self.prefix!r}"
+                "prefix", f"must not be longer than max_length ({self.max_length} characters), got {self.prefix!r}"
             )
 
 
 class NextLetters(ABC):
-    """A way to draw the next letters of many names. A state stands for the context of one name."""
+    """A way to draw the next characters of many names. A state represents the context of one name."""
 
     @abstractmethod
     def start(self, context: list[int], n: int) -> Integers:
@@ -53,11 +53,11 @@ class NextLetters(ABC):
 
     @abstractmethod
     def after(self, states: Integers, drawn: Integers) -> Integers:
-        """The states when these tokens have been added."""
+        """The states after these tokens have been appended."""
 
 
 class AskedLetters(NextLetters):
-    """Asks the network about the distinct contexts of the names. A state is the tokens of a context."""
+    """Runs the network on the distinct contexts of the names. A state is the tokens of a context."""
 
     def __init__(self, model: Model | Folded, sizes: Sizes, options: Options) -> None:
         self.model, self.sizes, self.options = model, sizes, options
@@ -69,7 +69,7 @@ class AskedLetters(NextLetters):
     def draw(self, states: Integers, rng: np.random.Generator) -> Integers:
         distinct, which, _ = distinct_rows(states, self.sizes.vocabulary)
         cumulative = next_probabilities(self.model.logits(distinct), self.options).cumsum(1)
-        cumulative /= cumulative[:, -1:]  # exactly 1 from the last letter on that can come
+        cumulative /= cumulative[:, -1:]  # exactly 1 from the last possible character on
         drawn: Integers = (cumulative[which] <= rng.random((len(states), 1))).sum(1)
         return drawn
 
@@ -78,10 +78,10 @@ class AskedLetters(NextLetters):
 
 
 class TabulatedLetters(NextLetters):
-    """All contexts' probabilities, in the form of Walker's alias method. A state is the context's number, base V.
+    """A lookup table of all contexts, for Walker's alias method. A state is the context as a number in base V.
 
-    Of the numbers from 0 to V, each letter has a share of length 1. The lower part of a share is the letter's own, the
-    upper part another letter's, its alias, so one look-up decides.
+    The interval from 0 to V has one bin of length 1 per character. The lower part of a bin belongs to the character
+    itself, the upper part to another one, its alias. So one lookup decides.
     """
 
     def __init__(self, model: Model, options: Options) -> None:
@@ -109,19 +109,19 @@ class TabulatedLetters(NextLetters):
 
 
 def alias_shares(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each row of probabilities and each letter, alias + own part: the one before the point, the other after it.
+    """For each row of probabilities and each character, alias + own part: an integer and a fraction.
 
-    Each round closes the share that has least, filled up from the one that has most.
+    Each round closes the bin with the least probability, filled up from the one with the most.
     """
     least_left = np.ascontiguousarray(probabilities.T * probabilities.shape[1])
-    most_left = least_left.copy()  # in the one, a share that is closed is infinite, in the other −1
+    most_left = least_left.copy()  # a closed bin is infinite in least_left, and −1 in most_left
     V, rows = least_left.shape
     shares = np.empty_like(least_left)
     row = np.arange(rows)
     for _ in range(V):
         least, most = least_left.argmin(0), most_left.argmax(0)
         own = least_left[least, row].clip(0, 1)
-        shares[least, row] = np.where(own < NEARLY, most + own, least)  # all its own if it is its own alias
+        shares[least, row] = np.where(own < NEARLY, most + own, least)  # a full bin is its own alias
         least_left[most, row] -= 1 - own
         most_left[most, row] -= 1 - own
         least_left[least, row], most_left[least, row] = np.inf, -1
@@ -129,9 +129,9 @@ def alias_shares(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def next_probabilities(logits: Array, options: Options) -> NDArray[np.float64]:
-    """Probabilities (rows, V) that the next letter is drawn from. Raises MakemoreError if the logits are not finite."""
+    """The next character's probabilities (rows, V). Raises MakemoreError if the logits are not finite."""
     if not np.isfinite(logits).all():
-        raise MakemoreError("the model's scores are not finite: its parameters are far too large to sample from")
+        raise MakemoreError("the model's logits are not finite: its parameters are far too large to sample from")
     logits = logits.astype(np.float64)
     k = 1 if options.temperature == 0 else options.top_k
     if k is not None and k < logits.shape[1]:

@@ -1,7 +1,7 @@
-"""Names from a trained model: start from an empty context, draw letter by letter, stop at the end-of-word sign.
+"""Sampling names: start from an empty context, draw one character at a time, stop at the end-of-word token.
 
-Many names are drawn side by side. The first few ask the network about the contexts that they meet. Where the context is
-short, so that there are not too many contexts, the others look up a table of all of them.
+Many names are drawn at a time. The first few run the network on the contexts that they meet. If the context length is
+small enough, the others use a lookup table of all contexts.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from makemore_cli.runs.checkpoint import Checkpoint
 
 SEEDS = 2**63
 SEED_OFFSET = 10  # added to the run's seed, as in the lecture
-FEW, MANY = 1024, 1 << 16  # names drawn side by side, at first and then
-BUFFER_LETTERS = 1 << 24  # of names, or probabilities of letters, in memory at a time
+FEW, MANY = 1024, 1 << 16  # names drawn at a time, at first and later
+BUFFER_LETTERS = 1 << 24  # characters, or their probabilities, in memory at a time
 LARGEST_TABLE_WORK = 1 << 24  # V^(T + 2), the work to make the largest table of all contexts
 LARGEST_FOLDED_NUMBERS = 1 << 24  # numbers in the largest tables of a folded network
 COUNTED_NAMES = 100_000  # names that are looked up in the data
 PATIENCE_DRAWS = 20_000  # draws without a new name, after which `only_new` gives up
 
 
-Text = tuple[int, str]  # so many names, each followed by a newline
+Text = tuple[int, str]  # a number of names, and the names, each followed by a newline
 
 
 class Sampled:
@@ -38,7 +38,7 @@ class Sampled:
 
     def __init__(self, texts: Iterator[Text], dataset: Dataset | None = None, reason: str = "") -> None:
         self._texts, self._dataset = texts, dataset
-        self.reason = reason  # why kinds can't be told
+        self.reason = reason  # why the kinds are unknown
         self.drawn = 0
         self.counted = 0  # only the first COUNTED_NAMES names are looked up
         self.kinds: Counter[str] | None = None if dataset is None else Counter(train=0, held_out=0, new=0)
@@ -67,7 +67,7 @@ class Sampled:
 
 
 def default_seed(config: Config) -> int:
-    """The seed of a run's samples: as in the lecture, the run's own plus 10."""
+    """The seed of a run's samples: the run's own plus 10, as in the lecture."""
     return (config.train.seed + SEED_OFFSET) % SEEDS
 
 
@@ -80,10 +80,10 @@ def sample_run(
     only_new: bool = False,
     lecture: bool = False,
 ) -> Sampled:
-    """Draw n names from a checkpoint and look them up in the data that it was trained on.
+    """Draw n names from a checkpoint, and look them up in the data that it was trained on.
 
-    Without a seed it is `default_seed`. With `only_new` there may be fewer than n. With `lecture` they are drawn by the
-    lecture's own procedure. Raises MakemoreError, also for `only_new` where the data is gone or has changed.
+    The default seed is `default_seed`. With `only_new`, there may be fewer than n. With `lecture`, they are drawn by
+    the lecture's procedure. Raises MakemoreError, also for `only_new` if the data is missing or has changed.
     """
     model, vocabulary = checkpoint.model, checkpoint.vocabulary
     if seed is None:
@@ -97,11 +97,11 @@ def sample_run(
             raise MakemoreError(changed(dataset))
     except MakemoreError as error:
         if only_new:
-            raise ParameterError("only_new", f"can't tell which names are new: {error}") from None
+            raise ParameterError("only_new", f"cannot tell which names are new: {error}") from None
         dataset, reason = None, str(error)
     if lecture:
         if only_new or options != Options():
-            raise ParameterError("lecture", "goes with no other option of sampling than a seed")
+            raise ParameterError("lecture", "cannot be combined with any sampling option but a seed")
         from makemore_cli.inference.lecture_sampler import names as lecture_names
 
         drawn: Iterator[Text] = ((1, f"{name}\n") for name in islice(lecture_names(model, vocabulary, seed), n))
@@ -113,17 +113,17 @@ def sample_run(
 
 
 def sample(model: Model, vocabulary: Vocabulary, n: int, seed: int, options: Options | None = None) -> list[str]:
-    """Draw n names. The same model, seed and options give the same names, and a larger n only more of them.
+    """Draw n names. The same model, seed and options give the same names; a larger n only adds to them.
 
-    Raises MakemoreError where the prefix has a letter that the model does not know.
+    Raises MakemoreError if the prefix has a character that the model does not know.
     """
     return list(islice(names(model, vocabulary, seed, options or Options()), n))
 
 
 def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Options | None = None) -> list[str]:
-    """Draw until there are n different names that the data set does not hold, or PATIENCE_DRAWS draws brought no other.
+    """Draw until there are n distinct names that are not in the data, or PATIENCE_DRAWS draws in a row add none.
 
-    What is no name does not count: nothing at all, or letters that were cut off.
+    Empty names and names that were cut do not count.
     """
     options = options or Options()
     new: dict[str, None] = {}
@@ -132,7 +132,7 @@ def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Optio
         if len(new) == n or since == PATIENCE_DRAWS:
             break
         since += 1
-        # The sign takes a place, so a name of full length has not come to it.
+        # A name of full length was cut: it has not reached the end-of-word token.
         if name not in new and 0 < len(name) < options.max_length and dataset.kind(name) == "new":
             new[name] = None
             since = 0
@@ -140,7 +140,7 @@ def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Optio
 
 
 def names(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[str]:
-    """Names without end."""
+    """An endless stream of names."""
     return chain.from_iterable(text.split("\n")[:-1] for _, text in texts(model, vocabulary, seed, options))
 
 
@@ -154,7 +154,7 @@ def _first(n: int, texts: Iterator[Text]) -> Iterator[Text]:
 
 
 def texts(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[Text]:
-    """Names without end, many at a time; how many, does not depend on how many are wanted."""
+    """An endless stream of names, many at a time. That number does not depend on how many names are needed."""
     prefix, sizes = vocabulary.encode(options.prefix), model.sizes
     rng = np.random.Generator(np.random.PCG64(seed))
     letters: NextLetters = AskedLetters(model, sizes, options)
@@ -176,9 +176,9 @@ def _draw(
     options: Options,
     vocabulary: Vocabulary,
 ) -> Tokens:
-    """Tokens of n names, one after the other, each followed by the sign."""
+    """Tokens of n names, one after the other, each followed by the end-of-word token."""
     states, unfinished = letters.start(prefix, n), np.arange(n)
-    nothing = len(vocabulary)  # stands where a name has ended before
+    nothing = len(vocabulary)  # marks positions after the end of a name
     token = np.min_scalar_type(nothing)
     columns = [np.full(n, letter, token) for letter in prefix]
     for _ in range(len(prefix), options.max_length):
@@ -191,7 +191,7 @@ def _draw(
             break
         states = letters.after(states[going], drawn)
     columns.append(np.full(n, nothing, token))
-    columns[-1][unfinished] = 0  # those that were cut
+    columns[-1][unfinished] = 0  # names that were cut
     tokens = np.column_stack(columns)
     spelled: Tokens = tokens[tokens != nothing]
     return spelled

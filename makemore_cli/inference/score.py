@@ -1,4 +1,4 @@
-"""The likelihood of names under a trained model: the probability of each letter, given those before it."""
+"""The likelihood of names under a trained model: the probability of each character, given those before it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from makemore_cli.network.softmax import log_softmax
 from makemore_cli.printable import printable
 
 BATCH_NAMES = 4096  # at a time
-LONGEST_LINE_BYTES = 8 * LONGEST_NAME_LETTERS  # bytes
+LONGEST_LINE_BYTES = 8 * LONGEST_NAME_LETTERS
 
 
 @dataclass(frozen=True)
 class Score:
-    """A name and the probability of each of its letters."""
+    """A name and the probability of each of its characters."""
 
     name: str
-    probabilities: list[float]  # of each letter, and of the sign that ends the name
+    probabilities: list[float]  # of each character, and of the end-of-word token
 
     @property
     def loss(self) -> float:
-        """Mean negative log likelihood in nats per character, the sign counted: what training minimises."""
+        """Mean negative log likelihood in nats per character, end-of-word token included: what training minimises."""
         return -sum(math.log(p) if p > 0 else -math.inf for p in self.probabilities) / len(self.probabilities)
 
     @property
     def letters(self) -> str:
-        """The letters that the probabilities belong to, the end sign last."""
+        """The characters that the probabilities belong to, the end-of-word token last."""
         return self.name + END
 
     def to_json(self) -> dict[str, object]:
@@ -45,10 +45,10 @@ class Score:
 
 
 def score(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterator[Score]:
-    """Score names one after another. Raises MakemoreError for a letter that the model does not know."""
+    """Score names one after another. Raises MakemoreError for a character that the model does not know."""
     names, T = iter(names), model.sizes.context
     while piece := list(islice(names, BATCH_NAMES)):
-        # Every name after an empty context, and one window for each of its letters and its end.
+        # Each name follows an empty context, and has one window for each of its characters and its end.
         streams = [[0] * T + vocabulary.encode(name) + [0] for name in piece]
         X = np.array([stream[at : at + T] for stream in streams for at in range(len(stream) - T)])
         Y = np.array([token for stream in streams for token in stream[T:]])
@@ -60,17 +60,17 @@ def score(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterato
             start = stop
 
 
-# Black letters on these can be told apart, and read, by colour-blind people too (Okabe and Ito's palette).
+# Okabe and Ito's palette: colour-blind people can also tell these apart, and read black text on them.
 SHADES = ((0.03, "#d55e00"), (0.1, "#e69f00"), (0.2, "#f0e442"), (0.5, "#56b4e9"), (math.inf, "#00b386"))
 
 
 def shade(probability: float) -> str:
-    """The colour behind a letter of this probability."""
+    """The background colour for a character of this probability."""
     return next(colour for below, colour in SHADES if probability < below)
 
 
 def shaded(score: Score) -> Text:
-    """A name for a terminal: its loss, and its letters, each on the colour of its probability."""
+    """A name for a terminal: its loss, and its characters, each on the colour of its probability."""
     text = Text(f"{score.loss:6.3f}  ")
     for letter, probability in zip(score.letters, score.probabilities, strict=True):
         text.append(printable(letter), Style(color="black", bgcolor=shade(probability)))
@@ -78,7 +78,7 @@ def shaded(score: Score) -> Text:
 
 
 def plain(score: Score) -> str:
-    """A name without colours: its loss, its letters, and the probability of each."""
+    """A name without colours: its loss, its characters, and the probability of each."""
     letters = zip(score.letters, score.probabilities, strict=True)
     return f"{score.loss:6.3f}  {score.letters}  {' '.join(f'{letter}={p:.3f}' for letter, p in letters)}"
 
@@ -93,14 +93,14 @@ def meanings() -> Iterator[tuple[str, str]]:
 
 def legend() -> Text:
     """The meaning of the colours, for a terminal."""
-    text = Text("a letter's probability: ")
+    text = Text("probability of a character: ")
     for meaning, colour in meanings():
         text.append(f" {meaning} ", Style(color="black", bgcolor=colour))
     return text
 
 
 def names_of(readline: Callable[[int], bytes]) -> Iterator[str]:
-    """Names, one a line, without space around them and without blank lines. Raises MakemoreError for other bytes."""
+    """Names, one per line, stripped, without blank lines. Raises MakemoreError for lines that can't be read."""
     for number, line in enumerate(iter(partial(_line, readline), b""), start=1):
         try:
             name = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
@@ -108,7 +108,7 @@ def names_of(readline: Callable[[int], bytes]) -> Iterator[str]:
             raise MakemoreError(f"stdin, line {number}: not UTF-8 ({error.reason}); give names as UTF-8") from None
         if len(name) > LONGEST_NAME_LETTERS:
             raise MakemoreError(
-                f"stdin, line {number}: a name of more than {LONGEST_NAME_LETTERS:,} letters; give one name a line"
+                f"stdin, line {number}: a name of more than {LONGEST_NAME_LETTERS:,} characters; give one name per line"
             )
         if name:
             yield name
@@ -117,5 +117,5 @@ def names_of(readline: Callable[[int], bytes]) -> Iterator[str]:
 def _line(readline: Callable[[int], bytes]) -> bytes:
     try:
         return readline(LONGEST_LINE_BYTES)
-    except OSError as error:  # a folder, say
-        raise MakemoreError(f"stdin: can't be read: {error.strerror}; give names, one a line") from None
+    except OSError as error:  # for example, a folder
+        raise MakemoreError(f"stdin: can't be read: {error.strerror}; give names, one per line") from None

@@ -1,1 +1,1 @@
-"""Demonstrations of the lectures' failures, each a run of seconds."""
+"""Demonstrations of failures that the lectures show. Each runs in seconds."""

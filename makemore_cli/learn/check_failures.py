@@ -1,4 +1,4 @@
-"""Failures of checks: a wrong gradient that passes, and a right one that does not."""
+"""Failures of gradient checks: a wrong gradient that passes, and right ones that do not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BATCH = 32
 
 
 def zero_bias() -> Result:
-    """A backward pass that forgets the bias when it computes tanh's argument again."""
+    """A backward line that recomputes the argument of tanh without the bias."""
     generator = torch.Generator().manual_seed(0)
     x, W = torch.randn(BATCH, 10, generator=generator), torch.randn(10, 20, generator=generator) / 10**0.5
     above = torch.randn(BATCH, 20, generator=generator)
@@ -37,8 +37,8 @@ def zero_bias() -> Result:
     return Result(
         "h = tanh(x·W + b). The wrong backward line forgets the bias: dW = xᵀ·((1 − tanh(x·W)²)·dh).",
         (Table("the gradient of W against autograd's", headings, tuple(rows)),),
-        "With a bias of zero the wrong line is right by chance, and every check passes. So the lecture draws biases at "
-        "random, though they could begin at zero, and so does every check here.",
+        "With a bias of zero, the wrong line happens to be right, and every check passes. This is why the lecture, and "
+        "every check here, initialises biases at random, although training could start at zero.",
     )
 
 
@@ -71,10 +71,11 @@ def first_branch() -> Result:
         rows.append((f"d{name}", by, _agrees(first, truth), f"+ {then}", _agrees(first + second, truth)))
     headings = ("gradient", "first use", "agrees after it", "second use", "agrees after both")
     return Result(
-        "Four tensors of the network are used twice. Their gradients are compared after the first use, and after both.",
+        "Four tensors of the network are used twice. Each gradient is compared with the right one after the first "
+        "use, and after both.",
         (Table("", headings, tuple(rows)),),
-        "Each use adds its part (+=). A check after the first says wrong, and should: the gradient is not complete. "
-        "For logits the second part is zero but for rounding, and nobody would miss it.",
+        "Each use adds its part (+=). A check after the first use fails, and should: the gradient is incomplete. For "
+        "logits, the second part is zero up to rounding, so a check would not notice if it were missing.",
     )
 
 
@@ -98,11 +99,11 @@ def division() -> Result:
         ]
     headings = ("forward line", "backward line", f"equal bits, of {BATCH}", "off by at most")
     return Result(
-        "Counts c are divided by their sum s: as a division, and as a product with a power of −1. Two backward lines "
-        "for ds, equal by algebra, are compared with autograd's bit by bit, in float32.",
+        "Counts c are divided by their sum s, once as c / s and once as c · s⁻¹. Two backward lines for ds, equal "
+        "by algebra, are compared with autograd's gradient bit by bit, in float32.",
         (Table("", headings, tuple(rows)),),
-        "All are right, and differ by rounding. Autograd's line for a division multiplies and divides in another order "
-        "than the line by hand. The lecture writes the power of −1, whose line agrees to the last bit.",
+        "All are right, and differ only by rounding. For a division, autograd multiplies and divides in a different "
+        "order than the lines by hand. The lecture writes c · s⁻¹, for which its backward line agrees to the last bit.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import textwrap
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -15,7 +15,7 @@ Cell = str | float | int
 
 @dataclass(frozen=True)
 class Table:
-    """Figures in columns. A number is shown with four digits, unless it is written already."""
+    """A table of figures. Floats are shown with four significant digits."""
 
     title: str
     headings: tuple[str, ...]
@@ -35,7 +35,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Result:
-    """What a demonstration shows: what is done, the figures, and what they mean."""
+    """The result of a demonstration: what is done, the figures, and what they mean."""
 
     says: str
     tables: tuple[Table, ...]
@@ -51,7 +51,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Demo:
-    """A failure that the lectures show. Its module is imported when it is run, since some need PyTorch."""
+    """A failure that the lectures show. Its module is imported only when it runs, since some need PyTorch."""
 
     title: str
     module: str
@@ -64,19 +64,19 @@ class Demo:
 
 SCALAR, CHECK, TENSOR = "scalar_failures", "check_failures", "tensor_failures"
 DEMOS = {
-    "overwritten-gradient": Demo("A gradient is assigned where it must be added", SCALAR),
-    "no-topological-order": Demo("A number passes its gradient on before it has all of it", SCALAR),
+    "overwritten-gradient": Demo("A gradient is assigned instead of accumulated", SCALAR),
+    "no-topological-order": Demo("A value passes its gradient on before the gradient is complete", SCALAR),
     "no-start-gradient": Demo("The result's own gradient is left at 0", SCALAR),
-    "called-closure": Demo("The backward function is called where it must be stored", SCALAR),
+    "called-closure": Demo("The backward function is called instead of stored", SCALAR),
     "forgotten-zero-grad": Demo("Gradients are not set to zero before the next step", SCALAR),
     "large-step": Demo("The learning rate is too large", SCALAR),
     "clipped-loss": Demo("The loss is clipped instead of the gradient", TENSOR),
     "softmax-overflow": Demo("The maximum is not subtracted before exp", TENSOR),
-    "biased-variance": Demo("The variance of a batch is divided by n instead of n − 1", TENSOR),
-    "saturated-tanh": Demo("The initial weights are so large that tanh is flat", TENSOR),
+    "biased-variance": Demo("The variance of a batch is computed with 1/n instead of 1/(n − 1)", TENSOR),
+    "saturated-tanh": Demo("The initial weights are so large that tanh saturates", TENSOR),
     "zero-bias": Demo("A bias of zero hides a wrong gradient", CHECK),
     "first-branch": Demo("A tensor is used twice, and one use is missing from its gradient", CHECK),
-    "division": Demo("A division and its backward line round differently from autograd's", CHECK),
+    "division": Demo("A backward line by hand rounds differently from autograd's", CHECK),
 }
 
 
@@ -85,15 +85,21 @@ def find(name: str) -> tuple[str, Demo]:
     name = name.replace("_", "-")
     if name not in DEMOS:
         close = difflib.get_close_matches(name, DEMOS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(DEMOS)}"
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(DEMOS)}"
         raise MakemoreError(f"there is no demonstration {name}; {hint}")
     return name, DEMOS[name]
 
 
-def listing() -> Sequence[str]:
-    """All names with their titles."""
-    width = max(map(len, DEMOS))
-    return [f"{name:<{width}}  {demo.title}" for name, demo in DEMOS.items()]
+def listing(width: int) -> list[str]:
+    """All names with their titles, wrapped at `width` columns."""
+    indent = max(map(len, DEMOS)) + 2
+    if width < 2 * indent:  # each title below its name
+        return [line for name, demo in DEMOS.items() for line in (name, *_wrapped("  ", demo.title, width))]
+    return [line for name, demo in DEMOS.items() for line in _wrapped(f"{name:<{indent}}", demo.title, width)]
+
+
+def _wrapped(head: str, text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=head, subsequent_indent=" " * len(head))
 
 
 def _shown(cell: Cell) -> str:

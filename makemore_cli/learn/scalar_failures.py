@@ -10,7 +10,7 @@ from makemore_cli.scalar.experiment import experiment
 
 
 class _Overwriting(Value):
-    """A value whose gradient is the last that it was given, not the sum."""
+    """A value whose gradient is the last part that it received, not the sum."""
 
     @property
     def grad(self) -> float:
@@ -38,16 +38,16 @@ def overwritten_gradient() -> Result:
         ]
     table = Table("", ("expression", "gradient", "with =", "with +=", "by nudging"), tuple(rows))
     return Result(
-        "Each use of a number passes a gradient back to it. Here the second replaces the first (=), or is added (+=).",
+        "Each use of a number passes a gradient back to it. The second either replaces the first (=) or is added (+=).",
         (table,),
-        "A number that is used twice has two ways into the result, and its gradient is the sum over both.",
+        "A number that is used twice affects the result along two paths. Its gradient is the sum over both.",
     )
 
 
 def no_topological_order() -> Result:
     rows = []
     for text, compute in (
-        ("c = a + a, a tree", _twice),
+        ("c = a + a", _twice),
         ("b = a + a; c = b + b", lambda a: _twice(_twice(a))),
         ("c = (a + a) · a", lambda a: (a + a) * a),
     ):
@@ -60,10 +60,11 @@ def no_topological_order() -> Result:
         rows.append((text, wrong.grad, right.grad, _nudged(compute, (1.0,), 0)))
     table = Table("", ("expression, a = 1", "by recursion", "in order", "by nudging"), tuple(rows))
     return Result(
-        "Each number passes its gradient on as soon as it gets some, by recursion; or once, after all that use it.",
+        "Each number passes its gradient on either whenever it receives some (by recursion), or once, after all of its "
+        "uses (in order).",
         (table,),
-        "Recursion is right for trees only. A number that is used twice passes the first part of its gradient on "
-        "again with the second. A topological order makes each wait for all its uses.",
+        "Recursion is right only if no intermediate number is used twice: it would pass the same gradient on twice. "
+        "In topological order, each number waits for all of its uses.",
     )
 
 
@@ -87,9 +88,10 @@ def no_start_gradient() -> Result:
             value._backward()
         rows.append((start, x1.grad, w1.grad, b.grad))
     return Result(
-        "The lecture's neuron, o = tanh(x1·w1 + b), with the gradient of o left at 0, and set to 1.",
+        "A neuron, o = tanh(x1·w1 + b). The gradient of o is first left at 0, then set to 1.",
         (Table("", ("do", "dx1", "dw1", "db"), tuple(rows)),),
-        "Every gradient is a product with the result's own, ∂o/∂o = 1. If that is 0, all are 0, without any error.",
+        "Every gradient is a multiple of the result's own, ∂o/∂o = 1. If that is left at 0, all gradients are 0, and "
+        "no error is raised.",
     )
 
 
@@ -117,10 +119,10 @@ def called_closure() -> Result:
         ("out._backward = backward()", called_a.grad, called_b.grad, told),
     )
     return Result(
-        "An operation of one's own, c = a + b, keeps a function that passes the gradient on.",
+        "A user-defined operation, c = a + b, stores a function that passes the gradient on.",
         (Table("", ("line", "da", "db", "error"), rows),),
-        "With brackets the function runs at once, when the gradient of the result is still 0, and what is stored is "
-        "its result, None. Store the function itself.",
+        "With brackets, the function runs at once, when the gradient of c is still 0, and its return value, None, is "
+        "stored. Store the function itself.",
     )
 
 
@@ -134,11 +136,11 @@ def forgotten_zero_grad() -> Result:
     small = experiment(lr=0.2)
     *_, last = small.train()
     return Result(
-        "The lecture's network of 41 parameters on its four examples, 20 steps with the learning rate 0.05.",
+        "The lecture's network of 41 parameters is trained on its four examples for 20 steps, at learning rate 0.05.",
         (Table("the loss", ("step", "with zero_grad", "without"), tuple(rows)),),
-        "It converges all the same: gradients pile up, and the steps grow as with an ever larger learning rate. (With "
-        f"zero_grad and a rate of 0.2, the loss ends at {last.loss:.2g}.) On a harder problem it overshoots. It is a "
-        "mistake that hides.",
+        "Training converges all the same: gradients accumulate, and the steps grow as if the learning rate increased. "
+        f"(With zero_grad and a learning rate of 0.2, the loss ends at {last.loss:.2g}.) The mistake is easy to miss "
+        "here, but on a harder problem, training overshoots.",
     )
 
 
@@ -148,10 +150,11 @@ def large_step() -> Result:
     rows = tuple((step, *(run[step].loss for run in runs)) for step in (0, 1, 2, 3, 4, 5, 10, 20))
     saturated = max(abs(score) for score in runs[-1][-1].scores)
     return Result(
-        "The lecture's network on its four examples, with four learning rates.",
+        "The lecture's network is trained on its four examples, with four learning rates.",
         (Table("the loss", ("step", *(f"rate {lr:g}" for lr in rates)), rows),),
-        "Too small a rate is slow. Too large a one steps over the valley to where tanh is flat: the largest "
-        f"prediction is {saturated:.4g} in size, hardly any gradient comes back, and there the network stays.",
+        "If the learning rate is too small, training is slow. If it is too large, the first steps overshoot to where "
+        f"tanh is flat: the largest prediction is {saturated:.4g} in absolute value, almost no gradient comes back, "
+        "and the network stays there.",
     )
 
 

@@ -13,11 +13,11 @@ from makemore_cli.network.parameters import initialise
 
 LECTURE = Sizes(vocabulary=27, context=3, embedding=10, hidden=200)
 BATCH = 32
-FLAT = 0.97  # beyond it, tanh counts as saturated
+FLAT = 0.97  # beyond ±0.97, tanh counts as saturated
 
 
 def clipped_loss() -> Result:
-    """Eight examples of the letter 0, and one outlier that is a 4, in a network that is sure of 0."""
+    """Eight examples of class 0 and one outlier of class 4, in a network that is sure of class 0."""
     targets = torch.tensor([0] * 8 + [4])
     most = 3.0
 
@@ -49,22 +49,22 @@ def clipped_loss() -> Result:
     right, right_gradient = train(clip_loss=False)
     rows = tuple((step, wrong[step], right[step]) for step in (0, 10, 20, 50, 100, 200))
     gradients = (
-        ("an outlier", float(wrong_gradient[-1]), float(right_gradient[-1])),
-        ("each other", float(wrong_gradient[0]), float(right_gradient[0])),
+        ("the outlier", float(wrong_gradient[-1]), float(right_gradient[-1])),
+        ("any other", float(wrong_gradient[0]), float(right_gradient[0])),
     )
     return Result(
-        f"Eight examples are predicted well, one is an outlier with a loss of {right[0]:.1f}. Either each loss is "
-        f"clipped to {most:g}, or the gradient to a norm of 0.1; then 200 steps are trained.",
+        f"Eight examples are predicted well; one is an outlier with a loss of {right[0]:.1f}. The network is "
+        f"trained for 200 steps, once with each loss clipped to {most:g}, once with the gradient clipped to norm 0.1.",
         (
             Table(
-                "the first gradient by an example's logits, its norm",
+                "norm of the gradient of an example's logits in the first step",
                 ("example", "loss clipped", "gradient clipped"),
                 gradients,
             ),
-            Table("the outlier's loss", ("step", "loss clipped", "gradient clipped"), rows),
+            Table("loss of the outlier", ("step", "loss clipped", "gradient clipped"), rows),
         ),
-        "A loss that is clipped is a constant, and its gradient is 0: the examples that are most wrong teach nothing. "
-        "A clipped gradient is shorter, and has the same direction.",
+        "A clipped loss is constant, so its gradient is 0: the network learns nothing from its worst predictions. A "
+        "clipped gradient is shorter, but has the same direction.",
     )
 
 
@@ -88,16 +88,16 @@ def softmax_overflow() -> Result:
         ("logits", float(gradients["logits"].abs().max())),
     )
     return Result(
-        f"Cross-entropy of {BATCH} rows of logits in float32, as exp(z) / Σ exp(z), and with the row's maximum "
-        "subtracted first.",
+        f"The cross-entropy of {BATCH} rows of logits is computed in float32 from exp(z) / Σ exp(z), without and with "
+        "subtracting the row's maximum first.",
         (
             Table(
                 "the loss", ("largest logit", "without the maximum", "with it", "NaN among the gradients"), tuple(rows)
             ),
-            Table("the largest entry of two gradients of the network", ("gradient of", "size"), ratio),
+            Table("largest absolute value in two gradients of the network", ("gradient of", "size"), ratio),
         ),
-        "exp of more than 88.7 is infinite in float32, and ∞/∞ is no number. Subtracting the maximum changes no "
-        "probability, so the gradient of the maximum is zero, but for rounding.",
+        "In float32, exp(z) is infinite for z above 88.7, and ∞/∞ is NaN. Subtracting the maximum changes no "
+        "probability, so the gradient of the maximum is zero up to rounding.",
     )
 
 
@@ -117,12 +117,12 @@ def biased_variance() -> Result:
             )
         )
     return Result(
-        "20,000 batches of n numbers whose true variance is 1: the mean of the squared deviations from the batch's own "
-        "mean, over n and over n − 1.",
+        "The variance of n numbers whose true variance is 1 is estimated from the squared deviations from their own "
+        "mean. Their sum is divided by n or by n − 1; the table shows means over 20,000 batches.",
         (Table("", ("n", "over n", "over n − 1", "over n: below 1", "deviations differ by"), tuple(rows)),),
-        "The mean is the batch's own, so the numbers are nearer to it than to the true one, and dividing by n "
-        "underestimates. A network that trains with 1/n and is tested with 1/(n − 1), as in the paper and in PyTorch, "
-        "is tested on numbers that are scaled differently, by 1.6% at n = 32. Use n − 1 in both, as the lecture does.",
+        "The numbers are nearer to their own mean than to the true one, so dividing by n underestimates the variance. "
+        "A network that trains with 1/n and is tested with 1/(n − 1), as in the paper and in PyTorch, is tested on "
+        "activations that are scaled differently, by 1.6% at n = 32. Use n − 1 in both, as the lecture does.",
     )
 
 
@@ -154,9 +154,10 @@ def saturated_tanh() -> Result:
         )
     headings = ("weights' scale", "std before", "saturated", "dead of 200", "gradient back")
     return Result(
-        f"{inputs} inputs of N(0, 1) into {hidden} neurons, h = tanh(x·W), for weights of several scales; a neuron is "
-        f"dead here if |h| > {FLAT} for all of {BATCH} examples.",
+        f"{inputs} inputs from N(0, 1) go into {hidden} neurons, h = tanh(x·W), with weights of several scales. "
+        f"Outputs with |h| > {FLAT} are saturated. A neuron is dead here if it is saturated on all {BATCH} examples.",
         (Table("", headings, tuple(rows)),),
-        "The derivative of tanh is 1 − h². Where h is near 1 or −1, nothing comes back, and the weights before it do "
-        "not learn. So weights are divided by the square root of their number of inputs, or batchnorm scales.",
+        "The derivative of tanh is 1 − h². Where h is near 1 or −1, almost no gradient comes back, and the weights "
+        "before it do not learn. So weights are divided by the square root of their number of inputs, or batchnorm "
+        "rescales the input of tanh.",
     )

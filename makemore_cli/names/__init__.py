@@ -1,4 +1,4 @@
-"""From a file of names to examples: vocabulary, splits, one stream of tokens; contexts are windows on it.
+"""From a file of names to examples: vocabulary, splits, and one stream of tokens, on which contexts are windows.
 
-The download of the lecture's names is here too.
+Also the download of the lecture's names.
 """

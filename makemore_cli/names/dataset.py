@@ -19,10 +19,10 @@ from makemore_cli.names.vocabulary import Tokens, Vocabulary
 from makemore_cli.system.bundled_files import bundled
 from makemore_cli.system.environment import compiles
 
-MANY_NAMES = 200_000  # from here on Python's own shuffle would take more than a tenth of a second
+MANY_NAMES = 200_000  # from this size, Python's own shuffle takes more than a tenth of a second
 FEWEST_NAMES = 6  # with fewer, a split would be empty
 LONGEST_NAME_LETTERS = 1000
-NAMED = ("bundled", "lecture")  # data sets that go by a name instead of a path
+NAMED = ("bundled", "lecture")  # data sets given by name instead of by path
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def changed(dataset: Dataset) -> str:
 
 
 def resolve(path: str) -> Path:
-    """The file that `data.path` means. Raises MakemoreError where the lecture's names were not fetched yet."""
+    """The file that `data.path` means. Raises MakemoreError if the lecture's names have not been downloaded."""
     if path == "bundled":
         return bundled("data/names.txt")
     if path == "lecture":
@@ -74,21 +74,21 @@ def resolve(path: str) -> Path:
     try:
         return Path(path).expanduser().absolute()
     except RuntimeError:
-        raise MakemoreError(f"{path}: there is no such user's home") from None
+        raise MakemoreError(f"{path}: the home folder can't be found; give a full path") from None
 
 
 def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None = None) -> Dataset:
-    """Read, shuffle and split a file of names, one a line, UTF-8.
+    """Read, shuffle and split a UTF-8 file of names, one per line.
 
-    As in the lecture: Python's `random.seed(split_seed); random.shuffle(names)`, then 80 / 10 / 10 %. Space around a
-    name and blank lines are left out. With a `vocabulary`, a trained model's, no other letter may occur.
-    Raises MakemoreError, which names the file and, where there is one, the line.
+    As in the lecture: Python's `random.seed(split_seed); random.shuffle(names)`, then 80 / 10 / 10 %. Whitespace around
+    a name and blank lines are ignored. If a trained model's `vocabulary` is given, no other character may occur.
+    Raises MakemoreError, which names the file and, if there is one, the line.
     """
     path = resolve(config.path)
     raw = names_file.read_file(path)
     digest = hashlib.sha256(raw).hexdigest()
     code_points = names_file.code_points(raw, path)
-    del raw  # of a large file, no copy more than needed is kept
+    del raw  # a large file should not be in memory twice
     vocabulary, tokens = names_file.encode(code_points, vocabulary, path)
     del code_points
 
@@ -100,7 +100,7 @@ def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None 
     stream = np.zeros(context_length + int(lengths.sum()) + n, dtype=tokens.dtype)
     bounds, at, order = [context_length], context_length, _shuffled(n, config.split_seed)
     for first, last in pairwise(sorted({*range(0, n, PIECE_LETTERS // 16), *cuts})):
-        begin, length = starts[order[first:last]], lengths[order[first:last]] + 1  # each with its sign
+        begin, length = starts[order[first:last]], lengths[order[first:last]] + 1  # each with its end-of-word token
         stop = np.cumsum(length, dtype=np.int64)
         source = np.arange(stop[-1]) + np.repeat(begin - (stop - length), length)
         tokens.take(source, out=stream[at : at + len(source)], mode="clip")  # faster than "raise"
@@ -116,13 +116,13 @@ def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None 
 
 
 def _check_names(tokens: Tokens, starts: Integers, lengths: Integers, path: Path) -> None:
-    """Refuse names that can't be split and learnt from. Raises MakemoreError, which names the file and the line."""
+    """Refuse names that can't be split or learnt from. Raises MakemoreError, which names the file and the line."""
     n = len(starts)
     if n and lengths.max() > LONGEST_NAME_LETTERS:
         first = int(np.argmax(lengths > LONGEST_NAME_LETTERS))
         line = np.count_nonzero(tokens[: starts[first]] == 0) + 1
         raise MakemoreError(
-            f"{path}, line {line}: a name of {lengths[first]:,} letters; write one name a line, of at most "
+            f"{path}, line {line}: a name of {lengths[first]:,} characters; write one name per line, with at most "
             f"{LONGEST_NAME_LETTERS:,}"
         )
     if n < FEWEST_NAMES:
@@ -131,11 +131,11 @@ def _check_names(tokens: Tokens, starts: Integers, lengths: Integers, path: Path
     if (lengths == lengths[0]).all():
         name = tokens[starts[0] : starts[0] + lengths[0]]
         if all((tokens[starts + at] == token).all() for at, token in enumerate(name)):
-            raise MakemoreError(f"{path}: holds {n:,} times the same name; give different ones to learn from")
+            raise MakemoreError(f"{path}: holds the same name {n:,} times; give different names")
 
 
 def _shuffled(n: int, seed: int) -> Integers:
-    """The numbers from 0 to n − 1, shuffled as Python does."""
+    """The numbers from 0 to n − 1, shuffled as by Python's `random`."""
     if n >= MANY_NAMES and compiles():
         from makemore_cli.names.shuffle import shuffled
 

@@ -1,4 +1,4 @@
-"""The lecture's own names, fetched once into the user's cache and verified."""
+"""Download the lecture's names into the user's cache, and verify them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ TIMEOUT_SECONDS = 30  # seconds without an answer
 
 
 def cached_names() -> Path:
-    """The place of the lecture's names after their download: in the user's cache, or in `$MAKEMORE_CACHE`."""
+    """The path of the downloaded names, in the user's cache or in `$MAKEMORE_CACHE`."""
     import pooch
 
     return Path(os.environ.get("MAKEMORE_CACHE") or pooch.os_cache("makemore")) / "names.txt"
 
 
 def get_names(url: str = URL) -> Path:
-    """Fetch the lecture's names unless they are there already, whole; nothing half-fetched stays.
+    """Download the lecture's names unless an intact copy is there. An incomplete download is removed.
 
-    Raises MakemoreError where they can't be had or are not what they should be.
+    Raises MakemoreError if the download fails or is not the lecture's file.
     """
     import pooch
-    import requests  # what pooch fetches with
+    import requests  # pooch downloads with it
 
     target = cached_names()
-    # pooch tells on stderr what it does, which the command says better itself.
+    # pooch reports on stderr what the command says better itself.
     pooch.get_logger().setLevel("ERROR")
     try:
         pooch.retrieve(
@@ -41,18 +41,20 @@ def get_names(url: str = URL) -> Path:
         )
     except ValueError as error:
         if "known hash" not in str(error):
-            raise MakemoreError(f"{url}: is no address that can be fetched") from None
+            raise MakemoreError(f"{url}: is not an http or https URL") from None
         raise MakemoreError(
-            f"{url}: what came is not the lecture's file (its SHA-256 differs); try again later"
+            f"{url}: the download is not the lecture's file (its SHA-256 differs); try again later"
         ) from None
     except requests.HTTPError as error:
         status = "refused" if error.response is None else f"{error.response.status_code} {error.response.reason}"
-        raise MakemoreError(f"{url}: can't be fetched: {status}") from None
+        raise MakemoreError(f"{url}: can't be downloaded: {status}") from None
     except requests.Timeout:
-        raise MakemoreError(f"{url}: can't be fetched: no answer within {TIMEOUT_SECONDS} s; try again later") from None
+        raise MakemoreError(
+            f"{url}: can't be downloaded: no answer within {TIMEOUT_SECONDS} s; try again later"
+        ) from None
     except requests.ConnectionError:
         host = urlsplit(url).netloc
-        raise MakemoreError(f"{url}: can't be fetched: no connection to {host}; check the network") from None
+        raise MakemoreError(f"{url}: can't be downloaded: no connection to {host}; check the network") from None
     except OSError as error:
         raise MakemoreError(f"{target}: can't be written: {error.strerror or error}") from None
     return target

@@ -1,4 +1,4 @@
-"""From the bytes of a file of names to tokens."""
+"""Convert the bytes of a file of names to tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from makemore_cli.names.splits import PIECE_LETTERS, Integers
 from makemore_cli.names.vocabulary import LARGEST_VOCABULARY_LETTERS, Tokens, Vocabulary, fault
 from makemore_cli.system.files import read
 
-NEWLINE = ord("\n")  # stands for the sign among code points, since no name holds one
+NEWLINE = ord("\n")  # the end-of-word token among code points, since no name contains one
 SPACES = [chr(c) for c in range(0x3001) if chr(c).isspace() and c != NEWLINE]  # U+3000 is the last one in Unicode
 LARGEST_FILE_BYTES = 1 << 31  # some hundred million names
 
@@ -22,15 +22,15 @@ def read_file(path: Path) -> bytes:
     try:
         return read(path, LARGEST_FILE_BYTES)
     except FileNotFoundError:
-        raise MakemoreError(f"{path}: no such file; give a text file with one name a line") from None
+        raise MakemoreError(f"{path}: no such file; give a text file with one name per line") from None
     except IsADirectoryError:
-        raise MakemoreError(f"{path}: is a folder; give a text file with one name a line") from None
+        raise MakemoreError(f"{path}: is a folder; give a text file with one name per line") from None
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
 
 
 def code_points(raw: bytes, path: Path) -> NDArray[np.unsignedinteger]:
-    """Code points of the whole text, without space around lines, and with a newline at the end of each."""
+    """Code points of the text, with no whitespace around lines and a newline at the end of each."""
     try:
         raw = raw.removeprefix(codecs.BOM_UTF8)
         text = raw.decode()
@@ -49,7 +49,7 @@ def code_points(raw: bytes, path: Path) -> NDArray[np.unsignedinteger]:
 
 
 def encode(points: NDArray[np.unsignedinteger], vocabulary: Vocabulary | None, path: Path) -> tuple[Vocabulary, Tokens]:
-    """The vocabulary, unless it is given, and the tokens of a text, in which the sign stands for a newline."""
+    """The vocabulary, new unless it is given, and the tokens of a text, with token 0 for a newline."""
     pieces = [slice(start, start + PIECE_LETTERS) for start in range(0, len(points), PIECE_LETTERS)]
     used = np.zeros(int(points.max()) + 1, dtype=bool)
     for piece in pieces:
@@ -61,8 +61,8 @@ def encode(points: NDArray[np.unsignedinteger], vocabulary: Vocabulary | None, p
         raise MakemoreError(f"{path}, line {np.count_nonzero(points[:first] == NEWLINE) + 1}: {reason}")
     if len(letters) > LARGEST_VOCABULARY_LETTERS:
         raise MakemoreError(
-            f"{path}: holds {len(letters):,} different letters, and at most {LARGEST_VOCABULARY_LETTERS:,} are "
-            "taken; is it a list of names?"
+            f"{path}: holds {len(letters):,} different characters, but at most {LARGEST_VOCABULARY_LETTERS:,} are "
+            "allowed; give a file of names"
         )
     vocabulary = vocabulary or Vocabulary("".join(letters))
     table = np.zeros(len(used), dtype=vocabulary.dtype)
@@ -76,7 +76,7 @@ def encode(points: NDArray[np.unsignedinteger], vocabulary: Vocabulary | None, p
 
 
 def find_names(tokens: Tokens) -> tuple[Integers, Integers]:
-    """The start and the length of each name. Blank lines are left out."""
+    """The start and the length of each name. Blank lines are skipped."""
     place = np.uint32 if len(tokens) < 2**32 else np.int64
     pieces = range(0, len(tokens), PIECE_LETTERS)
     ends = np.concatenate(

@@ -1,4 +1,4 @@
-"""Python's own shuffle of many numbers, compiled: the same numbers in the same order, forty times as fast."""
+"""Python's own shuffle, compiled for many numbers: the same order, forty times as fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def shuffled(n: int, seed: int) -> NDArray[np.unsignedinteger]:
     """The numbers from 0 to n − 1 as `random.seed(seed); random.shuffle(order)` orders them, for n < 2³²."""
     order = np.arange(n, dtype=np.uint32)
     _, (*key, position), _ = random.Random(seed).getstate()
-    twister = np.random.MT19937()  # the generator that Python has
+    twister = np.random.MT19937()  # Python's generator
     twister.state = {"bit_generator": "MT19937", "state": {"key": np.array(key, np.uint32), "pos": position}}
     last = n - 1
     while last > 0:
@@ -26,9 +26,9 @@ def shuffled(n: int, seed: int) -> NDArray[np.unsignedinteger]:
 
 @Kept
 def swap(order: NDArray[np.uint32], last: int, numbers: NDArray[np.uint32]) -> int:
-    """Swap from the last place down with a random place not above it; return where the numbers have run out.
+    """Swap each place, from `last` down, with a random place not above it. Return the place where the numbers ran out.
 
-    As in Python: as many bits as the place needs, and another number where they make one above it.
+    As in Python, each draw has as many bits as the place needs, and a draw above the place is repeated.
     """
     place, bits = last, 0
     while (place + 1) >> bits:

@@ -1,4 +1,4 @@
-"""The letters of a data set, and their tokens."""
+"""The characters of a data set, and their tokens."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from makemore_cli.errors import MakemoreError
 
 END = "."  # starts and ends every name; token 0
-LARGEST_VOCABULARY_LETTERS = 8192  # more than the names of any language are written with
+LARGEST_VOCABULARY_LETTERS = 8192  # more than names in any language need
 
 Tokens = NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The letters, sorted by code point from 1; 0 is the end-of-word sign."""
+    """The characters, sorted by code point, with tokens from 1. Token 0 is the end-of-word token."""
 
     letters: str
 
     def __len__(self) -> int:
-        """The number of tokens V, the end sign included."""
+        """The number of tokens V, including the end-of-word token."""
         return 1 + len(self.letters)
 
     @cached_property
@@ -33,18 +33,18 @@ class Vocabulary:
         return {letter: token for token, letter in enumerate(self.letters, start=1)}
 
     def encode(self, name: str) -> list[int]:
-        """Tokens of a name. Raises MakemoreError for a letter that is not in the vocabulary."""
+        """Tokens of a name. Raises MakemoreError for a character that is not in the vocabulary."""
         for letter in name:
             if letter not in self._token:
-                raise MakemoreError(f"{name!r}: the model knows no {letter!r}; its letters are {self.letters}")
+                raise MakemoreError(f"{name!r}: the model does not know {letter!r}; its characters are {self.letters}")
         return [self._token[letter] for letter in name]
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The name that tokens spell; the sign is left out."""
+        """The name that tokens spell, without end-of-word tokens."""
         return "".join(self.letters[token - 1] for token in tokens if token)
 
     def text(self, tokens: Tokens) -> str:
-        """The names of a stream of tokens, each followed by a newline for the end sign."""
+        """The names of a stream of tokens, with a newline for each end-of-word token."""
         signs = f"\n{self.letters}"
         if signs.isascii():
             return np.frombuffer(signs.encode(), dtype=np.uint8)[tokens].tobytes().decode("ascii")
@@ -57,11 +57,11 @@ class Vocabulary:
 
 
 def fault(letter: str, vocabulary: Vocabulary | None = None) -> str | None:
-    """The reason why a letter may not be in a name, or None."""
+    """The reason why a character is not allowed in a name, or None."""
     if letter == END:
-        return f"a name may not hold {END!r}, which is the end-of-word sign; take it out"
+        return f"a name can't contain {END!r}, which is the end-of-word token; remove it"
     if unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp"):
-        return f"a name may not hold the control character U+{ord(letter):04X}; take it out"
+        return f"a name can't contain the control character U+{ord(letter):04X}; remove it"
     if vocabulary is not None and letter not in vocabulary.letters:
-        return f"the model knows no {letter!r}; its letters are {vocabulary.letters}"
+        return f"the model does not know {letter!r}; its characters are {vocabulary.letters}"
     return None

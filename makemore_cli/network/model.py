@@ -1,10 +1,10 @@
-"""The network's sizes, and a trained network's forward pass, in NumPy: what is trained can be used without PyTorch.
+"""The network's sizes, and a trained network's forward pass in NumPy, so that it can be used without PyTorch.
 
 embedding – linear – batchnorm – tanh – linear, with the lecture's names:
 
     C (V, E) · W1 (T·E, H) · b1 (H,) · W2 (H, V) · b2 (V,) · bngain (1, H) · bnbias (1, H)
 
-V letters in the vocabulary, T letters of context, E numbers an embedded letter, H hidden units.
+V tokens in the vocabulary, context length T, embedding size E, H hidden units.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BATCHNORM_EPSILON = 1e-5  # the lecture's, and torch.nn.BatchNorm1d's
-TABLE_ROWS = 1000  # at most, in a table for more than one letter
-LAYER_NUMBERS = 1 << 18  # of the widest layer at a time: as many as a processor's cache holds
+TABLE_ROWS = 1000  # at most, in a lookup table for more than one character
+LAYER_NUMBERS = 1 << 18  # of the widest layer at a time: as many as fit a processor's cache
 
 Array = NDArray[np.floating]
 Integers = NDArray[np.integer]
@@ -28,14 +28,14 @@ Integers = NDArray[np.integer]
 class Sizes:
     """The sizes that determine the shape of every parameter. All are at least 1."""
 
-    vocabulary: int  # V, the end-of-word sign included
+    vocabulary: int  # V, including the end-of-word token
     context: int  # T
     embedding: int  # E
     hidden: int  # H
-    first_bias: bool = True  # b1, which batchnorm takes out again
+    first_bias: bool = True  # b1, which batchnorm cancels
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of each parameter, in the order in which they lie on the flat tensor."""
+        """Shape of each parameter, in the order of the flat tensor."""
         V, T, E, H = self.vocabulary, self.context, self.embedding, self.hidden
         shapes = {
             "C": (V, E),
@@ -52,13 +52,13 @@ class Sizes:
 
     @property
     def parameters(self) -> int:
-        """The number of trainable numbers."""
+        """The number of trainable parameters."""
         return sum(math.prod(shape) for shape in self.shapes().values())
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained network: its parameters by name, and the batchnorm statistics that stand in for a batch's own."""
+    """A trained network: its parameters by name, and the batchnorm statistics that replace a batch's own."""
 
     sizes: Sizes
     parameters: Mapping[str, Array]
@@ -66,9 +66,9 @@ class Model:
     bnvar: Array  # (1, H), unbiased (n − 1), in training and here alike
     epsilon: float = BATCHNORM_EPSILON
 
-    @np.errstate(over="ignore", invalid="ignore")  # who uses it, looks whether they are finite
+    @np.errstate(over="ignore", invalid="ignore")  # callers check that the logits are finite
     def logits(self, X: Integers) -> Array:
-        """Scores (rows, V) of the next letter, before softmax, for each row of context X (rows, T)."""
+        """Logits (rows, V) of the next character, for each row of context X (rows, T)."""
         p = self.parameters
         logits = np.empty((len(X), self.sizes.vocabulary), p["W2"].dtype)
         gain = p["bngain"] / np.sqrt(self.bnvar + self.epsilon)
@@ -79,10 +79,10 @@ class Model:
 
 
 class Folded:
-    """A trained network, its first layer and batchnorm folded into tables: for many contexts, twice as fast.
+    """A trained network with its first layer and batchnorm folded into lookup tables: twice as fast for many contexts.
 
-    Up to tanh everything is linear in the embedded letters, so `hpreact` is a sum over the letters of the context, of a
-    row each that depends on the letter and its place. Short groups of letters have one row together.
+    Up to tanh, everything is linear in the embeddings. So `hpreact` is a sum of one row per character of the context,
+    which depends on the character and its position. Short groups of characters share one row.
     """
 
     def __init__(self, model: Model) -> None:
@@ -122,7 +122,7 @@ def preactivation(p: Mapping[str, Array], X: Integers) -> Array:
 
 
 def chunks(length: int, sizes: Sizes) -> Iterator[slice]:
-    """Slices of rows that go through a network at a time."""
+    """Slices of rows that go through a network together."""
     rows = max(1, LAYER_NUMBERS // max(sizes.context * sizes.embedding, sizes.hidden, sizes.vocabulary))
     for start in range(0, length, rows):
         yield slice(start, min(start + rows, length))

@@ -1,4 +1,4 @@
-"""The parameters while they are trained: named views on one flat tensor, and how they are initialised."""
+"""The parameters in training: named views of one flat tensor, and their initialisation."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from makemore_cli.network.model import Array, Sizes
 
 
 class Parameters:
-    """Named views on one flat tensor: an update of `flat` is an update of all of them.
+    """Named views of one flat tensor: an update of `flat` updates all of them.
 
-    Gradients are kept in the same class, so `gradients.W1` lies where `parameters.W1` does.
+    Gradients use the same class, so `gradients.W1` has the same place in `flat` as `parameters.W1`.
     """
 
     C: Float[Tensor, "vocabulary embedding"]
@@ -39,10 +39,9 @@ class Parameters:
 
     @classmethod
     def pack(cls, sizes: Sizes, named: Mapping[str, Tensor], out: Parameters | None = None) -> Parameters:
-        """Copy named tensors onto one flat tensor, that of `out` or a new one.
+        """Copy named tensors into one flat tensor, that of `out` or a new one.
 
-        What is named beside the parameters is left out. Raises ValueError for a tensor that has another shape than its
-        parameter.
+        Names that are not parameters are ignored. Raises ValueError if a tensor's shape is not its parameter's.
         """
         shapes = sizes.shapes()
         for name, shape in shapes.items():
@@ -53,11 +52,11 @@ class Parameters:
 
     @classmethod
     def from_arrays(cls, sizes: Sizes, arrays: Mapping[str, Array]) -> Parameters:
-        """Copy arrays onto one new flat tensor."""
+        """Copy arrays into one new flat tensor."""
         return cls.pack(sizes, {name: torch.from_numpy(array) for name, array in arrays.items()})
 
     def arrays(self) -> dict[str, Array]:
-        """The parameters as arrays, which share their memory if that is the CPU's."""
+        """The parameters as arrays. On the CPU, they share the parameters' memory."""
         return {name: view.cpu().numpy() for name, view in self.views.items()}
 
     def to(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Parameters:
@@ -66,11 +65,11 @@ class Parameters:
 
 
 def initialise(sizes: Sizes, seed: int) -> tuple[Parameters, torch.Generator]:
-    """Draw float32 parameters on the CPU, and hand back the generator, which goes on to draw the batches.
+    """Draw float32 parameters on the CPU, and return the generator, which then draws the batches.
 
-    As in the lecture, one generator draws C, W1, b1, W2 and b2 in this order. Its batchnorm parameters come from the
-    global generator, unseeded; here they have a generator of their own (seeded with `seed + 1`), so that a run can
-    be repeated and the lecture's stream of numbers is still the lecture's.
+    As in the lecture, one generator draws C, W1, b1, W2 and b2 in this order. The lecture draws its batchnorm
+    parameters from the unseeded global generator. Here they have a generator of their own (seeded with `seed + 1`), so
+    that a run is reproducible and the first generator's numbers stay the lecture's.
     """
     V, T, E, H = sizes.vocabulary, sizes.context, sizes.embedding, sizes.hidden
     g = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The network in PyTorch's own functions, which the hand-written passes are held against."""
+"""The network in PyTorch's own functions, against which the hand-written passes are checked."""
 
 from __future__ import annotations
 

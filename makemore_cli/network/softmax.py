@@ -1,4 +1,4 @@
-"""Softmax and its logarithm, in NumPy and in float64, whatever the logits' precision."""
+"""Softmax and log-softmax in NumPy, in float64 whatever the logits' precision."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 
 def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities (rows, V) of logits (rows, V) over a temperature above 0."""
+    """Probabilities (rows, V) from logits (rows, V), divided by a temperature above 0."""
     counts = np.exp(_below_their_maximum(logits) / temperature)
     counts /= counts.sum(1, keepdims=True)
     return counts
 
 
 def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Log probabilities (rows, V) of logits (rows, V)."""
+    """Log probabilities (rows, V) from logits (rows, V)."""
     logprobs = _below_their_maximum(logits)
     logprobs -= np.log(np.exp(logprobs).sum(1, keepdims=True))
     return logprobs

@@ -16,9 +16,9 @@ SHARED_MULTIPLICATIONS = 2_000_000
 
 @contextmanager
 def threads(parameters: Parameters, batch_size: int, count: int | None = None) -> Iterator[None]:
-    """Have PyTorch use `count` threads; if that is not given, one alone if a batch is too small to be shared.
+    """Have PyTorch use `count` threads; if it is None, a single one if a batch is too small to be shared.
 
-    There a second one gains nothing, and if another program wants its processor it costs several times the work.
+    A second thread gains nothing there, and if another program uses its core, it costs several times the work.
     """
     s, before = parameters.sizes, torch.get_num_threads()
     if count is not None:

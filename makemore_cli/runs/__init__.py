@@ -1,4 +1,4 @@
-"""The run folder and its files: checkpoint, metrics, summary; and how several runs compare.
+"""The run folder and its files (checkpoint, metrics, summary), and the comparison of runs.
 
-Files are checked before they are believed.
+Files are validated before they are used.
 """

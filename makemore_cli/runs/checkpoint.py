@@ -1,9 +1,9 @@
-"""The checkpoint: one safetensors file that holds all that sampling, and going on with training, need.
+"""The checkpoint: one safetensors file with everything that sampling and resuming need.
 
-The parameters by name (their average, where one is kept), the batchnorm statistics, the random numbers' state, what the
-optimiser keeps, and, as JSON in its metadata, the
-vocabulary, the configuration and the number of steps. Nothing in it depends on when or under which name it was made,
-so equal runs give equal bytes. Nothing is ever unpickled.
+It holds the parameters by name (their average, if one is kept), the batchnorm statistics, and the states of the random
+number generators and the optimiser. Its metadata hold, as JSON, the vocabulary, the configuration and the number of
+steps. Nothing in it depends on when or under which name it was made, so equal runs give equal bytes. Nothing is ever
+unpickled.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from makemore_cli.runs.file_names import CHECKPOINT, CONFIG
 from makemore_cli.system.files import check_plain
 
 FORMAT = "makemore/1"
-LARGEST_HEADER_BYTES = 1 << 24  # bytes: a large vocabulary and a long configuration have less than a hundredth of it
-LARGEST_STATE_BYTES = 1 << 16  # bytes of a random number generator
-STREAMS = ("generator", "dropout")  # of random numbers: the batches', and that of the letters that are dropped
-TRAINING = "training."  # begins the names of tensors that only training needs
-DTYPES = {"float32": "F32", "float64": "F64"}  # as safetensors calls them
+LARGEST_HEADER_BYTES = 1 << 24  # a large vocabulary and a long configuration take less than a hundredth of it
+LARGEST_STATE_BYTES = 1 << 16  # of a random number generator
+STREAMS = ("generator", "dropout")  # random number generators: of the batches, and of the context dropout
+TRAINING = "training."  # prefix of tensors that only training needs
+DTYPES = {"float32": "F32", "float64": "F64"}  # safetensors' names
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Checkpoint:
     config: Config
     step: int
     data_sha256: str  # of the file of names that it was trained on
-    training: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # what is needed to go on, by name
-    loss: float | None = None  # of the validation split, where it was the least so far
+    training: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # what resuming needs, by name
+    loss: float | None = None  # of the validation split, if it was the lowest so far
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
@@ -72,7 +72,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
 def load_checkpoint(run: str | Path) -> Checkpoint:
     """Read a checkpoint, given its file or its run folder. Raises MakemoreError, which names the file.
 
-    Nothing is read into memory before its size is known to be what the configuration says.
+    Nothing is read into memory before its size is checked against the configuration.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -84,7 +84,7 @@ def load_checkpoint(run: str | Path) -> Checkpoint:
         with path.open("rb") as file:
             start = file.read(8)
         if len(start) == 8 and int.from_bytes(start, "little") > LARGEST_HEADER_BYTES:
-            raise MakemoreError(f"{path}: not a whole safetensors checkpoint (its header is too long){_hint(start)}")
+            raise MakemoreError(f"{path}: not a valid safetensors checkpoint (its header is too long){_hint(start)}")
         with safe_open(path, framework="numpy") as tensors:
             return _read(tensors, path)
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def load_checkpoint(run: str | Path) -> Checkpoint:
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror or error}") from None
     except (SafetensorError, ValueError) as error:
-        raise MakemoreError(f"{path}: not a whole safetensors checkpoint ({error}){_hint(start)}") from None
+        raise MakemoreError(f"{path}: not a valid safetensors checkpoint ({error}){_hint(start)}") from None
 
 
 def _in_order(letters: str) -> bool:
@@ -115,10 +115,10 @@ def _read(tensors: Any, path: Path) -> Checkpoint:
     config = configuration.validate(about.get("config"), f"{path}: its configuration")
     letters = about.get("letters")
     if not (isinstance(letters, str) and _in_order(letters)):
-        raise MakemoreError(f"{path}: its vocabulary is missing or not in order; the checkpoint is damaged")
+        raise MakemoreError(f"{path}: its vocabulary is missing or invalid; the checkpoint is damaged")
     step, digest, loss = about.get("step"), about.get("data_sha256"), about.get("loss")
     if not (type(step) is int and step >= 0 and isinstance(digest, str) and _is_loss(loss)):
-        raise MakemoreError(f"{path}: its step, its data's checksum or its loss is missing; the checkpoint is damaged")
+        raise MakemoreError(f"{path}: its step, data checksum or loss is missing or invalid; the checkpoint is damaged")
 
     sizes = sizes_of(config, len(letters) + 1)
     expected = {**sizes.shapes(), "bnmean": (1, sizes.hidden), "bnvar": (1, sizes.hidden)}
@@ -135,7 +135,7 @@ def _read(tensors: Any, path: Path) -> Checkpoint:
     loaded = {name: tensors.get_tensor(name) for name in expected}
     for name, tensor in loaded.items():
         if not np.isfinite(tensor).all():
-            raise MakemoreError(f"{path}: tensor {name} holds numbers that are not finite; take an earlier checkpoint")
+            raise MakemoreError(f"{path}: tensor {name} holds numbers that are not finite; use an earlier checkpoint")
     if (loaded["bnvar"] < 0).any():
         raise MakemoreError(f"{path}: tensor bnvar holds negative variances; the checkpoint is damaged")
     training = {}
@@ -145,25 +145,24 @@ def _read(tensors: Any, path: Path) -> Checkpoint:
         found = tensors.get_slice(f"{TRAINING}{name}")
         if name in STREAMS:
             if found.get_dtype() != "U8" or math.prod(found.get_shape()) > LARGEST_STATE_BYTES:
-                raise MakemoreError(f"{path}: its random numbers' state is damaged; take an earlier checkpoint")
+                raise MakemoreError(f"{path}: its random number generator state is damaged; use an earlier checkpoint")
         elif name == "began":
             if found.get_shape() != [1] or found.get_dtype() != "I64":
-                raise MakemoreError(f"{path}: when its average began is damaged; take an earlier checkpoint")
+                raise MakemoreError(f"{path}: the start of its average is damaged; use an earlier checkpoint")
         elif found.get_shape() != [sizes.parameters] or found.get_dtype() != DTYPES[config.train.dtype]:
-            raise MakemoreError(f"{path}: what its optimiser keeps ({name}) is damaged; take an earlier checkpoint")
+            raise MakemoreError(f"{path}: its optimiser's state ({name}) is damaged; use an earlier checkpoint")
         training[name] = tensors.get_tensor(f"{TRAINING}{name}")
         if not np.isfinite(training[name]).all():
-            raise MakemoreError(f"{path}: {name} holds numbers that are not finite; take an earlier checkpoint")
+            raise MakemoreError(f"{path}: {name} holds numbers that are not finite; use an earlier checkpoint")
     parameters = {name: loaded[name] for name in sizes.shapes()}
     model = Model(sizes, parameters, loaded["bnmean"], loaded["bnvar"], config.model.batchnorm.epsilon)
     return Checkpoint(model, Vocabulary(letters), config, step, digest, training, loss)
 
 
 def training_names(config: Config) -> tuple[str, ...]:
-    """Names of what a checkpoint holds in order to go on.
+    """Names of what resuming needs: the states of the random number generators and of the optimiser.
 
-    The random numbers' states, and what the optimiser keeps. Of parameters that are averaged, the average is the model,
-    and what they were themselves stands here.
+    If the parameters are averaged, the model is the average, and the parameters themselves are among these.
     """
     kept = tuple("parameters" if name == "average" else name for name in config.optim.kept)
     began = ("began",) if isinstance(config.optim.average, MeanAverage) else ()
@@ -178,17 +177,17 @@ def _about(metadata: Mapping[str, str] | None, path: Path) -> dict[str, Any]:
             return dict(about)
     except (KeyError, TypeError, ValueError, RecursionError):
         pass
-    raise MakemoreError(f"{path}: a safetensors file, but not a checkpoint of makemore ({FORMAT})")
+    raise MakemoreError(f"{path}: a safetensors file, but not a makemore checkpoint ({FORMAT})")
 
 
 def _hint(content: bytes) -> str:
-    """A hint at what a file is that is not a safetensors file, from its first bytes."""
+    """A hint at the kind of a file that is not a safetensors file, from its first bytes."""
     if content[:2] == b"PK" or content[:1] == b"\x80":
         return "; it looks like a pickle, which is never loaded"
     return ""
 
 
 def sizes_of(config: Config, vocabulary: int) -> Sizes:
-    """The network's sizes, given how many letters there are (the sign included)."""
+    """The network's sizes, given the number of tokens (including the end-of-word token)."""
     m = config.model
     return Sizes(vocabulary, m.context_length, m.embedding_size, m.hidden_size, m.first_bias)

@@ -1,11 +1,11 @@
-"""The runs in a folder, side by side: what they were made with, and what they came to."""
+"""Compare the runs in a folder: their settings and their results."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,11 @@ class RunInfo:
     run: Path
     config: Config
     step: int
-    loss: Mapping[str, float]  # by split: of the last evaluation
+    loss: Mapping[str, float]  # of the last evaluation, by split
     parameters: int | None
     seconds: float | None
     date: datetime  # when it ended, or when something was last written
-    environment: Mapping[str, str]  # that it ended in
+    environment: Mapping[str, str]  # at its end
 
     @property
     def finished(self) -> bool:
@@ -45,7 +45,7 @@ class RunInfo:
 
     @property
     def goal(self) -> int:
-        """The number of steps that it is to have."""
+        """The number of steps to train in all."""
         return self.config.train.steps
 
     @property
@@ -55,7 +55,7 @@ class RunInfo:
 
     @property
     def data(self) -> str:
-        """The data set's name."""
+        """The name of the data set, or of its file."""
         path = self.config.data.path
         return path if path in NAMED else Path(path).name
 
@@ -75,12 +75,12 @@ class RunInfo:
 
 
 def find_runs(folder: Path) -> tuple[list[RunInfo], list[MakemoreError]]:
-    """All runs in a folder and the folders in it, by name, and why others can't be read.
+    """All runs in a folder and its subfolders, sorted by name, and the errors of those that can't be read.
 
     Links to folders are not followed. Raises MakemoreError if there is no such folder.
     """
     if not folder.is_dir():
-        raise MakemoreError(f"{folder}: is not a folder; give the one that holds your runs", parameters=("folder",))
+        raise MakemoreError(f"{folder}: is not a folder; give the folder that holds your runs", parameters=("folder",))
     found, unreadable = [], []
     for place, folders, _ in os.walk(folder):
         folders.sort()
@@ -99,7 +99,7 @@ def run_info(run: Path) -> RunInfo:
         raise MakemoreError(f"{run}: holds no run; give a run folder")
     config, summary = configuration.load(run / CONFIG), load_summary(run)
     file = next(file for name in (SUMMARY, METRICS, CHECKPOINT) if (file := run / name).is_file())
-    date = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+    date = datetime.fromtimestamp(file.stat().st_mtime, UTC)
     if summary is None:
         ending = load_ending(run)
         return RunInfo(run, config, ending.step, ending.loss, None, None, date, {})
@@ -115,14 +115,13 @@ def run_info(run: Path) -> RunInfo:
     )
 
 
-# What a table can be sorted by.
 SORTS = ("name", "data", "train", "val", "test", "steps", "time", "date")
 
 
 def sort_runs(runs: list[RunInfo], by: str) -> list[RunInfo]:
-    """Sorted: losses, steps and times from the least, dates from the latest; what is missing comes last.
+    """Sort runs: losses, steps and times ascending, dates from the latest; missing values come last.
 
-    Raises MakemoreError for what can't be sorted by.
+    Raises ParameterError if `by` is not one of SORTS.
     """
     if by not in SORTS:
         raise ParameterError("sort", f"must be one of {', '.join(SORTS)}, got {by}")
@@ -141,8 +140,8 @@ def sort_runs(runs: list[RunInfo], by: str) -> list[RunInfo]:
 
 
 def show_runs(runs: list[RunInfo], console: Console) -> None:
-    """Print a table of them, with as many columns as there is room for."""
-    # By their importance where there is not room for all.
+    """Print a table of runs, with as many columns as fit."""
+    # In order of importance: the last ones are dropped if they do not fit.
     columns: dict[str, list[str]] = {
         "run": [str(info.run) for info in runs],
         "val": [_loss(info.loss.get("val")) for info in runs],
@@ -171,7 +170,7 @@ def show_runs(runs: list[RunInfo], console: Console) -> None:
 
 
 def _width(table: Table, console: Console) -> int:
-    """Columns that a table would take if it could."""
+    """The width of a table that is not cut, in characters."""
     return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
@@ -194,7 +193,7 @@ class Difference:
                 yield key, before.get(key), after.get(key)
 
     def losses(self) -> Iterator[tuple[str, float, float]]:
-        """Splits, and the losses over them, of which both have one."""
+        """The splits for which both runs have a loss, with both losses."""
         for split in SPLITS:
             if split in self.first.loss and split in self.second.loss:
                 yield split, self.first.loss[split], self.second.loss[split]
@@ -211,7 +210,7 @@ class Difference:
 
 
 def show_difference(difference: Difference, console: Console) -> None:
-    """Print which settings differ, and what that did to the losses."""
+    """Print the settings that differ, and both runs' losses."""
     a, b = difference.first, difference.second
     settings = list(difference.settings())
     if settings:

@@ -1,4 +1,4 @@
-"""The names of the files of a run folder."""
+"""The names of the files in a run folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from makemore_cli.config.schema import CONFIG as CONFIG
 
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"  # the last one
-BEST = "best.safetensors"  # of least validation loss
+BEST = "best.safetensors"  # of lowest validation loss
 SUMMARY = "summary.json"
 FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY)
 PLOTS, REPORT, EVENTS = "plots", "report.html", "tensorboard"  # made on request

@@ -1,4 +1,4 @@
-"""The log of a run, read back: the loss of each step, evaluations and diagnostics."""
+"""Read the log of a run: the loss of each step, evaluations and diagnostics."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.runs.file_names import METRICS
 from makemore_cli.system.files import check_plain
 
-CHUNK_LINES = 50_000  # at a time
-LARGEST_METRICS_BYTES = 1 << 36  # bytes: some billion steps
+CHUNK_LINES = 50_000  # read at a time
+LARGEST_METRICS_BYTES = 1 << 36  # some billion steps
 
 Floats = NDArray[np.float64]
 
@@ -30,20 +30,19 @@ Floats = NDArray[np.float64]
 class Metrics:
     """A run's log. Losses are in nats per character."""
 
-    loss: Floats  # (steps,): of each step's batch, the first step's first
+    loss: Floats  # (steps,): of each step's batch
     lr: Floats  # (steps,)
     evaluations: list[tuple[int, dict[str, float]]]  # step, and the loss over each split that was evaluated
-    diagnoses: list[tuple[int, dict[str, Any]]]  # step, and what `diagnostics.diagnose` found there
+    diagnoses: list[tuple[int, dict[str, Any]]]  # step, and the result of `step_statistics.diagnose`
 
     @property
     def steps(self) -> int:
-        """The number of steps."""
         return len(self.loss)
 
     def smoothed(self, most: int = 1000) -> tuple[Floats, Floats]:
-        """Steps, and the mean loss of as many batches around each: `most`, as in the lecture, or fewer in short runs.
+        """Steps, and the mean loss of the batches around each: `most`, as in the lecture, or fewer in short runs.
 
-        A last part that is shorter than the others is left out, unless it is the only one.
+        A last part that is shorter than the others is left out.
         """
         length = max(1, min(most, self.steps // 100))
         count = self.steps // length
@@ -52,7 +51,7 @@ class Metrics:
 
 
 def load_metrics(run: Path) -> Metrics:
-    """Read a run's metrics; a last line that is being written is left out.
+    """Read a run's metrics; an incomplete last line is ignored.
 
     Raises MakemoreError, which names the file and the line.
     """
@@ -69,7 +68,7 @@ def load_metrics(run: Path) -> Metrics:
                 if [record["step"] for record in steps] != list(range(done + 1, done + len(steps) + 1)):
                     line = number + _first_out_of_order(records, done)
                     raise MakemoreError(
-                        f"{path}, line {line}: does not hold each step once and in order; the file is damaged"
+                        f"{path}, line {line}: steps are missing, repeated or out of order; the file is damaged"
                     )
                 done += len(steps)
                 try:
@@ -88,7 +87,7 @@ def load_metrics(run: Path) -> Metrics:
     return Metrics(np.concatenate(loss), np.concatenate(lr), evaluations, diagnoses)
 
 
-# What a record raises that holds other things than it should.
+# What reading a malformed record can raise.
 WRONG = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
@@ -97,7 +96,7 @@ def _read_other(
     evaluations: list[tuple[int, dict[str, float]]],
     diagnoses: list[tuple[int, dict[str, Any]]],
 ) -> None:
-    """Add what a record holds that is not a step's. Raises one of WRONG."""
+    """Add a record's evaluation or diagnosis to the lists. Raises one of WRONG."""
     if "eval" in record:
         losses = {str(split): float(value) for split, value in record["eval"].items()}
         evaluations.append((int(record["step"]), losses))
@@ -117,7 +116,7 @@ def _is_readable(record: Mapping[str, Any]) -> bool:
 
 
 def _first_out_of_order(records: Sequence[Mapping[str, Any]], done: int) -> int:
-    """Which record is the first that is not of the step after the one before, `done` steps being known already."""
+    """The index of the first step record that is out of order, after `done` steps."""
     for number, record in enumerate(records):
         if "loss" in record:
             done += 1
@@ -127,7 +126,7 @@ def _first_out_of_order(records: Sequence[Mapping[str, Any]], done: int) -> int:
 
 
 def _records(file: IO[bytes], path: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-    """The number of a line, and the records from it on, many lines at a time."""
+    """Blocks of records, each with the number of its first line."""
     first = 1
     while lines := list(islice(file, CHUNK_LINES)):
         if not lines[-1].endswith(b"\n"):
@@ -146,7 +145,7 @@ def _records(file: IO[bytes], path: Path) -> Iterator[tuple[int, list[dict[str, 
 
 
 def _checked(found: Mapping[str, Any]) -> dict[str, Any]:
-    """A diagnosis: the share that is saturated, and numbers or nothing by the parameters' names."""
+    """A diagnosis: the saturated fraction, and numbers or None by the parameters' names."""
     by_name = {key: found[key] for key in ("grad_norm", "grad_data", "update_data")}
     for key, numbers in by_name.items():
         by_name[key] = {str(name): None if value is None else float(value) for name, value in numbers.items()}
@@ -162,19 +161,19 @@ def _is_record(line: bytes) -> bool:
 
 
 def _damaged(path: Path, line: int) -> MakemoreError:
-    return MakemoreError(f"{path}, line {line}: is not a record of training; the file is damaged")
+    return MakemoreError(f"{path}, line {line}: is not a training record; the file is damaged")
 
 
 @dataclass(frozen=True)
 class Ending:
     """The end of a log."""
 
-    step: int  # the last one, or 0
-    loss: dict[str, float]  # by split: of the last evaluation, where there was one
+    step: int  # the last one, or 0 if there is none
+    loss: dict[str, float]  # of the last evaluation, by split; empty if there is none
 
 
 def load_ending(run: Path) -> Ending:
-    """The end of a run's log, whatever comes before it. Raises MakemoreError where it can't be read."""
+    """Read only the end of a run's log. Raises MakemoreError if it can't be read."""
     path, step, loss = run / METRICS, 0, dict[str, float]()
     try:
         with _mapped(path) as text:
@@ -187,12 +186,12 @@ def load_ending(run: Path) -> Ending:
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise MakemoreError(f"{path}: its last lines are not records of training") from None
+        raise MakemoreError(f"{path}: its last lines are not training records; the file is damaged") from None
     return Ending(step, {split: value for split, value in loss.items() if math.isfinite(value)})
 
 
 def _backwards(text: bytes | mmap.mmap, mark: bytes) -> Iterator[dict[str, Any]]:
-    """Whole records that hold a mark, the last one first."""
+    """Complete records that contain a mark, the last one first."""
     at = len(text)
     while (at := text.rfind(mark, 0, at)) >= 0:
         start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
@@ -203,7 +202,7 @@ def _backwards(text: bytes | mmap.mmap, mark: bytes) -> Iterator[dict[str, Any]]
 
 
 def end_of_step(metrics: Path, step: int) -> int | None:
-    """The end of a step's record in a log, in bytes, or None if it has no such step. Raises OSError."""
+    """The byte at which a step's record ends in a log, or None if the log has no such step. Raises OSError."""
     record = b'{"step": %d, "loss": ' % step
     with _mapped(metrics) as text:
         at = 0 if text[: len(record)] == record else text.rfind(b"\n" + record) + 1
@@ -214,9 +213,9 @@ def end_of_step(metrics: Path, step: int) -> int | None:
 
 @contextmanager
 def _mapped(path: Path) -> Iterator[bytes | mmap.mmap]:
-    """A file's content, of which only what is looked at is read. Raises OSError."""
+    """A file's content, mapped into memory. Raises OSError."""
     with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size == 0:  # which can't be mapped
+        if os.fstat(file.fileno()).st_size == 0:  # an empty file can't be mapped
             yield b""
             return
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
@@ -224,6 +223,6 @@ def _mapped(path: Path) -> Iterator[bytes | mmap.mmap]:
 
 
 def positive(value: object) -> float:
-    """A number as a logarithmic axis takes it: NaN if it has no logarithm."""
+    """A number for a logarithmic axis: NaN if it has no logarithm."""
     number = float(value) if isinstance(value, (int, float)) else math.nan
     return number if 0 < number < math.inf else math.nan

@@ -1,7 +1,7 @@
 """The run folder: `config.yaml`, `metrics.jsonl`, two checkpoints and `summary.json`.
 
-Every file but the metrics, to which lines are added, is written whole or not at all, and what it takes to resume
-a run is in `checkpoint.safetensors`. So a process may end at any moment, and another one resumes the run.
+Metrics are appended; every other file is written atomically. `checkpoint.safetensors` holds all that
+resuming needs. So a process may end at any moment, and another one can resume the run.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from makemore_cli.runs.metrics import end_of_step
 from makemore_cli.runs.summary import Summary
 from makemore_cli.system.files import is_open_at, is_ours, lock, open_log, partial, write_atomically
 
-OURS = {METRICS, CHECKPOINT, BEST, SUMMARY, *(partial(Path(name)).name for name in FILES)}  # and nobody else's
+OURS = {METRICS, CHECKPOINT, BEST, SUMMARY, *(partial(Path(name)).name for name in FILES)}  # files that only a run has
 
 
 class Run:
-    """A folder that one training run owns, and one process at a time."""
+    """A folder that belongs to one training run, and to one process at a time."""
 
     def __init__(self, folder: Path, *, resumed: bool = False) -> None:
         self.folder, self._resumed = folder, resumed
@@ -35,7 +35,7 @@ class Run:
     def create(cls, folder: Path, *, overwrite: bool = False) -> Run:
         """Take a new folder, or with `overwrite` one that holds a run, which stays until `begin`.
 
-        Raises MakemoreError if anything else would be lost, or another process has the folder.
+        Raises MakemoreError if anything else would be lost, or if another process has the folder.
         """
         run = cls(folder)
         try:
@@ -45,7 +45,7 @@ class Run:
             found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
             if found and not found & OURS:
                 raise MakemoreError(
-                    f"{folder}: holds other files than a run's; choose another folder", parameters=("folder",)
+                    f"{folder}: holds files that are not a run's; choose another folder", parameters=("folder",)
                 )
             if found & set(FILES) and not overwrite and not run._is_blank(found):
                 kind = "a run" if SUMMARY in found else "an unfinished run"
@@ -59,7 +59,7 @@ class Run:
         except BaseException as error:
             run.close()
             if isinstance(error, OSError):
-                raise MakemoreError(f"{folder}: can't make the run folder: {error.strerror}") from None
+                raise MakemoreError(f"{folder}: can't create the run folder: {error.strerror}") from None
             raise
         return run
 
@@ -95,26 +95,26 @@ class Run:
             self._metrics = None
 
     def _lock(self, *, create: bool = False) -> None:
-        """Open the metrics, where there are some, and lock them: as long as they are open, the folder is ours."""
+        """Open the metrics, if there are any, and lock them: the folder is ours while they are open."""
         path = self.folder / METRICS
         if self._metrics is None and (create or path.exists() or path.is_symlink()):
             self._metrics = open_log(path)
             if not lock(self._metrics):
                 self.close()
                 raise MakemoreError(
-                    f"{self.folder}: another process trains in this folder; wait for it, or choose another folder",
+                    f"{self.folder}: another process is training in this folder; wait for it, or choose another folder",
                     parameters=("folder",),
                 )
 
     def _is_blank(self, found: set[str]) -> bool:
-        """Whether the run has ended before it began."""
+        """Whether the run ended before it wrote anything."""
         return not found & (set(FILES) - {METRICS}) and (self.folder / METRICS).stat().st_size == 0
 
     def begin(self, config: Config) -> None:
         """Start: remove the files of an earlier run, and write the resolved configuration."""
         try:
-            # All of them, lest old and new be taken for one run; first another run's configuration, lest it be resumed.
-            # The run's own, which was killed before it had a checkpoint, stays until it is written again.
+            # All, so that old and new files are not taken for one run; another run's configuration first, so that it is
+            # not resumed. The configuration of a resumed run without a checkpoint stays until it is written again.
             for name in (SUMMARY, CHECKPOINT, BEST) if self._resumed else (CONFIG, SUMMARY, CHECKPOINT, BEST):
                 (self.folder / name).unlink(missing_ok=True)
             self._clean()
@@ -125,7 +125,7 @@ class Run:
         self.save_config(config)
 
     def end_of_step(self, step: int) -> int:
-        """The end of a step's record in the metrics, in bytes. Raises MakemoreError if they do not reach as far."""
+        """The byte at which a step's record ends in the metrics. Raises MakemoreError if they lack the step."""
         path = self.folder / METRICS
         try:
             end = end_of_step(path, step)
@@ -133,16 +133,16 @@ class Run:
             raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
         if end is None:
             raise MakemoreError(
-                f"{path}: lacks step {step:,}, where the checkpoint stands; restore the file, or start another run"
+                f"{path}: lacks step {step:,}, the checkpoint's step; restore the file, or start another run"
             )
         return end
 
     def resume_after(self, step: int, config: Config) -> None:
-        """Remove what was written since a step, and write the resolved configuration."""
+        """Remove what was written after a step, and write the resolved configuration."""
         end = self.end_of_step(step)
         try:
             self._clean()
-            (self.folder / SUMMARY).unlink(missing_ok=True)  # it is of a run that was to end earlier
+            (self.folder / SUMMARY).unlink(missing_ok=True)  # of a run with an earlier goal
             self._log.truncate(end)
         except OSError as error:
             raise WriteError(f"{self.folder}: can't resume: {error.strerror}") from None
@@ -154,7 +154,7 @@ class Run:
             partial(self.folder / name).unlink(missing_ok=True)
 
     def _remove_drawn(self) -> None:
-        """Remove pictures, report and event files of an earlier run."""
+        """Remove plots, report and event files of an earlier run."""
         drawn = [*(self.folder / PLOTS).glob("*"), self.folder / REPORT]
         for path in [path for path in drawn if path.is_file() and is_ours(path)]:
             path.unlink()
@@ -177,7 +177,7 @@ class Run:
         self._append("".join([f'{{"step": {step}, "loss": {loss!r}{ends[lr]}' for step, (loss, lr) in rows]))
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add a record to the metrics, one JSON object a line."""
+        """Add a record to the metrics, one JSON object per line."""
         self._append(json.dumps(record) + "\n")
 
     def _append(self, lines: str) -> None:
@@ -190,9 +190,9 @@ class Run:
             raise WriteError(f"{path}: can't write: {error.strerror}") from None
 
     def _check_place(self) -> None:
-        """Make sure that the folder is still the one that was taken. Raises WriteError, and OSError."""
+        """Check that the folder is still the one that was taken. Raises WriteError or OSError."""
         if not is_open_at(self._log, self.folder / METRICS):
-            raise WriteError(f"{self.folder / METRICS}: is gone; somebody has moved or removed it or its folder")
+            raise WriteError(f"{self.folder / METRICS}: is gone; it or its folder was moved or removed")
 
     def _write(self, name: str, content: bytes) -> None:
         path = self.folder / name
@@ -207,24 +207,24 @@ class Run:
         self._write(SUMMARY, text.encode(errors="backslashreplace"))
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write the last checkpoint; the one before stays until this one is whole."""
+        """Write the last checkpoint; the previous one stays until this one is complete."""
         try:
-            os.fsync(self._log.fileno())  # the metrics are to reach at least as far
+            os.fsync(self._log.fileno())  # the metrics must reach at least as far
         except OSError as error:
             raise WriteError(f"{self.folder / METRICS}: can't write: {error.strerror}") from None
         self._write(CHECKPOINT, to_bytes(checkpoint))
 
     def save_best(self, checkpoint: Checkpoint) -> None:
-        """Write the checkpoint of least validation loss."""
+        """Write the checkpoint of lowest validation loss."""
         self._write(BEST, to_bytes(checkpoint))
 
     def has(self, name: str) -> bool:
-        """Whether it has one of its files."""
+        """Whether the folder has a file of this name."""
         return (self.folder / name).is_file()
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder holds a run that can be resumed: one that was at least begun."""
+    """Whether a folder holds a run that has at least begun, and so can be resumed."""
     try:
         return (folder / CONFIG).is_file() and any((folder / name).is_file() for name in (METRICS, CHECKPOINT))
     except (OSError, ValueError):

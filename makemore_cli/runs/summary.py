@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -24,7 +24,7 @@ class Summary(BaseModel):
     device: str
     steps: int = Field(ge=0)
     parameters: int = Field(ge=0)
-    resumed_at: int  # the step after which the run was last taken up, or 0
+    resumed_at: int  # the step after which the run was last resumed, or 0
     seconds: float = Field(ge=0, lt=1e12)  # spent in training steps since then
     steps_per_second: float
     loss: dict[str, float]  # train, val, test; nats per character
@@ -37,7 +37,7 @@ class Summary(BaseModel):
     def _in_utc(cls, date: datetime | None) -> datetime | None:
         """Convert to UTC. Raises ValueError for a date that is out of range."""
         try:
-            return None if date is None else datetime.fromtimestamp(date.timestamp(), timezone.utc)
+            return None if date is None else datetime.fromtimestamp(date.timestamp(), UTC)
         except OverflowError:
             raise ValueError("is out of range") from None
 

@@ -5,10 +5,10 @@
     a, b = Value(2.0), Value(-3.0)
     loss = (a * b + 10.0).tanh()
     loss.backward()
-    a.grad, b.grad  # the derivatives of the loss by a and b
+    a.grad, b.grad  # the derivatives of the loss with respect to a and b
 
-The interface is micrograd's, with its two modules `engine` and `nn`: code that was written for micrograd runs with
-these imports instead.
+The interface is micrograd's, with its modules `engine` and `nn`: code written for micrograd runs if only its imports
+are changed.
 """
 
 from __future__ import annotations

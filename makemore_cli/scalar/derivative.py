@@ -1,4 +1,4 @@
-"""The derivative by nudging: change one number by h, compute again, and look how much the result has changed."""
+"""The derivative by nudging: change one number by h, compute again, and divide the change of the result by h."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_NUDGE = 1e-4
 
 @dataclass(frozen=True)
 class Nudge:
-    """A derivative by differences. A difference is None if the expression has no value at one of its ends.
+    """Difference quotients for one h. A quotient is None if the expression has no value at one of its points.
 
     `up` is the result after the nudge; `forward` is (f(x + h) − f(x)) / h, `central` is (f(x + h) − f(x − h)) / 2h.
     """
@@ -29,7 +29,7 @@ class Nudge:
 
 @dataclass(frozen=True)
 class Slope:
-    """One name of an expression: its value, and the derivative of the result by it, as the engine has it."""
+    """A name in an expression: its value, and the derivative of the result with respect to it, by backpropagation."""
 
     name: str
     value: float
@@ -40,8 +40,8 @@ class Slope:
 class Study:
     """An expression at some numbers: its result, and its slopes by backpropagation and by nudging.
 
-    `nudges` are by name, those of the one that is looked at closely by falling h. `ascended` are the variables' numbers
-    after a step along their slopes, and the result there.
+    `nudges` are by name; the `chosen` name has one for each falling h. `ascended` holds the variables' numbers after a
+    step along their slopes, and the result there.
     """
 
     expression: Expression
@@ -72,11 +72,11 @@ def study(
     h: Sequence[float] = (),
     ascend: float | None = None,
 ) -> Study:
-    """Find all slopes. `at` is the number of the only variable that has none yet.
+    """Find all slopes. `at` is the number for the only variable that is not in `given`.
 
-    `by` is the name to be looked at closely, by default the only variable. `h` are the nudges: by default FALLING for
-    that name, and DEFAULT_NUDGE for all others. `ascend` moves each variable by so many times its slope.
-    Raises ParameterError for a value that can't be, ExpressionError or DomainError if there is no value or no slope.
+    `by` is the name to study closely, by default the only variable. `h` are the nudges: by default FALLING for that
+    name, and DEFAULT_NUDGE for all others. `ascend` moves each variable by `ascend` times its slope.
+    Raises ParameterError for an invalid argument, ExpressionError or DomainError if there is no value or no slope.
     """
     for step in h:
         if not 0 < step < math.inf:
@@ -89,7 +89,10 @@ def study(
         by = expression.variables[0]
     chosen = next((one for one in found if one.name == by), None)
     if by is not None and chosen is None:
-        raise ParameterError("by", f"must be one of {', '.join(one.name for one in found) or 'no name'}, got {by}")
+        raise ParameterError(
+            "by",
+            f"must be one of {', '.join(one.name for one in found) or 'the names, of which there are none'}, got {by}",
+        )
     nudges = {
         one.name: [
             nudge(expression, numbers, one.name, step) for step in h or (FALLING if one is chosen else (DEFAULT_NUDGE,))
@@ -104,26 +107,28 @@ def _free(expression: Expression, given: Mapping[str, float]) -> str:
     """The only variable without a number."""
     free = [name for name in expression.variables if name not in given]
     if not expression.variables:
-        raise ParameterError("at", "is for a variable, but the expression has none")
+        raise ParameterError("at", "gives a variable its number, but the expression has no variable")
     if not free:
-        raise ParameterError("at", f"is for a variable without a number, but {', '.join(given)} has one already")
+        raise ParameterError("at", f"gives a variable its number, but there are numbers for all: {', '.join(given)}")
     if len(free) > 1:
-        raise ParameterError("at", f"is for one variable, but there are {', '.join(free)}: write NAME=NUMBER for each")
+        raise ParameterError(
+            "at", f"gives one variable its number, but there are {', '.join(free)}; write NAME=NUMBER for each"
+        )
     return free[0]
 
 
 def slopes(expression: Expression, at: Mapping[str, float]) -> tuple[float, list[Slope]]:
-    """The result, and the derivatives by all variables and named results, by backpropagation.
+    """The result, and its derivatives with respect to all variables and named results, by backpropagation.
 
-    The derivative by the exponent of a negative number is NaN. Raises ExpressionError if the expression has no value
-    there or a slope is too large, and DomainError if it has no derivative.
+    The derivative with respect to the exponent of a negative number is NaN. Raises ExpressionError if the expression
+    has no value there or a slope is too large, and DomainError if it has no derivative.
     """
     found = expression.evaluate(at)
     found.result.backward()
     slopes = [Slope(name, value.data, value.grad) for name, value in found.named.items()]
     for one in slopes:
         if math.isinf(one.slope):
-            raise ExpressionError(f"the slope by {one.name} is too large for a floating-point number")
+            raise ExpressionError(f"the slope with respect to {one.name} is too large for a floating-point number")
     return found.result.data, slopes
 
 

@@ -1,4 +1,4 @@
-"""A number that knows how it came about, and can tell every number that it came from its gradient."""
+"""A number that knows how it was computed, and can pass its gradient back to every number that it came from."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from makemore_cli.scalar.operations import DomainError, Operation, power, undefi
 class Value:
     """A number with its gradient.
 
-    `data` is the number, `grad` the derivative of the result by it, once the result's `backward()` has run. `_prev` are
-    the values that it was computed from, and `_op` is the operation. `label` is for graphs.
+    `data` is the number. `grad` is the derivative of the result with respect to it, after the result's `backward()`.
+    `_prev` are the values that it was computed from, and `_op` is the operation. `label` is for graphs.
     """
 
     _operation: Operation | None = None
@@ -22,7 +22,7 @@ class Value:
         self.data = float(data)
         self.grad = 0.0
         self.label = label
-        self._children = tuple(_children)  # in order, and twice if one is used twice
+        self._children = tuple(_children)  # in order; twice if a value is used twice
         self._op = _op
 
     @property
@@ -34,7 +34,7 @@ class Value:
         self._children = tuple(children)
 
     def _backward(self) -> None:
-        """Pass the gradient on: to each child, times the local derivative, added to what it has from other uses."""
+        """Pass the gradient on: add it, times the local derivative, to the gradient of each child."""
         if self._operation is not None:
             try:
                 self._pass_on(self._operation.derivatives)
@@ -53,9 +53,9 @@ class Value:
             a.grad += by_a * self.grad
 
     def backward(self) -> None:
-        """Compute the derivative of this value by every value that it came from, and add it to their `grad`.
+        """Compute the derivative of this value with respect to every value that it came from, and add it to its `grad`.
 
-        As in micrograd, gradients are added to what is there: set them to zero before the next time.
+        As in micrograd, gradients accumulate: set them to zero before the next backward pass.
         Raises DomainError if an operation has no derivative there.
         """
         self.grad = 1.0
@@ -97,7 +97,7 @@ class Value:
     def cos(self) -> Value:
         return _apply(operations.COS, self)
 
-    # Everything else is made of these.
+    # The other operations are composed of these.
 
     def __neg__(self) -> Value:
         return self * -1
@@ -125,13 +125,13 @@ class Value:
 
 
 def copy_of(value: Value) -> Value:
-    """The same number as a value of its own, with a gradient of its own, which it passes on."""
+    """A copy of a value, with a gradient of its own, which it passes on to the original."""
     return _apply(operations.COPY, value)
 
 
 def _value(number: Value | float) -> Value:
-    if isinstance(number, str):  # which float() would read
-        raise TypeError(f"{number!r} is a text, not a number")
+    if isinstance(number, str):  # float() would accept it
+        raise TypeError(f"{number!r} is a string, not a number")
     return number if isinstance(number, Value) else Value(number)
 
 
@@ -143,7 +143,7 @@ def _apply(operation: Operation, *children: Value) -> Value:
             data = operation.forward(children[0].data)
     except (ArithmeticError, ValueError) as error:
         raise _undefined(operation, children, error) from None
-    if isinstance(data, complex):  # which Python makes of (-2)**0.5
+    if isinstance(data, complex):  # such as Python's (-2)**0.5
         raise _undefined(operation, children, None)
     out = Value(data, children, operation.name)
     out._operation = operation
@@ -157,7 +157,7 @@ def _undefined(operation: Operation, children: Sequence[Value], error: Exception
 def topological_order(end: Value) -> list[Value]:
     """All values that a value came from, each after those that it was computed from; the value itself is last.
 
-    Without recursion, so that a graph may be of any depth.
+    It does not recurse, so a graph may be of any depth.
     """
     order: list[Value] = []
     seen: set[Value | None] = set()

@@ -21,11 +21,11 @@ FOUR = Examples(
     (1.0, -1.0, -1.0, 1.0),
 )
 
-NOISE = 0.1  # the standard deviation of a point's distance from its arc
+NOISE = 0.1  # standard deviation, in each coordinate
 
 
 def moons(count: int = 100, seed: int = 0) -> Examples:
-    """Two half circles, each the other's mirror image, shifted so that they reach into each other; and some noise."""
+    """Noisy points on two half circles that reach into each other."""
     draw = random.Random(seed)
     inputs, targets = [], []
     for number in range(count):

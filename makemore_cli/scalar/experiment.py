@@ -1,4 +1,4 @@
-"""The two networks that are trained: the lecture's four examples, and two moons of points."""
+"""The two experiments: the lecture's network on four examples, and a network on two moons of points."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ MOST_POINTS, MOST_NEURONS = 10_000, 1_000
 
 @dataclass(frozen=True)
 class Experiment:
-    """A network with what it is trained on, and how."""
+    """A network, the examples to train it on, and the recipe."""
 
     model: MLP
     examples: Examples
     recipe: Recipe
-    draw: random.Random  # of the weights, before, and of the batches
+    draw: random.Random  # has drawn the weights, and draws the batches
 
     def train(self) -> Iterator[TrainingStep]:
-        """See `train`."""
         return train(self.model, self.examples, self.recipe, self.draw)
 
     @property
@@ -36,9 +35,9 @@ class Experiment:
 
 
 def labelled_loss(chosen: Experiment, count: int) -> Value:
-    """The loss on the first examples, with names for inputs, parameters, outputs and losses, as `explain` has them.
+    """The loss on the first `count` examples; inputs, parameters, outputs and losses have the labels of `explain`.
 
-    Raises ParameterError if there are not as many examples.
+    Raises ParameterError if there are not that many examples.
     """
     if not 1 <= count <= len(chosen.examples.targets):
         raise ParameterError("examples", f"must be from 1 to {len(chosen.examples.targets)}, got {count}")
@@ -63,7 +62,7 @@ def labelled_loss(chosen: Experiment, count: int) -> Value:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What an experiment has if nothing else is asked for."""
+    """The default settings of an experiment."""
 
     hidden: tuple[int, ...]
     activation: str
@@ -76,11 +75,11 @@ class Defaults:
     batch_size: int | None
 
 
-# As in the lecture, whose network is tanh throughout; and as in micrograd's demonstration, but for batches and steps.
+# FOUR: as in the lecture, with tanh in every layer. MOONS: micrograd's demonstration, except for batches and steps.
 FOUR_DEFAULTS = Defaults((4, 4), "tanh", "mse", 20, 0.05, 1.0, 0.0, True, None)
 MOONS_DEFAULTS = Defaults((16, 16), "relu", "hinge", 100, 1.0, 0.1, 1e-4, False, 32)
 
-MOONS_SQUARED_LR = 0.3  # a rate of 1 is too large for squared errors
+MOONS_SQUARED_LR = 0.3  # a learning rate of 1 is too large for squared errors
 
 
 def experiment(
@@ -95,10 +94,10 @@ def experiment(
     zero_grad: bool = True,
     seed: int = 0,
 ) -> Experiment:
-    """Set one up: with so many `points` of two moons, or without any, with the lecture's four examples.
+    """Set up an experiment on two moons of `points` points, or on the lecture's four examples if `points` is None.
 
-    The output is tanh with mean squared error, whose targets are 1 and −1, and linear otherwise. With tanh, biases are
-    random, as in the lecture. Raises ParameterError for a value that can't be.
+    With the squared error, the output layer is tanh, since the targets are 1 and −1; otherwise it is linear. If the
+    activation is tanh, biases are random, as in the lecture. Raises ParameterError for an invalid value.
     """
     defaults = FOUR_DEFAULTS if points is None else MOONS_DEFAULTS
     if points is not None and not 2 <= points <= MOST_POINTS:
@@ -106,7 +105,7 @@ def experiment(
     examples = FOUR if points is None else moons(points, seed)
     count = len(examples.targets)
     if batch_size is not None and points is None:
-        raise ParameterError("batch_size", f"needs points: the {count} examples are one batch")
+        raise ParameterError("batch_size", f"applies to moons only: the {count} examples are one batch")
     if batch_size is not None and not 1 <= batch_size <= count:
         raise ParameterError("batch_size", f"must be from 1 to {count}, the number of examples, got {batch_size}")
     loss = defaults.loss if loss is None else loss
@@ -118,9 +117,7 @@ def experiment(
         raise ParameterError("lr", f"must be at least 0 and finite, got {lr:g}")
     hidden = defaults.hidden if hidden is None else hidden
     if not all(1 <= size <= MOST_NEURONS for size in hidden):
-        raise ParameterError(
-            "hidden", f"must be of numbers from 1 to {MOST_NEURONS:,}, got {', '.join(map(str, hidden))}"
-        )
+        raise ParameterError("hidden", f"must be numbers from 1 to {MOST_NEURONS:,}, got {', '.join(map(str, hidden))}")
     activation = defaults.activation if activation is None else activation
     draw = random.Random(seed)
     model = MLP(

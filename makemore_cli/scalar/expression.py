@@ -1,7 +1,7 @@
-"""Expressions as people type them, computed on scalar values.
+"""Typed expressions, evaluated on scalar values.
 
-Python's own parser reads the text, and only arithmetic is taken from what it finds: nothing is ever run. An expression
-may name results on the way, as in `e = a*b; d = e + c; d*f`, and give its variables numbers: `a = 2; a**2`.
+Python's parser reads the text, and everything but arithmetic is refused: no code is executed. An expression may name
+intermediate results, as in `e = a*b; d = e + c; d*f`, and give its variables numbers: `a = 2; a**2`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Pow: operator.pow,
 }
 CONSTANTS = {"pi": math.pi}
-GRAMMAR = f"an expression has numbers, names, + - * / **, brackets, and {', '.join(FUNCTIONS)}"
+GRAMMAR = f"an expression may contain numbers, names, + - * / **, brackets, and {', '.join(FUNCTIONS)}"
 
 # The lecture's neuron: two inputs, two weights, a bias.
 NEURON = "x1w1 = x1*w1; x2w2 = x2*w2; sum = x1w1 + x2w2; n = sum + b; o = tanh(n)"
@@ -49,14 +49,14 @@ NEURON_VALUES = {"x1": 2.0, "x2": 0.0, "w1": -3.0, "w2": 1.0, "b": 6.88137358701
 
 
 class ExpressionError(MakemoreError):
-    """A text that is no expression, or an expression that can't be computed."""
+    """A text that is not an expression, or an expression that can't be evaluated."""
 
 
 @dataclass(frozen=True)
 class _Instruction:
-    """One step of a calculation on a stack: what it does, and where it stands in the text."""
+    """One instruction of a stack machine, and its place in the text."""
 
-    action: str  # number, name, apply, store, or result, which ends a statement without a name
+    action: str  # number, name, apply, store; or result, which ends a statement that is not an assignment
     place: str
     number: float = 0.0
     name: str = ""
@@ -74,19 +74,19 @@ class Evaluation:
 
 @dataclass
 class Expression:
-    """A text that has been read. Raises ExpressionError, which tells the column, if it is no expression.
+    """A parsed expression. Raises ExpressionError, with the column, if the text is not an expression.
 
-    `variables` are the names that need a number, in the order in which they appear; `defaults` are the numbers that the
-    text itself gives to some of them.
+    `variables` are the names that need a number, in order of appearance; `defaults` are the numbers that the text
+    itself gives to some of them.
     """
 
     text: str
     variables: tuple[str, ...] = field(init=False)
     defaults: dict[str, float] = field(init=False, default_factory=dict)
-    results: tuple[str, ...] = field(init=False)  # the names that are computed
+    results: tuple[str, ...] = field(init=False)  # the names of computed results
 
     def __post_init__(self) -> None:
-        self.text = textwrap.dedent("\n".join(re.split("\r\n?|\n", self.text))).strip()  # lines as Python counts them
+        self.text = textwrap.dedent("\n".join(re.split("\r\n?|\n", self.text))).strip()  # lines end where Python's do
         variables: dict[str, None] = {}
         results: dict[str, None] = {}
         self._program: list[_Instruction] = []
@@ -99,12 +99,14 @@ class Expression:
                     else:
                         variables[one.name] = None
                 if one.action == "store" and one.name in variables:
-                    raise _error(self.text, one.place, f"{one.name} is a variable; name the result otherwise")
+                    raise _error(self.text, one.place, f"{one.name} is a variable; give the result another name")
             stores = program[-1].action == "store"
             if stores and not any(one.action == "name" for one in program):
                 name = program[-1].name
                 if name in results:
-                    raise _error(self.text, program[-1].place, f"{name} is computed already; name the number otherwise")
+                    raise _error(
+                        self.text, program[-1].place, f"{name} is a computed result; give the number another name"
+                    )
                 variables[name] = None
                 number = _Instruction("result", program[-1].place)
                 self.defaults[name] = _run(self.text, [*program[:-1], number], {}, {}).result.data
@@ -112,7 +114,7 @@ class Expression:
                 if stores:
                     results[program[-1].name] = None
                 self._program += program
-        if not self._program:  # numbers alone: the last of them is the result
+        if not self._program:  # only numbers are assigned: the last one is the result
             last = next(reversed(self.defaults), None)
             if last is None:
                 raise ExpressionError(f"the expression is empty: {GRAMMAR}")
@@ -145,7 +147,7 @@ class Expression:
         return {name: float(numbers[name]) for name in self.variables}
 
     def evaluate(self, given: Mapping[str, float], nudges: Mapping[str, float] | None = None) -> Evaluation:
-        """Compute it. `nudges` are added to variables, or to named results once they are computed.
+        """Evaluate the expression. `nudges` are added to variables, or to named results once they are computed.
 
         Raises ExpressionError, with the column, if an operation has no result; and as `check` does.
         """
@@ -171,7 +173,7 @@ def parse_assignments(texts: list[str] | tuple[str, ...]) -> dict[str, float]:
             if not equals or not name.isidentifier() or "_" in number:
                 raise ValueError
             if name in numbers:
-                raise ExpressionError(f"{text}: {name} has a number already")
+                raise ExpressionError(f"{text}: {name} already has a number")
             numbers[name] = float(number)
         except ValueError:
             raise ExpressionError(f"{text}: write a variable and its number, as in a=2") from None
@@ -180,10 +182,12 @@ def parse_assignments(texts: list[str] | tuple[str, ...]) -> dict[str, float]:
 
 def _statements(text: str) -> list[ast.stmt]:
     if len(text) > LONGEST_CHARACTERS:
-        raise ExpressionError(f"the expression has {len(text):,} characters; at most {LONGEST_CHARACTERS:,} are read")
+        raise ExpressionError(
+            f"the expression has {len(text):,} characters; at most {LONGEST_CHARACTERS:,} are allowed"
+        )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what might be meant in a program
+            warnings.simplefilter("ignore")  # they are about likely mistakes in programs
             return ast.parse(text).body
     except SyntaxError as error:
         column = f"column {error.offset}" if error.offset else "column 1"
@@ -194,13 +198,13 @@ def _statements(text: str) -> list[ast.stmt]:
             told += "; write a product with *"
         raise _error(text, column, told) from None
     except (RecursionError, MemoryError):
-        raise _error(text, "column 1", "is nested too deeply") from None
-    except ValueError as error:  # of a null byte, or half a surrogate pair
+        raise _error(text, "column 1", "the expression is nested too deeply") from None
+    except ValueError as error:  # for a null byte, or half of a surrogate pair
         raise _error(text, "column 1", str(error).split(" in position")[0]) from None
 
 
 def _compiled(text: str, statement: ast.stmt) -> Iterator[_Instruction]:
-    """The instructions of a statement, each after those of its arguments. Without recursion, so it may be long."""
+    """The instructions of a statement, each after those of its arguments. It does not recurse, so it may be long."""
     match statement:
         case ast.Expr(value=root):
             target = None
@@ -212,7 +216,7 @@ def _compiled(text: str, statement: ast.stmt) -> Iterator[_Instruction]:
             _refuse(text, statement)
     instructions: list[_Instruction] = []
     stack: list[ast.AST] = [root]
-    while stack:  # last first; turned round at the end
+    while stack:  # last first; reversed at the end
         node = stack.pop()
         place = _place(text, node)
         match node:
@@ -242,7 +246,7 @@ def _compiled(text: str, statement: ast.stmt) -> Iterator[_Instruction]:
             case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
                 raise _error(text, place, f"{name} takes one argument")
             case ast.Call(func=ast.Name(id=name)):
-                raise _error(text, place, f"{name} is not a known function; there are {', '.join(FUNCTIONS)}")
+                raise _error(text, place, f"{name} is not a known function; choose one of {', '.join(FUNCTIONS)}")
             case _:
                 _refuse(text, node)
     yield from reversed(instructions)
@@ -259,7 +263,7 @@ def _run(text: str, program: list[_Instruction], named: Mapping[str, Value], nud
     values: dict[str, Any] = dict(named)
     last_store = {one.name: at for at, one in enumerate(program) if one.action == "store"}
     stack: list[Any] = []
-    top: Any = 0.0  # the latest statement's
+    top: Any = 0.0  # the result of the latest statement
     for at, one in enumerate(program):
         if one.action == "number":
             stack.append(one.number)
@@ -314,4 +318,4 @@ def _error(text: str, place: str, told: str) -> ExpressionError:
 
 def _refuse(text: str, node: ast.AST) -> NoReturn:
     segment = ast.get_source_segment(text, node) or type(node).__name__
-    raise _error(text, _place(text, node), f"{segment[:40]} can't be read; {GRAMMAR}")
+    raise _error(text, _place(text, node), f"{segment[:40]} is not allowed; {GRAMMAR}")

@@ -1,8 +1,8 @@
 """Neurons of scalar values, in layers.
 
-By default these are micrograd's: ReLU in the hidden layers, none at the output, biases of zero. So code written
-for micrograd gets the same numbers from the same random seed. The network of the lecture has tanh in every layer, the
-last one too, and random biases: `MLP(3, [4, 4, 1], activation="tanh", output="tanh", random_bias=True)`.
+The defaults are micrograd's: ReLU in the hidden layers, a linear output, biases of zero. So code written for micrograd
+gets the same numbers from the same random seed. The lecture's network has tanh in every layer, including the last, and
+random biases: `MLP(3, [4, 4, 1], activation="tanh", output="tanh", random_bias=True)`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Module:
 class Neuron(Module):
     """A weighted sum of `nin` numbers and a bias, through an activation function.
 
-    Weights are drawn from −1 to 1 by `draw`, and so is the bias if `random_bias` is true. If `nonlin` is false, the
+    `draw` draws the weights from −1 to 1, and the bias too if `random_bias` is true. If `nonlin` is false, the
     neuron is linear whatever the activation. Raises ParameterError for an unknown activation.
     """
 
@@ -60,11 +60,11 @@ class Neuron(Module):
 
     @property
     def activation(self) -> str:
-        """The activation that is applied: linear, if `nonlin` is false."""
+        """The activation that is applied: linear if `nonlin` is false."""
         return self._activation if self.nonlin else "linear"
 
     def __call__(self, x: Iterable[Value | float]) -> Value:
-        """Raises ParameterError if there are not as many numbers as weights."""
+        """Raises ParameterError if `x` does not have one number for each weight."""
         x = list(x)
         if len(x) != len(self.w):
             raise ParameterError("x", f"must have {len(self.w)} numbers, one for each weight, got {len(x)}")
@@ -85,7 +85,7 @@ class Layer(Module):
         self.neurons = [Neuron(nin, **options) for _ in range(nout)]
 
     def __call__(self, x: Iterable[Value | float]) -> Any:
-        """A list of values, or the only one."""
+        """A list of values, or a single value if there is one neuron."""
         x = list(x)
         out = [neuron(x) for neuron in self.neurons]
         return out[0] if len(out) == 1 else out
@@ -113,7 +113,7 @@ class MLP(Module):
         ]
 
     def __call__(self, x: Iterable[Value | float]) -> Any:
-        """The output of the last layer: a list of values, or the only one."""
+        """The output of the last layer: a list of values, or a single value."""
         for layer in self.layers:
             x = layer(x)
             if isinstance(x, Value) and layer is not self.layers[-1]:

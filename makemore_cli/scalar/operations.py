@@ -1,6 +1,7 @@
-"""What can be done with numbers: each operation's forward line beside its local derivatives.
+"""The operations on numbers: each one's forward line beside its local derivatives.
 
-A local derivative is that of the result by one argument. The chain rule multiplies it with the gradient of the result.
+A local derivative is that of the result with respect to one argument. The chain rule multiplies it by the gradient of
+the result.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from makemore_cli.errors import MakemoreError
 
 
 class DomainError(MakemoreError, ArithmeticError):
-    """An operation that has no real result for its arguments, or none that a floating-point number can hold.
+    """An operation has no real result for its arguments, or none that a floating-point number can hold.
 
-    Each kind is Python's own error as well.
+    Each subclass is also a subclass of the error that Python would raise.
     """
 
 
@@ -48,7 +49,7 @@ def _sigmoid(a: float) -> float:
 
 
 def _by_exponent(out: float, a: float, b: float) -> float:
-    """The derivative of a power by its exponent; NaN for a negative base, as in PyTorch."""
+    """The derivative of a power with respect to its exponent; NaN for a negative base, as in PyTorch."""
     if a > 0:
         return out * math.log(a)
     return 0.0 if a == 0 and b >= 0 else math.nan
@@ -68,7 +69,7 @@ COS = Operation("cos", math.cos, lambda out, a: (-math.sin(a),), "cos({})")
 
 
 def power(exponent: float) -> Operation:
-    """A power by a constant. Its derivative is that of the lecture: the exponent times the power of one less."""
+    """A power with a constant exponent k. As in the lecture, its derivative is k · a**(k − 1)."""
     return Operation(
         f"**{exponent:.12g}",
         lambda a: a**exponent,
@@ -78,7 +79,7 @@ def power(exponent: float) -> Operation:
 
 
 def undefined(operation: Operation, arguments: Sequence[float], error: Exception | None, of: str = "") -> DomainError:
-    """The error to raise if an operation has no real result, or `of` it: "the derivative of "."""
+    """The error for an operation without a real result. `of` comes first in the message: "the derivative of "."""
     told = f"{of}{operation.text.format(*(f'{argument:g}' for argument in arguments))}"
     if isinstance(error, ZeroDivisionError):
         return DividesByZeroError(f"{told} divides by zero")

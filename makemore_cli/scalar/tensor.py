@@ -1,7 +1,7 @@
-"""Tensors whose entries are scalars: the same line of PyTorch that runs on numbers runs on these, one by one.
+"""Tensors whose entries are scalar objects: a line of PyTorch code runs on them one entry at a time.
 
-The scalars may be of any kind that has arithmetic, the functions below and a number called `data`: values, which know
-their gradients, or terms, which can be written down. An entry that is a plain number is a constant.
+A scalar is any object that has arithmetic, the functions below and a number called `data`: a value, which has a
+gradient, or a term, which can be written out. An entry that is a plain float is a constant.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch import Tensor
 from makemore_cli.errors import MakemoreError
 from makemore_cli.scalar.engine import Value
 
-LARGEST_EXPONENT = 30.0  # beyond it, softmax subtracts the maximum: exp, or its square, would be too large or small
+LARGEST_EXPONENT = 30.0  # above it, softmax subtracts the maximum, lest exp or its square overflow or underflow
 Entries = NDArray[Any]  # of scalars and plain numbers
 
 
 class NotScalarError(MakemoreError):
-    """An operation that is not done on scalars."""
+    """An operation that is not supported on scalars."""
 
 
 class Largest(NamedTuple):
@@ -32,7 +32,7 @@ class Largest(NamedTuple):
     indices: Tensor
 
 
-# Functions that a kind of scalar may have itself, and how they are made if it has not.
+# Functions, and how they are computed for a scalar that has no method of this name.
 FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
     "exp": lambda x: x.exp(),
     "log": lambda x: x.log(),
@@ -58,9 +58,9 @@ def number(entry: Any) -> float:
 
 
 class ScalarTensor:
-    """An array of scalars with as much of a tensor's behaviour as lines of a chain need.
+    """An array of scalars that behaves like a tensor, as far as the lines of a chain need it.
 
-    Raises NotScalarError for an operation that it does not have.
+    Raises NotScalarError for an operation that it does not support.
     """
 
     def __init__(self, entries: Entries) -> None:
@@ -68,7 +68,7 @@ class ScalarTensor:
 
     @classmethod
     def of(cls, values: Tensor, make: Callable[[float, tuple[int, ...]], Any]) -> ScalarTensor:
-        """One scalar for each number of a tensor, made from the number and its place."""
+        """One scalar for each entry of a tensor; `make` gets the number and its index."""
         entries = np.empty(tuple(values.shape), dtype=object)
         for place in np.ndindex(*values.shape):
             entries[place] = make(float(values[place]), place)
@@ -88,11 +88,11 @@ class ScalarTensor:
             return _linear(*args, **kwargs)
         if name in OPERATORS or name in REVERSED:
             if kwargs or len(args) != 2:
-                raise NotScalarError(f"{name} with options is not among the operations on scalars")
+                raise NotScalarError(f"{name} with options is not supported on scalars")
             first, second = (as_scalars(argument) for argument in args)
             return OPERATORS[name](first, second) if name in OPERATORS else REVERSED[name](second, first)
         if name not in FUNCTIONS and not hasattr(cls, name):
-            raise NotScalarError(f"{name} is not among the operations on scalars")
+            raise NotScalarError(f"{name} is not supported on scalars")
         return getattr(as_scalars(args[0]), name)(*args[1:], **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -100,13 +100,13 @@ class ScalarTensor:
 
             def function(*options: Any, inplace: bool = False, **more: Any) -> ScalarTensor:
                 if options or inplace or more:
-                    raise NotScalarError(f"{name} with options is not among the operations on scalars")
+                    raise NotScalarError(f"{name} with options is not supported on scalars")
                 return ScalarTensor(_each(lambda entry: _applied(name, entry), self.entries))
 
             return function
         if name in OPERATORS:
             return lambda other: OPERATORS[name](self, as_scalars(other))
-        raise NotScalarError(f"{name} is not among the operations on scalars")
+        raise NotScalarError(f"{name} is not supported on scalars")
 
     def __add__(self, other: Any) -> ScalarTensor:
         return ScalarTensor(_array(self.entries + as_scalars(other).entries))
@@ -233,12 +233,12 @@ class ScalarTensor:
         return Largest(values if keepdim else values.squeeze(dim), indices if keepdim else indices.squeeze(dim))
 
     def amax(self, dim: int, keepdim: bool = False) -> ScalarTensor:
-        """The largest; if there are several, their mean, so that each gets its part of the gradient, as in PyTorch."""
+        """The maximum; if several entries have it, their mean, so that they share the gradient, as in PyTorch."""
         top = (self.numbers == self.numbers.amax(dim, keepdim=True)).double()
         return (self * (top / top.sum(dim, keepdim=True))).sum(dim, keepdim)
 
     def maximum(self, other: Any) -> ScalarTensor:
-        """The larger of two; of equal ones, their mean, so that both get half of the gradient, as in PyTorch."""
+        """The larger of two; if they are equal, their mean, so that each gets half of the gradient, as in PyTorch."""
         other = as_scalars(other)
         larger = self._where(self > other, other)
         return larger._where(self != other, (self + other) * 0.5)
@@ -359,18 +359,18 @@ REVERSED = {f"r{name}": operator for name, operator in OPERATORS.items()}
 
 
 def as_scalars(value: Any) -> ScalarTensor:
-    """A tensor of scalars as it is; of numbers, as one of constants; or a single number."""
+    """A ScalarTensor unchanged; a tensor or a number as a ScalarTensor of constants."""
     if isinstance(value, ScalarTensor):
         return value
     if isinstance(value, Tensor):
         return ScalarTensor(_array(value.double().numpy().astype(object)))
     if not isinstance(value, int | float):
-        raise NotScalarError(f"a {type(value).__name__} is not a tensor, nor a number")
+        raise NotScalarError(f"{type(value).__name__} is neither a tensor nor a number")
     return ScalarTensor(_array(float(value)))
 
 
 def _joined(name: str, tensors: Any, dim: int = 0) -> ScalarTensor:
-    """What `torch.cat` and `torch.stack` return."""
+    """`torch.cat` or `torch.stack`, by `name`."""
     parts = [as_scalars(tensor).entries for tensor in tensors]
     return ScalarTensor(np.concatenate(parts, dim) if name == "cat" else np.stack(parts, dim))
 
@@ -388,7 +388,7 @@ def _applied(name: str, entry: Any) -> Any:
 
 
 def _array(value: Any) -> Entries:
-    """An array of objects, which NumPy turns into the object itself if it has no dimension."""
+    """An array of objects. NumPy returns a bare object in place of an array without dimensions."""
     if isinstance(value, np.ndarray):
         return value
     result = np.empty((), dtype=object)
@@ -409,7 +409,7 @@ def _matmul(a: ScalarTensor, b: ScalarTensor) -> ScalarTensor:
         product = product.squeeze(-1) if b.dim() == 1 else product
         return product.squeeze(-1 if b.dim() == 1 else -2) if a.dim() == 1 else product
     if a.shape[-1] != b.shape[-2]:
-        raise ValueError(f"{tuple(a.shape)} and {tuple(b.shape)} can't be multiplied")
+        raise ValueError(f"shapes {tuple(a.shape)} and {tuple(b.shape)} can't be multiplied")
     return (a.unsqueeze(-1) * b.unsqueeze(-3)).sum(-2)
 
 

@@ -27,7 +27,7 @@ def logistic(score: Value, target: float) -> Value:
 
 
 def hinge(score: Value, target: float) -> Value:
-    """Max-margin: nothing is lost if the score is on the target's side by 1 at least."""
+    """Max-margin: zero if the score is on the target's side by at least 1."""
     return (1 - target * score).relu()
 
 
@@ -38,18 +38,18 @@ LOSSES: dict[str, Callable[[Value, float], Value]] = {"mse": squared_error, "log
 class Recipe:
     """How to train.
 
-    The learning rate falls from `lr` to `final_lr`, along a line. `l2` times the sum of all squared parameters is added
+    The learning rate falls linearly from `lr` to `final_lr`. `l2` times the sum of all squared parameters is added
     to the loss. `summed`: the loss is the sum over examples, as in the lecture, not the mean.
     """
 
-    loss: str  # of LOSSES
+    loss: str  # a name in LOSSES
     steps: int
     lr: float
     final_lr: float
     l2: float = 0.0
     summed: bool = False
     zero_grad: bool = True
-    batch_size: int | None = None  # all examples
+    batch_size: int | None = None  # None: all examples
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class TrainingStep:
 
 
 def train(model: MLP, examples: Examples, recipe: Recipe, draw: random.Random) -> Iterator[TrainingStep]:
-    """Train step by step; the last result is of the trained network, without an update after it.
+    """Train step by step. The last result is that of the trained network; no update follows it.
 
     `draw` chooses the batches. Raises MakemoreError if the loss is no longer a finite number.
     """

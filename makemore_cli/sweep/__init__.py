@@ -1,4 +1,4 @@
-"""The search for a configuration: the space, the study of its trials, and the processes that run them.
+"""Hyperparameter search: the search space, the study with its trials, and the processes that run them.
 
 Its state survives a kill at any moment.
 """

@@ -1,4 +1,4 @@
-"""A sweep's picture: what each setting did to the validation loss."""
+"""A sweep's plot: the effect of each key on the validation loss."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from makemore_cli.sweep.space import Choice, Space, short
 from makemore_cli.sweep.study import Outcome
 from makemore_cli.views.plots.style import BLUE, GREY, ORANGE, Picture, shown
 
-PANELS_ACROSS = 3  # panels side by side
-VALUE_CHARACTERS = 64  # signs of a value
-SHOWN_SPREADS = 2.5  # times the spread of the better half, above its middle: beyond that a loss is drawn at the edge
+PANELS_ACROSS = 3
+VALUE_CHARACTERS = 64  # most characters shown of a value
+SHOWN_SPREADS = 2.5  # losses above the median by more than this times (median − lowest) are drawn at the edge
 
 
 class SweepPicture(Picture):
-    """A panel for each setting, the most important first: its values against the losses of the trials."""
+    """A panel for each key, the most important first: the losses of the trials against its values."""
 
     def __init__(self, trials: Sequence[Outcome], space: Space, importance: Mapping[str, float], of: str) -> None:
         self.space, self.importance, self.of = space, importance, of
@@ -34,7 +34,7 @@ class SweepPicture(Picture):
         if not self.importance:
             return said
         most = self.keys[0]
-        return f"{said}; what mattered most is {most} ({self.importance[most]:.0%})"
+        return f"{said}; the most important key is {most} ({self.importance[most]:.0%})"
 
     def shape(self) -> tuple[float, float]:
         return 9.0, 0.8 + 2.4 * math.ceil(len(self.keys) / PANELS_ACROSS)
@@ -56,7 +56,7 @@ class SweepPicture(Picture):
         figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=8, frameon=False)
 
     def _top(self) -> float:
-        """The highest loss that is drawn in its place: a few bad trials would press all others together."""
+        """The upper limit of the loss axis. Without it, a few bad trials would squeeze all others together."""
         complete = [t for t in self.trials if t.state == "complete"]
         losses = sorted(t.val for t in complete or self.trials if t.val is not None)
         least, middle = losses[0], losses[len(losses) // 2]
@@ -80,7 +80,7 @@ class SweepPicture(Picture):
         kinds: list[tuple[str, str, str, int, Callable[[Outcome], bool]]] = [
             ("pruned", GREY, "x", 18, lambda t: t.state != "complete"),
             ("complete", BLUE, "o", 18, lambda t: t.state == "complete" and t is not self.trials[0]),
-            ("the best", ORANGE, "*", 130, lambda t: t is self.trials[0]),
+            ("best", ORANGE, "*", 130, lambda t: t is self.trials[0]),
         ]
         for name, colour, marker, size, belongs in kinds:
             of_kind = [t for t in self.trials if belongs(t)]

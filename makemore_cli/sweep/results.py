@@ -1,4 +1,4 @@
-"""The results of a sweep, as a table, as JSON, as a configuration and as a picture."""
+"""The results of a sweep, as a table, as JSON, as a configuration and as a plot."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ class Results:
         console.print(f"{len(states):,} trials: {counts}", soft_wrap=True)
         if self.importance:
             shares = ", ".join(f"{key} {share:.0%}" for key, share in self.importance.items())
-            console.print(foreign(f"what mattered: {shares}"), soft_wrap=True)
+            console.print(foreign(f"importance: {shares}"), soft_wrap=True)
         for file in self.files:
             console.print(foreign(file), soft_wrap=True)
 
 
 def write_results(plan: Plan, study: Study) -> Results:
-    """Write the best trial's configuration, which `makemore train` takes, and the picture."""
+    """Write the best trial's configuration, which `makemore train` takes, and the plot."""
     with stored(plan):
         trials, importance = outcomes(study, plan.space), importances(study)
     if not trials or trials[0].state != "complete":

@@ -1,8 +1,8 @@
-"""The search for a good configuration: many runs, each drawn in the light of those before, by Optuna.
+"""Hyperparameter search: Optuna chooses the configuration of each trial from the results of earlier trials.
 
 A trial is a run whose configuration is drawn from a space, trained in a folder that is removed afterwards. Trials are
-judged by the loss of the validation split alone; the test split is left for the one configuration that is chosen.
-`worker.py` trains and prunes the trials; the rule by which they are pruned is part of the study (`study.py`).
+compared by their validation loss only; the test split is left for the configuration that is finally chosen.
+`worker.py` trains and prunes the trials; the pruning rule is part of the study (`study.py`).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def plan(
     """Plan a sweep. Raises MakemoreError for a user's mistake, before anything is trained."""
     require_optuna()
     resolved = resolve(config)
-    # Whatever is `auto` is decided for each trial; but the data are the same from wherever one looks.
+    # Each trial resolves `auto` for itself, but all have the same absolute data path.
     config = config.model_copy(update={"data": resolved.data})
     parts = load_space(space, config)
     names = dataset.load(config.data, config.model.context_length)
@@ -62,10 +62,10 @@ def plan(
 
 
 def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
-    """Have as many trials as the plan says, those of earlier calls counted.
+    """Run trials until there are as many as the plan says, including those of earlier calls.
 
-    A trial that was stopped or killed does not count; its configuration is tried again. Raises MakemoreError for what
-    the user can mend, StoppedError where a signal ended it.
+    A trial that was stopped or killed does not count; its configuration is tried again. Raises MakemoreError for a
+    user's mistake, StoppedError after a signal.
     """
     require_optuna()
     try:
@@ -75,7 +75,7 @@ def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
     with file:
         if not lock(file):
             raise MakemoreError(
-                f"{plan.folder}: another process sweeps in this folder; choose another folder", parameters=("folder",)
+                f"{plan.folder}: another sweep is running in this folder; choose another folder", parameters=("folder",)
             )
         if plan.storage is None:
             mend_journal(plan.folder / JOURNAL)
@@ -99,7 +99,7 @@ def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
 
 
 def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> None:
-    """Train the missing trials in processes of their own, which ask for each of them."""
+    """Train the missing trials in worker processes, each of which gets one trial at a time."""
     workers: dict[Connection, subprocess.Popen[bytes]] = {}
     told: str | None = None
 
@@ -107,9 +107,9 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
         for worker in workers.values():
             worker.kill()
 
-    watch = Watch("stopping: the trials end their present step or evaluation first", before=kill)
+    watch = Watch("stopping: the trials are finishing their current step or evaluation", before=kill)
     with Held(watch) as signals:
-        with _ignored(signal.SIGINT):  # Ctrl-C is for this process, which passes it on
+        with _ignored(signal.SIGINT):  # Ctrl-C is for this process, which stops the workers
             for _ in range(min(plan.jobs, missing)):
                 ours, theirs = Pipe()
                 code = f"from makemore_cli.sweep.worker import serve; serve({theirs.fileno()})"
@@ -136,7 +136,7 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
                     told = result or told
                     busy.remove(ready)
         for connection in workers:
-            connection.close()  # whoever trains stops, and gives its trial back
+            connection.close()  # a worker that is training stops, and gives its trial back
         for worker in workers.values():
             worker.wait()
     if told:
@@ -147,12 +147,12 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
     if any(worker.returncode for worker in workers.values()):
         with stored(plan):
             bury(study)
-        raise MakemoreError(f"a process of the sweep was killed, perhaps for want of memory; {CONTINUE}")
+        raise MakemoreError(f"a worker of the sweep was killed, perhaps because memory ran out; {CONTINUE}")
 
 
 @contextmanager
 def _ignored(number: int) -> Iterator[None]:
-    """Ignore a signal; processes that are started meanwhile ignore it for good."""
+    """Ignore a signal; processes that are started meanwhile keep ignoring it."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield

@@ -1,9 +1,9 @@
-"""The search space of a sweep: for some of the configuration's keys, the values that they may have.
+"""The search space of a sweep: the values that some of the configuration's keys may have.
 
-optim.lr: {low: 0.0005, high: 0.01, log: true}     # a range; of whole numbers where both ends are
+optim.lr: {low: 0.0005, high: 0.01, log: true}     # a range; of integers if both ends are integers
 model.context_length: {low: 4, high: 8}
 model.hidden_size: {low: 128, high: 1024, step: 128}
-optim.name: [sgd, adamw]                           # or some values
+optim.name: [sgd, adamw]                           # or a list of values
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from makemore_cli.errors import MakemoreError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-DRAWN_CONFIGURATIONS = 100  # configurations, of which one at least must be accepted
-FINEST_STEPS = 10**9  # steps in a range
-EXPECTED = "a space has keys of the configuration, each with a list of values or {low: …, high: …}"
+DRAWN_CONFIGURATIONS = 100  # configurations drawn at random, at least one of which must be valid
+FINEST_STEPS = 10**9  # most steps in a range
+EXPECTED = "a search space gives each configuration key a list of values or {low: …, high: …}"
 
 
 class Range(Section):
-    """All numbers between two, or all whole numbers if both are whole."""
+    """All numbers from `low` to `high`, or all integers if both are integers."""
 
     low: int | float
     high: int | float
-    log: bool = Field(False, description="whether the search goes by ratios")
+    log: bool = Field(False, description="whether to search on a logarithmic scale")
     step: int | float | None = Field(None, gt=0)
 
     @model_validator(mode="after")
@@ -43,18 +43,18 @@ class Range(Section):
         if self.low >= self.high:
             raise ValueError("low must be less than high")
         if self.step is not None and (self.high - self.low) / self.step > FINEST_STEPS:
-            raise ValueError("step is too small beside the range")
+            raise ValueError("step is too small for the range")
         if self.log and self.low <= 0:
-            raise ValueError("log needs numbers above zero")
+            raise ValueError("low must be above 0 if log is true")
         if self.log and self.step is not None:
-            raise ValueError("log has no step")
+            raise ValueError("step can't be combined with log")
         if self.whole and isinstance(self.step, float):
-            raise ValueError("whole numbers have whole steps")
+            raise ValueError("step must be an integer if low and high are integers")
         return self
 
     @property
     def whole(self) -> bool:
-        """Whether all its numbers are whole."""
+        """Whether its numbers are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def holds(self, value: object) -> bool:
@@ -80,7 +80,7 @@ class Range(Section):
 
 @dataclass(frozen=True)
 class Choice:
-    """Some values, by what each is called: a section by its JSON, since a study holds nothing but single values."""
+    """A list of values, by their labels. A section's label is its JSON, since a study can only hold scalars."""
 
     values: Mapping[str | int | float | bool | None, Any]
 
@@ -88,7 +88,7 @@ class Choice:
         return value in self.values.values()
 
     def value(self, held: Any) -> Any:
-        """The value that stands behind a label."""
+        """The value that has a label."""
         return self.values[held]
 
     def to_json(self) -> object:
@@ -105,19 +105,19 @@ Space = Mapping[str, Range | Choice]
 
 
 def label(value: Any) -> Any:
-    """The text that a study holds in place of a value."""
+    """A value's label in a study: a scalar itself, anything else as JSON."""
     return value if isinstance(value, str | int | float | bool | None) else json.dumps(value)
 
 
 def short(value: Any) -> str:
-    """A value in few characters, as YAML has it."""
+    """A value as short YAML."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return yaml.safe_dump(value, default_flow_style=True, sort_keys=False).removesuffix("\n...\n").strip()
 
 
 def load_space(path: Path, config: Config) -> Space:
-    """Read a space, and make sure that the configuration takes its values. Raises MakemoreError."""
+    """Read a space, and check that the configuration accepts its values. Raises MakemoreError."""
     raw = configuration.read_mapping(path, EXPECTED)
     if not raw:
         raise MakemoreError(f"{path}: is empty; {EXPECTED}")
@@ -125,9 +125,9 @@ def load_space(path: Path, config: Config) -> Space:
     space: dict[str, Range | Choice] = {}
     for key, value in raw.items():
         if not isinstance(key, str) or not key.strip("."):
-            raise MakemoreError(f"{path}: {EXPECTED}, but here is the key {key!r}")
+            raise MakemoreError(f"{path}: {EXPECTED}, but {key!r} is not a key")
         if key.partition(".")[0] == "data":
-            raise MakemoreError(f"{path}: {key}: losses on other data can't be compared; leave it out")
+            raise MakemoreError(f"{path}: {key}: losses on different data can't be compared; remove this key")
         part = space[key] = _part(value, isinstance(settings.get(key), float), f"{path}: {key}")
         for end in [part.low, part.high] if isinstance(part, Range) else part.values.values():
             _check(config, key, end, str(path))
@@ -136,13 +136,13 @@ def load_space(path: Path, config: Config) -> Space:
 
 
 def _part(value: Any, real: bool, source: str) -> Range | Choice:
-    """A key's values; `real` says that they are not whole numbers, even where both ends are."""
+    """A key's values. If `real`, they are not integers, even if both ends are."""
     if isinstance(value, list):
         if not all(_is_plain(choice) for choice in value):
-            raise MakemoreError(f"{source}: gives a value that a configuration can't have, such as a date")
+            raise MakemoreError(f"{source}: has a value that a configuration can't have, such as a date")
         values = {label(choice): choice for choice in value}
         if len(values) < 2 or len(values) < len(value):
-            raise MakemoreError(f"{source}: give at least two values, each once")
+            raise MakemoreError(f"{source}: give at least two values, all different")
         return Choice(values)
     if isinstance(value, dict):
         if real:
@@ -175,7 +175,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _check(config: Config, key: str, value: Any, source: str) -> None:
-    """Raises MakemoreError for a value that the key may never have; others depend on those of other keys."""
+    """Raise MakemoreError for a value that the key can never have. Those that other keys make invalid are accepted."""
     try:
         configuration.change(config, {key: value}, source)
     except MakemoreError as error:
@@ -184,7 +184,7 @@ def _check(config: Config, key: str, value: Any, source: str) -> None:
 
 
 def _check_some(config: Config, space: Space, source: str) -> None:
-    """Raises MakemoreError where of many configurations that might be drawn not one is accepted."""
+    """Raise MakemoreError if none of many configurations drawn at random is valid."""
     draw, refused = random.Random(0), None
     for _ in range(DRAWN_CONFIGURATIONS):
         try:

@@ -1,4 +1,4 @@
-"""A sweep's study: what Optuna knows of its trials, and where it keeps that."""
+"""A sweep's study: its trials, as Optuna keeps them, and their storage."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 JOURNAL = "sweep.journal"
-LONGEST_JOURNAL_LINE_BYTES = 1 << 20  # bytes of a journal's last line, at most
-TELLING_TRIALS = 8  # complete trials from which on it can be said what mattered
-RANDOM_TRIALS = 8  # trials that are drawn at random, and none of them is pruned
+LONGEST_JOURNAL_LINE_BYTES = 1 << 20  # of a journal's last line
+TELLING_TRIALS = 8  # complete trials needed to compute importances
+RANDOM_TRIALS = 8  # trials that are drawn at random and not pruned
 UNDECIDED_PERCENT = 20  # percent of its steps before which a trial is not pruned
-OWN = "makemore"  # the study's attribute that says what it is a study of
+OWN = "makemore"  # the study's attribute with digests of its configuration, space and data
 HOST, PID, TOLD, TRAIN, SECONDS, PARAMETERS = "host", "pid", "told", "train", "seconds", "parameters"  # of a trial
-# What does not matter for what a trial comes to, and may be another one on another machine.
+# Keys that do not affect a trial's result, and may differ between machines.
 ANYWHERE = {"data.path", "train.engine", "train.device", "train.threads"}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a process of a sweep needs to know."""
+    """Everything that a worker process of a sweep needs to know."""
 
     config: Config
     data_sha256: str
@@ -45,7 +45,7 @@ class Plan:
     folder: Path
     storage: str | None  # an Optuna URL; None for a journal in the folder
     name: str  # of the study
-    goal: int  # trials that it is to have
+    goal: int  # trials in total
     jobs: int  # trials at a time
 
 
@@ -94,9 +94,9 @@ def open_study(plan: Plan) -> Study:
 
 @contextmanager
 def stored(plan: Plan) -> Iterator[None]:
-    """Around what is read from the storage or written to it: whatever goes wrong there is told in one line.
+    """Turn any error of the storage into a StorageError with a one-line message.
 
-    SQLAlchemy, a data base's driver, Redis and a damaged journal have each errors of their own. Raises StorageError.
+    SQLAlchemy, database drivers, Redis and damaged journals all raise different errors.
     """
     try:
         yield
@@ -111,9 +111,9 @@ def stored(plan: Plan) -> Iterator[None]:
 
 
 def mend_journal(path: Path) -> None:
-    """Refuse a file that is somebody else's, and take an end that was never written whole off one that is ours.
+    """Remove an incomplete last line from a journal. No process may be writing to it.
 
-    Nobody may be adding to it. Raises MakemoreError.
+    Raises MakemoreError for a file that is not a sweep's journal.
     """
     try:
         with path.open("r+b") as file:
@@ -146,9 +146,9 @@ def _storage(plan: Plan) -> str | BaseStorage:
 
 
 def begin(study: Study, plan: Plan) -> None:
-    """Make sure that a study goes on as it began, or begin it with the configuration's own values.
+    """Begin a study with the configuration's own values, or check that an existing one matches the plan.
 
-    Losses on other data, or of what was trained otherwise, are not comparable. Raises MakemoreError.
+    Losses on different data, or with different fixed settings, are not comparable. Raises MakemoreError.
     """
     settings = {k: v for k, v in configuration.flatten(plan.config.model_dump()).items() if k not in ANYWHERE}
     space = {key: part.to_json() for key, part in plan.space.items()}
@@ -164,14 +164,14 @@ def begin(study: Study, plan: Plan) -> None:
     for what, digest in digests.items():
         if before.get(what) != digest:
             raise MakemoreError(
-                f"{plan.folder}: the study {plan.name} was begun with another {what}, so its trials can't be compared "
-                f"with new ones; choose another folder",
+                f"{plan.folder}: the {what} is not what the study {plan.name} was started with, so its trials can't be "
+                f"compared with new ones; choose another folder",
                 parameters=("folder",),
             )
 
 
 def bury(study: Study) -> None:
-    """Give back the trials of this machine's processes that were killed, so that they are tried again."""
+    """Give back the trials of killed processes of this machine, so that they are tried again."""
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -186,7 +186,7 @@ def _is_alive(pid: object) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is somebody else's
+    except OSError:  # it is another user's
         pass
     return True
 
@@ -203,7 +203,7 @@ def give_back(study: Study, number: int) -> None:
 
 
 def outcomes(study: Study, space: Space) -> list[Outcome]:
-    """All trials that have ended: the complete ones, the best first, then those pruned, then those failed."""
+    """All trials that have ended: complete ones, the best first, then pruned ones, then failed ones."""
     from optuna.trial import TrialState
 
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
@@ -220,7 +220,7 @@ def _outcome(trial: FrozenTrial, space: Space) -> Outcome:
         trial.number,
         {key: part.value(trial.params[key]) for key, part in space.items() if key in trial.params},
         "failed" if TOLD in about else state,
-        trial.value,  # for one that was pruned Optuna has the last one reported
+        trial.value,  # for a pruned trial, the last reported value
         about.get(TRAIN),
         about.get(SECONDS),
         about.get(PARAMETERS),
@@ -235,7 +235,7 @@ def trials_done(plan: Plan, study: Study) -> int:
 
 
 def importances(study: Study) -> dict[str, float]:
-    """The importance of each key for the best trials, in all 1; empty if there are too few trials to tell.
+    """The importance of each key for the best trials, with sum 1; empty if there are too few trials.
 
     By PED-ANOVA: Watanabe et al., "PED-ANOVA: efficiently quantifying hyperparameter importance", 2023.
     """

@@ -1,4 +1,4 @@
-"""A process of a sweep: it trains trials, one after the other, and prunes those that are worse than most."""
+"""A worker process of a sweep: it trains trials, one after another, and prunes those worse than the median."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import Trial
 
-TRIAL_EVALUATIONS = 10  # of a trial before its end, unless the configuration asks for more or fewer
+TRIAL_EVALUATIONS = 10  # of a trial, unless train.eval_every is set
 
 
 def serve(descriptor: int) -> None:
-    """Run as a process of the sweep, given the file descriptor of its end of the connection, which sends the plan."""
+    """Run as a worker process, given the file descriptor of its end of the connection, which sends the plan."""
     sweeping = Connection(descriptor)
     with suppress(EOFError):
         work(sweeping.recv(), sweeping)
 
 
 def work(plan: Plan, sweeping: Connection) -> None:
-    """Train a trial for each request that comes through the connection, until it is closed.
+    """Train a trial for each request on the connection, until it is closed.
 
     Sends each trial's number, or an error's text, or None at the end.
     """
@@ -56,7 +56,7 @@ def work(plan: Plan, sweeping: Connection) -> None:
     error_text: str | None = None
     try:
         study = open_study(plan)
-        # Another machine may have had some of the trials.
+        # Another machine may have run some of the trials.
         while sweeping.recv() and trials_done(plan, study) < plan.goal:
             send(sweeping, _trial(plan, study, sweeping))
     except (EOFError, StoppedError):
@@ -92,7 +92,7 @@ def _trial(plan: Plan, study: Study, sweeping: Connection) -> int:
         with stored(plan):
             give_back(study, trial.number)
         raise
-    except MakemoreError as error:  # it diverged, or its settings do not go together
+    except MakemoreError as error:  # it diverged, or its combination of settings is invalid
         with stored(plan):
             trial.set_user_attr(TOLD, str(error).removeprefix(f"{source}: "))
             study.tell(trial, state=TrialState.PRUNED)
@@ -106,7 +106,7 @@ def _trial(plan: Plan, study: Study, sweeping: Connection) -> int:
 
 
 class TrialObserver(Observer):
-    """Prunes a trial that is worse than most were after the same fraction of their steps."""
+    """Prunes a trial that is worse than the median after the same fraction of its steps."""
 
     def __init__(self, plan: Plan, trial: Trial, sweeping: Connection) -> None:
         self._plan, self._trial, self._sweeping = plan, trial, sweeping
@@ -126,7 +126,7 @@ class TrialObserver(Observer):
                 self.is_pruned = self._trial.should_prune()
 
     def should_stop(self) -> bool:
-        """Whether the trial is pruned, or the sweep has ended: it sends nothing meanwhile, but closes its end."""
+        """Whether the trial is pruned, or the sweep has closed the connection, on which it sends nothing meanwhile."""
         return self.is_pruned or self._sweeping.poll()
 
 

@@ -1,4 +1,4 @@
-"""The program's dealings with the machine: files, output, signals, child processes, compilation.
+"""Interfaces to the machine: files, output, signals, child processes, compilation.
 
-Nothing here knows of networks.
+Nothing here knows about neural networks.
 """

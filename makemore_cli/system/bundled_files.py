@@ -8,7 +8,7 @@ PACKAGE = Path(__file__).parents[1]
 def bundled(relative: str) -> Path:
     """Path of a bundled file, such as "data/names.txt" or "configs/quickstart.yaml".
 
-    An installed package holds them in its folder `bundled`; in a checkout (an editable install) they stand at its top.
+    An installed package has them in its folder `bundled`; a checkout (an editable install) has them at its top level.
     """
     installed = PACKAGE / "bundled"
     return (installed if installed.is_dir() else PACKAGE.parent) / relative

@@ -1,8 +1,7 @@
-"""Processes that this one starts: they import what this one can, but never a file of the working folder.
+"""Child processes, which import what this one can, but never a file in the working folder.
 
-Python puts the working folder at the head of a child's path, so that a `signal.py` that lies there would run in place
-of its own. Only isolated mode leaves it out on every version; and since that leaves out PYTHONPATH too, the path is
-handed over.
+Python puts the working folder first on a child's path, so a `signal.py` there would run in place of Python's own. Only
+isolated mode omits that folder in every version. It omits PYTHONPATH too, so the path is passed on.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-HOME = Path(__file__).parents[2]  # where the package lies
+HOME = Path(__file__).parents[2]  # contains the package
 
 
 def import_path() -> list[str]:
     """The folders that a child may import from: this process's path, without the working folder.
 
-    If the package itself lies in the working folder, as in a checkout, that comes last, behind everything installed.
+    If the package itself is in the working folder, as in a checkout, that comes last, after everything installed.
     """
     kept = [entry for entry in sys.path if entry and not _is_here(entry)]
     return kept if str(HOME) in kept else [*kept, str(HOME)]
@@ -33,17 +32,17 @@ def _is_here(entry: str) -> bool:
 
 
 def command(code: str) -> list[str]:
-    """The command line of a Python that runs some code, which may import from `import_path` only."""
-    # What is not ASCII is escaped, so that it means the same whatever the locale.
+    """The command line of a Python that runs `code`, which can import from `import_path` only."""
+    # Non-ASCII characters are escaped, so that the locale does not matter.
     return [sys.executable, "-I", "-c", f"import sys; sys.path[:] = {import_path()!a}; {code}"]
 
 
 def begin(code: str) -> subprocess.Popen[bytes]:
-    """Begin to run some code in a child. What it prints is dropped."""
+    """Start a child that runs `code`. Its output is discarded."""
     nothing = subprocess.DEVNULL
     return subprocess.Popen(command(code), stdin=nothing, stdout=nothing, stderr=nothing)
 
 
 def start(code: str, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Begin to run some code in a child, which has these open files too, by the same numbers."""
+    """Start a child that runs `code` and inherits these file descriptors, with the same numbers."""
     return subprocess.Popen(command(code), stdin=subprocess.DEVNULL, pass_fds=descriptors)

@@ -1,6 +1,6 @@
 """Functions that Numba compiles once and keeps on disk.
 
-Numba is imported, and its settings are made, when the first of them is called: they hold for the whole process.
+Numba is imported and configured when the first of them is called. Its settings hold for the whole process.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ DAMAGED = (OSError, EOFError, pickle.PickleError, ValueError, LookupError, Attri
 
 
 def settings() -> Any:
-    """Numba's settings, with vectors of 512 bits if the processor has them at full speed.
+    """Numba's settings, with 512-bit vectors if the processor runs them at full speed.
 
-    LLVM keeps to 256 on all of Intel's, for the sake of the first generation, whose clock went down. It costs a quarter
-    of the kernel's speed. AVX512-VBMI2 came with the generation that is free of that. Numba takes this setting for
-    good when it makes its first function.
+    LLVM uses 256 bits on all Intel processors, because the first generation lowered its clock for 512. That costs a
+    quarter of the kernel's speed. AVX512-VBMI2 marks the generation without this drawback. Numba reads this setting
+    once, when it creates its first function.
     """
-    from makemore_cli.system import numba_settings  # noqa: F401, I001  # before Numba, which reads its settings then
+    from makemore_cli.system import numba_settings  # noqa: F401, I001  # before Numba, which reads its settings on import
     import numba
 
     config: Any = numba.config
     features = processor_features()
     as_it_is = config.CPU_FEATURES is None and config.CPU_NAME is None and config.ENABLE_AVX
-    if "+avx512vbmi2" in features.split(",") and as_it_is:  # nobody has set it otherwise
+    if "+avx512vbmi2" in features.split(",") and as_it_is:  # not set by the user
         config.CPU_FEATURES = f"{features},-prefer-256-bit"
     return config
 
 
 def processor_features() -> str:
-    """The features of the processor that Numba compiles for, as LLVM names them; empty if they are not known."""
+    """The features of the processor that Numba compiles for, as LLVM names them; empty if unknown."""
     import numba
     from numba.core import codegen
 
@@ -46,15 +46,15 @@ def processor_features() -> str:
         return str(config.CPU_FEATURES)
     try:
         return str(of_host())
-    except RuntimeError:  # the processor does not tell
+    except RuntimeError:  # they are not known
         return ""
 
 
 @contextmanager
 def straight_line_vectors() -> Iterator[None]:
-    """Have LLVM make vectors of straight code too, and not of loops only.
+    """Have LLVM vectorise straight-line code too, not only loops.
 
-    Short loops are unrolled before it looks for vectors.
+    Short loops are unrolled before LLVM looks for vectors.
     """
     config = settings()
     before, config.SLP_VECTORIZE = config.SLP_VECTORIZE, 1
@@ -65,14 +65,14 @@ def straight_line_vectors() -> Iterator[None]:
 
 
 class Kept:
-    """A function whose machine code is kept beside its file or in the user's cache, if one of them can be written.
+    """A function whose machine code is kept beside its file or in the user's cache, if either can be written.
 
-    If neither can, it is compiled for this process alone. If what is kept there is damaged, it is compiled anew. It
-    runs without Python's global lock, so another thread can go on.
+    Otherwise it is compiled for this process only. Damaged machine code is compiled again. The function runs without
+    Python's global lock, so that other threads can run.
     """
 
     def __init__(self, function: Callable[..., Any], key: str = "") -> None:
-        """What is kept is known by the function's name and file, the file's time, and `key`, letters and digits."""
+        """The cache identifies the function by its name and file, the file's time, and `key` (letters and digits)."""
         self.function = function
         if key:
             assert isinstance(function, FunctionType)
@@ -84,7 +84,7 @@ class Kept:
 
     @cached_property
     def compiled(self) -> Any:
-        """The function as Numba has it."""
+        """The function as Numba's dispatcher."""
         return self._decorated(cache=True)
 
     def _decorated(self, *, cache: bool) -> Any:
@@ -93,14 +93,14 @@ class Kept:
 
         try:
             return njit(**OPTIONS, cache=cache)(self.function)
-        except RuntimeError:  # there is no folder for it
+        except RuntimeError:  # no folder to cache it in
             return njit(**OPTIONS)(self.function)
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call it, after compiling it for the types of these arguments if need be."""
+        """Call the function, compiled first for the types of these arguments if necessary."""
         try:
             return self.compiled(*arguments)
-        except DAMAGED:  # the machine code could not be written, or not be read
+        except DAMAGED:  # the machine code could not be written or read
             with suppress(Exception):
                 self.compiled._cache.flush()
         self.compiled = self._decorated(cache=True)

@@ -1,4 +1,4 @@
-"""Rich's console, which prints nothing that might steer a terminal but what it makes itself."""
+"""Rich's console, which prints no control characters but its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from makemore_cli.printable import printable
 
 
 class SafeConsole(Console):
-    """A console whose texts are all made printable.
+    """A console that makes all text printable.
 
-    By then they are laid out already: what is not ours is better given as `foreign`, to have the room that it needs.
+    It does so after the layout, so pass text from elsewhere as `foreign`, which reserves the width that it needs.
     """
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -29,10 +29,10 @@ class SafeConsole(Console):
 
 
 def foreign(text: object, **style: Any) -> Text:
-    """A text from elsewhere, on one line and without markup."""
+    """Text from elsewhere, on one line and without markup."""
     return Text(printable(str(text)), **style)
 
 
 def plain_table(**options: Any) -> Table:
-    """A table without lines but one under its head."""
+    """A table without lines, except one under its header."""
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, **options)

@@ -1,4 +1,4 @@
-"""The versions of the software, and the machine."""
+"""Software versions and the machine."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def environment() -> dict[str, str]:
 
 
 def compiles() -> bool:
-    """Whether Numba compiles here. Nothing is imported to find out."""
+    """Whether Numba compiles here, found without importing it."""
     try:
         return not int(os.environ.get(NO_JIT) or 0)
-    except ValueError:  # Numba takes no notice of it then
+    except ValueError:  # Numba ignores it then
         return True
 
 
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # put together otherwise than by an installer
+    except PackageNotFoundError:  # not installed by an installer
         return "unknown"
 
 
 def processor() -> str:
-    """The processor's name, as far as it is known."""
+    """The processor's name, or "unknown"."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

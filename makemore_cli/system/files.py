@@ -1,4 +1,4 @@
-"""Files that can't be trusted to be small, and files that must never be half written."""
+"""Read files that may be huge, and write files that must never be incomplete."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import IO
 from makemore_cli.errors import MakemoreError, WriteError
 
 MARK = "makemore"
+LOCKED_BYTE = 1 << 40  # on Windows
 SVG_MARK = f"<!-- {MARK} graph -->".encode()
 DOT_MARK = f"// {MARK} graph"
-# How a picture, a report or the like begins, and what stands near its beginning: no other file is taken for one.
+# How makemore's plots, reports and the like begin, and a mark near the beginning. No other file is replaced.
 SIGNATURES = (
     (b"\x89PNG\r\n", b"tEXtSoftware\0" + MARK.encode()),
     (b"<?xml", f"<dc:title>{MARK}</dc:title>".encode()),
@@ -27,36 +28,36 @@ SIGNATURES = (
 
 
 def check_plain(path: Path, most: int) -> None:
-    """Make sure that a file can be read without waiting for ever and without filling the memory.
+    """Check that a file can be read without blocking and without filling the memory.
 
-    Raises MakemoreError for a pipe, a device, or a file of more than `most` bytes; OSError where there is none.
+    Raises MakemoreError for a pipe, a device, or a file of more than `most` bytes; OSError if there is no file.
     """
     try:
         status = path.stat()
-    except ValueError:  # a NUL, or half of a surrogate pair
-        raise MakemoreError(f"{str(path)!r}: can't be the name of a file") from None
+    except ValueError:  # a NUL, or a lone surrogate
+        raise MakemoreError(f"{str(path)!r}: is not a valid file name") from None
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        raise MakemoreError(f"{path}: is a pipe or a device; give a file, for it may be read again")
+        raise MakemoreError(f"{path}: is a pipe or a device; give a file, since it may be read twice")
     if status.st_size > most:
-        raise MakemoreError(f"{path}: has {status.st_size:,} bytes, and at most {most:,} are read; give a smaller file")
+        raise MakemoreError(f"{path}: has {status.st_size:,} bytes, but at most {most:,} are read; give a smaller file")
 
 
 def read(path: Path, most: int) -> bytes:
-    """A file's content. Raises what `check_plain` and opening it raise."""
+    """A file's content. Raises the errors of `check_plain`, and OSError."""
     check_plain(path, most)
     with path.open("rb") as file:
         return file.read(most)
 
 
 def partial(path: Path) -> Path:
-    """The path at which a file is written before it takes its name."""
+    """The path at which a file is written before it gets its name."""
     return path.with_name(f".{path.name}.partial")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at no moment is there half of it under its name, even if the machine goes down.
+    """Write a file so that it is never incomplete under its name, even if the machine crashes.
 
-    Only one process at a time may write a file. Raises WriteError; what was there before then still is.
+    Only one process at a time may write a file. Raises WriteError, and then keeps the previous file.
     """
     temporary = partial(path)
     try:
@@ -77,9 +78,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def check_replaceable(path: Path, parameter: str = "out") -> None:
-    """Make a folder for a picture, a report or the like, which replaces nothing but an earlier one.
+    """Create the folder for a plot, a report or the like, which may replace only an earlier one.
 
-    `parameter` is the name of the caller's parameter that says where. Raises MakemoreError.
+    `parameter` names the caller's parameter that holds the path. Raises MakemoreError.
     """
     own = (parameter,)
     try:
@@ -88,17 +89,17 @@ def check_replaceable(path: Path, parameter: str = "out") -> None:
         raise MakemoreError(f"{path.parent}: is not a folder; choose another one", parameters=own) from None
     except OSError as error:
         raise MakemoreError(
-            f"{path.parent}: can't be made: {error.strerror}; choose another folder", parameters=own
+            f"{path.parent}: can't be created: {error.strerror}; choose another folder", parameters=own
         ) from None
     try:
         if (path.exists() or path.is_symlink()) and not is_ours(path):
-            raise MakemoreError(f"{path}: exists, and was not made by makemore; choose another place", parameters=own)
+            raise MakemoreError(f"{path}: exists, but was not made by makemore; choose another path", parameters=own)
     except OSError as error:
         raise MakemoreError(f"{path}: can't write: {error.strerror}") from None
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is a picture, a report or the like of ours. Raises OSError where it can't be read."""
+    """Whether a file is a plot, a report or the like by makemore. Raises OSError if it can't be read."""
     if not stat.S_ISREG(path.lstat().st_mode):
         return False
     with path.open("rb") as file:
@@ -107,7 +108,7 @@ def is_ours(path: Path) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new name reach the disk, where the system can. The file is whole in any case."""
+    """Flush a new name to the disk, if the system can. The file is complete in any case."""
     if sys.platform != "win32":
         with suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)
@@ -118,13 +119,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """Open a file to add to, made where there is none, unbuffered: what could not be written is not tried again later.
+    """Open a file for appending, created if missing, and unbuffered, so that a failed write is not retried later.
 
-    Raises OSError for a link and for what is no file: nobody may lead us to write elsewhere, or let us wait for ever.
+    Raises OSError for a link, which could redirect the output, and for a pipe or device, which could block it.
     """
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = open(os.open(path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115, PTH123 (closed by who asked for it)
+    file = open(os.open(path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115, PTH123 (closed by the caller)
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "Not a file", str(path))
@@ -132,7 +133,7 @@ def open_log(path: Path) -> IO[bytes]:
 
 
 def is_open_at(file: IO[bytes], path: Path) -> bool:
-    """Whether an open file still has that name: neither it nor its folder was moved or removed."""
+    """Whether an open file is still at this path: neither it nor its folder was moved or removed."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.lstat())
     except FileNotFoundError:
@@ -140,17 +141,29 @@ def is_open_at(file: IO[bytes], path: Path) -> bool:
 
 
 def lock(file: IO[bytes]) -> bool:
-    """Take an open file for this process until it closes it or ends. False where another one has taken it.
+    """Lock an open file for this process until it closes it or ends. False if another process has locked it.
 
-    A file system without locks, and Windows, let everybody have it.
+    Always true on a file system without locks. The part for Windows is untested there.
     """
-    if sys.platform != "win32":
-        import fcntl
+    if sys.platform == "win32":
+        import msvcrt
 
+        # Windows keeps others from reading what is locked, so this locks a byte far beyond the end.
+        position = file.tell()
+        file.seek(LOCKED_BYTE)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            return error.errno not in (errno.EACCES, errno.EDEADLK)
+        finally:
+            file.seek(position)
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
     return True

@@ -1,7 +1,7 @@
-"""Numba's settings, without those that may lie in the working folder, in a file `.numba_config.yaml`.
+"""Numba's settings, without those from a file `.numba_config.yaml` in the working folder.
 
-They could name the folder of compiled functions; and these are pickles, which run whatever they like once they are
-read. To be imported before Numba is. The environment's settings (NUMBA_…) are left as they are.
+Such a file could name the cache folder of compiled functions, which are pickles and run any code when they are read.
+Import this module before Numba. Environment variables (NUMBA_…) keep their effect.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ def _import_settings() -> None:
 
 if SETTINGS not in sys.modules:
     _import_settings()
-# The file is looked for again whenever something is compiled.
+# Numba looks for the file again whenever it compiles something.
 sys.modules[SETTINGS]._config_fname = os.devnull  # type: ignore[attr-defined]

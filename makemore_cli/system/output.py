@@ -1,4 +1,4 @@
-"""The program's output: results on stdout, remarks on stderr, and neither with a traceback.
+"""The program's output: results on stdout, remarks on stderr.
 
 All of it passes through `printable` here.
 """
@@ -25,8 +25,8 @@ class ReaderGoneError(Exception):
 
 
 def prepare() -> None:
-    """Make sure that there are two streams, and that a letter that they can't show does not end the program."""
-    if sys.stdin is None:  # closed before the program began; let no file that is opened take its number
+    """Make sure that stdout and stderr exist, and that a character that they can't encode does not end the program."""
+    if sys.stdin is None:  # closed before the program started; no other file may get its descriptor
         os.open(os.devnull, os.O_RDONLY)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
@@ -41,21 +41,21 @@ def silence() -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print a result line by line, as they come."""
+    """Print lines as they arrive."""
     print_texts(f"{printable(line)}\n" for line in lines)
 
 
 def print_texts(texts: Iterable[str]) -> None:
-    """Print a result text by text, as they come, each of whole lines."""
+    """Print texts as they arrive, each of whole lines."""
     for text in texts:
         with _stdout():
             sys.stdout.write(printable(text, newlines=True))
 
 
 def print_json(value: Any) -> None:
-    """Print a result as JSON, which knows no infinity and no NaN: they become null.
+    """Print a result as JSON. Infinity and NaN become null, since JSON lacks them.
 
-    What might steer a terminal is written with JSON's own escapes, so that a program reads what there is.
+    Characters that could control a terminal become JSON escapes, so that a program reads the original text.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -73,7 +73,7 @@ def _finite(value: Any) -> Any:
 
 
 def print_rich(show: Callable[[Console], None], width: int | None = None) -> None:
-    """Print what `show` puts on a console; outside of a terminal it has `width` columns, or 80."""
+    """Print what `show` puts on a console; outside a terminal it has `width` columns, or 80."""
     from makemore_cli.system.console import SafeConsole
 
     console = SafeConsole(highlight=False)
@@ -86,7 +86,7 @@ def print_rich(show: Callable[[Console], None], width: int | None = None) -> Non
 
 
 def remark(text: str) -> None:
-    """Print a line on stderr. It is no error if nobody can read it."""
+    """Print a line on stderr, and ignore it if that fails."""
     with suppress(OSError):
         print(printable(text), file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""Threads that do a piece of work together, all of them at once."""
+"""Share a piece of work among threads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ def side_by_side(work: Callable[[int, int], None], threads: int, give_up: Callab
     """Call work(0, threads), work(1, threads) … at the same time, the first of them in this thread.
 
     If the system can't start that many threads, fewer are used. If one of them raises, or this thread is interrupted,
-    `give_up` is called, which must let the others come to an end of their work; then the error is raised here.
+    `give_up` is called, which must make the others finish. Then the error is raised here.
     """
     begun, errors = threading.Event(), list[BaseException]()
-    count = 0  # threads that are to work: none if this thread is interrupted before all are there
+    count = 0  # of threads to work: 0 if this thread is interrupted before all have started
 
     def run(me: int) -> None:
         try:

@@ -1,7 +1,7 @@
-"""Signals that are to end a process: it saves its work first, and says so if that takes long.
+"""Signals that end the process: it saves its work first, and says so if that takes long.
 
-Python's handlers run between two instructions of the main thread, and a single one may take minutes: a product of huge
-matrices, say. So a thread of its own learns of each signal, from a socket that the system's handler writes to.
+Python's handlers run between two instructions of the main thread, and one instruction may take minutes, such as a
+product of huge matrices. So a separate thread learns of each signal, from a socket that the system's handler writes to.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from makemore_cli.system import output
 
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 INTERRUPTED = 130  # the exit code, 128 + SIGINT's number, as in shells
-NOTICE_SECONDS = 0.5  # seconds
+NOTICE_SECONDS = 0.5
 AGAIN = "press Ctrl-C again to stop at once"
 
 
 class Watch:
     """A context manager that says that a signal was received if the process still runs half a second later.
 
-    From then on, another Ctrl-C ends the process at once. Before, it is taken for the same one: a terminal and its
-    shell both send theirs. Outside the main thread nothing is watched.
+    From then on, another Ctrl-C ends the process at once. Before that, it counts as the same one, since a terminal and
+    its shell each send one. Outside the main thread, nothing is watched.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Watch:
         if self._socket is not None:
             signal.set_wakeup_fd(self._earlier, warn_on_full_buffer=False)
             self._socket.close()
-            self._thread.join(NOTICE_SECONDS)  # longer only if nobody reads what it tells
+            self._thread.join(NOTICE_SECONDS)  # it takes longer only if nobody reads its notice
             self._socket = None
 
     def _listen(self, signals: socket.socket) -> None:
@@ -78,16 +78,16 @@ class Watch:
                 self._before()
         with suppress(OSError):
             if os.isatty(sys.stderr.fileno()):
-                os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # the cursor, which a live view hides
+                os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # show the cursor, which a live view hides
         output.remark("makemore: interrupted")
         os._exit(INTERRUPTED)
 
 
 class Held:
-    """A context manager that keeps the first signal for later, in `caught`. The training loop saves, and stops then.
+    """A context manager that keeps the first signal in `caught`. The training loop then saves and stops.
 
-    More of them change nothing, but for what `Watch` makes of Ctrl-C. A signal that is ignored, as under nohup, stays
-    so. Outside the main thread nothing is held back.
+    Further signals have no effect, except for another Ctrl-C, which `Watch` handles. A signal that is ignored, as under
+    nohup, stays ignored. Outside the main thread, nothing is held back.
     """
 
     def __init__(self, watch: Watch) -> None:

@@ -1,4 +1,4 @@
-"""A training run: engines, optimisers, the loop, what it logs and shows, and how it resumes.
+"""Training runs: engines, optimisers, the training loop, logging, progress displays and resuming.
 
-Everything that changes parameters is here.
+All code that changes parameters is here.
 """

@@ -16,32 +16,32 @@ from makemore_cli.training.engines import Engine
 
 @dataclass(frozen=True)
 class Chunk:
-    """The batches and learning rates of some steps. Steps are counted as those trained: the first one ends at 1."""
+    """The batches and learning rates of consecutive training steps."""
 
-    start: int  # steps trained before it
+    start: int  # steps trained before the chunk
     X: Int[Tensor, "steps batch context"]
     Y: Int[Tensor, "steps batch"]
     learning_rates: list[float]
 
     @property
     def stop(self) -> int:
-        """The number of steps trained after it."""
+        """The number of steps trained when the chunk ends."""
         return self.start + len(self.learning_rates)
 
     def part(self, start: int, stop: int) -> Chunk:
-        """Its steps after `start` and up to `stop`, both counted as those of the run."""
+        """The steps after step `start`, up to and including step `stop`. The run's first step is 1."""
         here = slice(start - self.start, stop - self.start)
         return Chunk(start, self.X[here], self.Y[here], self.learning_rates[here])
 
 
 @dataclass(frozen=True)
 class TrainedChunk:
-    """A chunk, and the result of training it."""
+    """A chunk and the result of training it."""
 
     chunk: Chunk
-    state_before: list[Tensor]  # the engine's
-    losses: NDArray[np.float64]  # of each step's batch before its update, in nats per character
-    finite: bool  # the losses and all that training changes
+    state_before: list[Tensor]  # the engine's state
+    losses: NDArray[np.float64]  # each batch's loss before its update, in nats per character
+    finite: bool  # whether the losses and the engine's new state are finite
     seconds: float
     last_step: tuple[Parameters, Parameters] | None  # parameters before and after the last step, if it is diagnosed
 

@@ -1,6 +1,6 @@
-"""Engines: they run a chunk of training steps. Batches and learning rates go in, losses come out.
+"""Engines run a chunk of training steps: batches and learning rates go in, losses come out.
 
-All engines start from the same parameters and see the same batches; what differs is how the gradients are made.
+All engines start from the same parameters and see the same batches; they differ in how they compute gradients.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 
 @dataclass
 class RunningStatistics:
-    """Exponential averages of the batches' batchnorm statistics, kept while training."""
+    """Exponential moving averages of the batches' batchnorm statistics."""
 
     mean: Float[Tensor, "1 hidden"]
     var: Float[Tensor, "1 hidden"]
-    momentum: float  # the new batch's share
+    momentum: float  # weight of a new batch
 
     def update(self, mean: Tensor, var: Tensor) -> None:
-        """Move both averages towards a batch's own statistics."""
+        """Move both averages towards a batch's statistics."""
         self.mean.lerp_(mean, self.momentum)
         self.var.lerp_(var, self.momentum)
 
 
 class Engine(ABC):
-    """Owns the parameters while it trains; they are up to date between two chunks."""
+    """Owns the parameters during training; they are up to date between chunks."""
 
-    source: str  # of gradients, by its name in gradcheck
+    source: str  # the name of its source of gradients in gradcheck
 
     def __init__(
         self,
@@ -57,9 +57,9 @@ class Engine(ABC):
         smoothing: float = 0.0,
         threads: int | None = None,
     ) -> None:
-        """Without an optimiser, it is plain stochastic gradient descent.
+        """If `optimiser` is None, the engine uses plain stochastic gradient descent.
 
-        Without `threads`, the engine chooses how many it uses, at most as many as PyTorch has now.
+        If `threads` is None, it chooses the number of threads, up to PyTorch's current number.
         """
         self.parameters, self.running, self.eps, self.smoothing = parameters, running, eps, smoothing
         self.threads, self.cores = threads, torch.get_num_threads()
@@ -73,14 +73,14 @@ class Engine(ABC):
         learning_rates: Sequence[float],
         start: int = 0,
     ) -> Float[Tensor, " steps"]:
-        """Train one step for each leading index. Returns the losses before each update, in nats per character.
+        """Train one step per leading index. Returns each batch's loss before its update, in nats per character.
 
-        `start` is the number of steps that were trained before.
+        `start` is the number of steps trained before.
         """
 
     @property
     def averaged(self) -> Parameters:
-        """The parameters' average if one is kept, and otherwise the parameters."""
+        """The average of the parameters if one is kept, otherwise the parameters."""
         average = self.optimiser.kept.get("average")
         return self.parameters if average is None else Parameters(self.parameters.sizes, average)
 
@@ -89,12 +89,12 @@ class Engine(ABC):
         return [tensor.clone() for tensor in self._changing()]
 
     def restore(self, state: Sequence[Tensor]) -> None:
-        """Go back to a state that was copied."""
+        """Restore a state that `state` returned."""
         for tensor, copy in zip(self._changing(), state, strict=True):
             tensor.copy_(copy)
 
     def is_finite(self) -> bool:
-        """Whether all that training changes is still made of finite numbers."""
+        """Whether all numbers that training changes are finite."""
         return all(bool(tensor.isfinite().all()) for tensor in self._changing())
 
     def _changing(self) -> list[Tensor]:
@@ -102,17 +102,17 @@ class Engine(ABC):
         return [self.parameters.flat, *running, *self.optimiser.kept.values()]
 
     def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:  # noqa: B027 (most have nothing to do)
-        """Do what must be done once before the first step, and say so if it takes long."""
+        """Do one-off work before the first step; call `say` if it takes long."""
 
 
 class KernelEngine(Engine):
-    """The hand-written pass, compiled for the CPU: PyTorch is not called within a chunk."""
+    """The hand-written pass, compiled for the CPU. It does not call PyTorch within a chunk."""
 
     source = "kernel"
     _kernel: Kernel | None = None
 
     def kernel(self, batch_size: int) -> Kernel:
-        """The compiled pass, with memory for batches of this size."""
+        """The compiled pass, with buffers for batches of this size."""
         from makemore_cli.backprop.kernel.kernel import Kernel
 
         if self._kernel is None or self._kernel.batch_size != batch_size:
@@ -131,7 +131,7 @@ class KernelEngine(Engine):
         return self._kernel
 
     def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:
-        """Have the pass compiled, which is done once for all runs."""
+        """Compile the pass, unless its machine code is already on disk."""
         self.kernel(batch_size).prepare(say)
 
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
@@ -171,13 +171,13 @@ class TensorEngine(Engine):
 
 
 class AutogradEngine(Engine):
-    """The same network and the same batches with `loss.backward()`, as most people would write it: to compare."""
+    """The same network and batches with `loss.backward()`, as most people would write it, for comparison."""
 
     source = "functions"
 
     @cached_property
     def leaves(self) -> dict[str, Tensor]:
-        """The leaves that autograd follows. They share the flat tensor's memory, so an update of it updates them."""
+        """Autograd's leaf tensors. They share memory with the flat tensor, so updating it updates them."""
         return {name: view.detach().requires_grad_() for name, view in self.parameters.views.items()}
 
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training that fails: where numbers cease to be finite, and signs that a network does not learn."""
+"""Training failures: numbers that are not finite, and networks that do not learn."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from makemore_cli.training.chunk import Chunk, TrainedChunk, run
 from makemore_cli.training.engines import Engine
 from makemore_cli.training.step_statistics import saturated
 
-MOSTLY_SATURATED = 0.99  # a fraction of tanh's outputs: beyond it a network can hardly learn
-LEAST_CHANGE = 0.01  # a fraction of the first loss: a network whose loss falls by less does not learn
+MOSTLY_SATURATED = 0.99  # fraction of tanh's outputs above which a network can hardly learn
+LEAST_CHANGE = 0.01  # fraction of the first loss: a network whose loss falls by less is not learning
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The first training step after which not every number was finite."""
+    """The first training step with a loss or a result that is not finite."""
 
-    step: int  # the first step of a run being 1
+    step: int  # the run's first step is 1
     loss: float  # before the step's update, in nats per character
-    text: str  # the first tensor of the chain that holds such numbers, forward or backward, and what is wrong with it
+    text: str  # names the first tensor that is not finite, and says what is wrong with it
 
 
 def find_failure(engine: Engine, trained: TrainedChunk, vocabulary: Vocabulary) -> Failure:
-    """Train a chunk once more, from its beginning and step by step, and look into the step that fails."""
+    """Train a chunk again, step by step, and examine the first step that fails."""
     engine.restore(trained.state_before)
     chunk = trained.chunk
     for start in range(chunk.start, chunk.stop):
@@ -46,10 +46,10 @@ def find_failure(engine: Engine, trained: TrainedChunk, vocabulary: Vocabulary) 
 
 
 def diverged(fact: str, lr: float, saved_step: int | None) -> MakemoreError:
-    """The error for numbers that are no longer finite, at a learning rate, with the last step that was saved."""
+    """The error for numbers that are no longer finite, given the learning rate and the last saved step."""
     saved = "there is no checkpoint yet"
     if saved_step is not None:
-        saved = f"the last good checkpoint is that of step {saved_step:,}"
+        saved = f"the last good checkpoint is from step {saved_step:,}"
     advice = f"try a smaller learning rate (it is {lr:g}) in a new run"
     return MakemoreError(f"{fact}; {advice}; {saved}", parameters=("overwrite", "folder"))
 
@@ -57,14 +57,14 @@ def diverged(fact: str, lr: float, saved_step: int | None) -> MakemoreError:
 def not_learning(
     engine: Engine, chunk: Chunk, first: NDArray[np.float64] | None, recent: NDArray[np.float64]
 ) -> str | None:
-    """Why a network seems not to learn, after a chunk, or None.
+    """The reason to think that the network is not learning, or None.
 
-    `first` and `recent` are losses in nats per character: of a run's first steps, if they are known, and of its last.
+    `first` and `recent` are losses in nats per character: of the run's first steps (None if unknown) and of its latest.
     """
     share, lr = saturated(engine.parameters, chunk.X[-1], engine.eps), chunk.learning_rates[-1]
     if share > MOSTLY_SATURATED:
         return (
-            f"{share:.0%} of tanh's outputs are saturated, so hardly any gradient comes through; try a smaller "
+            f"{share:.0%} of tanh's outputs are saturated, so almost no gradient passes through; try a smaller "
             f"learning rate (it is {lr:g})"
         )
     if first is None:
@@ -74,16 +74,16 @@ def not_learning(
         return None
     try_this = "a smaller" if now > (1 + LEAST_CHANGE) * began else "another"
     return (
-        f"the loss is {now:.4g}, and it began at {began:.4g}: the network does not learn; try {try_this} learning rate "
-        f"(it is {lr:g})"
+        f"the loss is {now:.4g}, and it began at {began:.4g}: the network is not learning; try {try_this} learning "
+        f"rate (it is {lr:g})"
     )
 
 
 def _first_of_the_chain(found: StableRun, p: Parameters, vocabulary: Vocabulary) -> str | None:
-    """The first tensor of the atomic chain that is not finite, given parameters that are, and what is wrong with it.
+    """The first tensor of the atomic chain that is not finite, and what is wrong with it. The parameters are finite.
 
-    From the logits to the loss and back, cross-entropy's one expression takes the place of the atomic steps, which
-    overflow where it does not.
+    From the logits to the loss and back, cross-entropy is one expression, since the atomic steps would overflow where
+    it does not.
     """
     _, values, gradients = found
     x, y = values["X"], values["Y"]
@@ -111,5 +111,5 @@ def _after_the_update(found: StableRun, engine: Engine, lr: float) -> str:
             if not view.isfinite().all():
                 largest = float(found.gradients[name].abs().max())
                 whose = f"the optimiser's {what} of {name}" if what else name
-                return f"{whose} is not finite after the update, whose gradient reaches {largest:.3g}"
-    return f"the averages of batchnorm's statistics are not finite after it, at a learning rate of {lr:g}"
+                return f"{whose} is not finite after the update; its gradient's largest absolute value is {largest:.3g}"
+    return f"batchnorm's running averages are not finite after the update, at a learning rate of {lr:g}"

@@ -15,7 +15,7 @@ from makemore_cli.names.dataset import changed
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import Checkpoint
-from makemore_cli.training.setup import set_up
+from makemore_cli.training.setup import require_float64, resolve, set_up
 
 
 def check_first_batch(
@@ -26,14 +26,15 @@ def check_first_batch(
     against: str | None = None,
     user: Path | None = None,
 ) -> Report:
-    """Check at the initial parameters, or at a checkpoint's: everything, or one source, or a user's pass.
+    """Check all gradients, one source (`of`) or a user's pass, at the initial parameters or a checkpoint's.
 
-    Raises MakemoreError for what the user can mend.
+    Raises MakemoreError for a user's mistake.
     """
     ours = None if of is None else find_source(of, "of", SOURCES)
     witness = find_source("autograd" if against is None else against, "against", SOURCES)
     check_different(ours or SOURCES["atomic"], witness)
     own = UserPass(user, NAMES) if user else None
+    require_float64(resolve(config))
     setup = set_up(config, checkpoint.vocabulary if checkpoint else None)
     parameters = setup.parameters
     if checkpoint is not None:

@@ -1,4 +1,4 @@
-"""The training loop: chunks of steps, and between them the log, the evaluations and the checkpoints."""
+"""The training loop: chunks of steps, and logging, evaluations and checkpoints between them."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class Loop:
         self._warned = False
 
     def run_to_end(self, signals: Held) -> None:
-        """Train all steps: each chunk in a second thread, while this one logs the one before and draws the next.
+        """Train all steps. While a second thread trains a chunk, this one logs the previous chunk and draws the next.
 
         Raises StoppedError, after saving, if a signal or the observer stops it.
         """
         with ThreadPoolExecutor(1) as thread:
-            # The process that saved the checkpoint may have ended before it did what else was due.
+            # The process that saved the checkpoint may have ended before the other events of that step.
             self._do(self.timetable.due(self.step) - {"save", "check learning"})
             chunk, unlogged = self._draw(), None
-            if not chunk:  # the run is at its goal; the checkpoint may have had another goal
+            if not chunk:  # no steps are left; the checkpoint may hold another value of train.steps
                 self._save()
             while chunk:
                 self._crosscheck(chunk)
@@ -77,7 +77,7 @@ class Loop:
                     self._stop(unlogged, signals.caught)
 
     def _stop(self, unlogged: TrainedChunk | None, signal: int | None) -> None:
-        """Save, and raise StoppedError."""
+        """Save the run, and raise StoppedError."""
         if unlogged:
             self._log(unlogged)
         if self.saver.saved_step != self.step:
@@ -95,7 +95,7 @@ class Loop:
         return model, loss
 
     def _draw(self) -> Chunk | None:
-        """Draw the next steps, up to where something is due, or None at the end."""
+        """Draw the next chunk, up to the next event; None at the end of the run."""
         length = min(self.pace.chunk_steps, self.timetable.next(self.step) - self.step)
         self._random_state = self.setup.random_state()
         if length == 0:
@@ -104,7 +104,7 @@ class Loop:
         return Chunk(self.step, *self.setup.batches(length), rates)
 
     def _crosscheck(self, chunk: Chunk) -> None:
-        """Check the gradients of a chunk's first step if that is due. Raises CheckFailedError."""
+        """Check the gradients of a chunk's first step if a crosscheck is due. Raises CheckFailedError."""
         if self.timetable.crosschecks(chunk.start):
             self.crosschecks += 1
             engine = self.engine
@@ -124,7 +124,7 @@ class Loop:
         raise diverged(fact, chunk.learning_rates[good], self.saver.saved_step)
 
     def _do(self, due: set[Event], trained: TrainedChunk | None = None) -> None:
-        """Do what is due after a step, whose chunk was just trained, or which was resumed at."""
+        """Handle the events due after a step. `trained` is its chunk, or None before the first chunk."""
         if "check learning" in due and trained:
             self._check_learning(trained.chunk)
         if not due - {"crosscheck", "check learning"}:
@@ -145,7 +145,7 @@ class Loop:
         self.saver.save(model or self.model(), self.step, self._random_state)
 
     def _check_learning(self, chunk: Chunk) -> None:
-        """Warn, once, of a network that does not learn."""
+        """Warn once if the network is not learning."""
         if not self._warned:
             first = self.log.first if self.resumed_at == 0 else None
             told = not_learning(self.engine, chunk, first, self.log.recent)
@@ -154,9 +154,9 @@ class Loop:
                 self._warned = True
 
     def model(self) -> Model:
-        """The network as it is now, with the statistics that stand in for a batch's.
+        """The current network, with batchnorm statistics for inference.
 
-        Raises MakemoreError if these are not finite.
+        Raises MakemoreError if they are not finite.
         """
         p, running, eps = self.engine.averaged, self.engine.running, self.config.model.batchnorm.epsilon
         if running is None:

@@ -1,4 +1,4 @@
-"""Observers of a training run: a progress display, TensorBoard, the pruning of a sweep, or your own."""
+"""Observers of a training run: a progress display, TensorBoard, a sweep's pruning, or your own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Progress:
     """The progress of a run. Losses are in nats per character."""
 
     step: int  # steps trained
-    steps: int  # in all
+    steps: int  # the run's total
     losses: NDArray[np.float64]  # of each batch since the last report
     loss: float  # the mean over the last batches, up to 1,000
     lr: float  # the learning rate of the last step
@@ -25,45 +25,45 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """The time to the end at the present speed; infinite if that is unknown."""
+        """The time to the end at the current speed; infinite if the speed is unknown."""
         return (self.steps - self.step) / self.steps_per_second if self.steps_per_second else float("inf")
 
 
 class Observer:
-    """Follows a training run. Override the methods that you need; each of them does nothing here.
+    """Follows a training run. Override the methods that you need; the others do nothing.
 
-    All are called from the thread that called `train`, except `stopping`. `step` is the number of steps trained.
+    All but `stopping` are called from the thread that called `train`. `step` is the number of steps trained.
     """
 
     def started(self, folder: Path, step: int) -> None:
         """The run folder is ready; training starts, or resumes after `step`."""
 
     def progressed(self, progress: Progress) -> None:
-        """Some steps were trained and logged: about ten times a second."""
+        """Some steps were trained and logged. Called about ten times a second."""
 
     def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
-        """The losses over whole splits are known, by the split's name."""
+        """Losses over whole splits were computed; `loss` has them by split."""
 
     def diagnosed(self, step: int, statistics: Mapping[str, Any]) -> None:
-        """A step's statistics are known (see `step_statistics.diagnose`)."""
+        """A step's statistics were computed (see `step_statistics.diagnose`)."""
 
     def sampled(self, step: int, names: Sequence[str]) -> None:
         """Names were sampled."""
 
     def finished(self, step: int, loss: Mapping[str, float]) -> None:
-        """All steps are trained; the losses are those of all splits."""
+        """All steps are trained; `loss` has the losses of all splits."""
 
     def message(self, text: str) -> None:
-        """A line about the run that is good to know."""
+        """A line of information about the run."""
 
     def warning(self, text: str) -> None:
-        """A line about something that is likely to be a mistake."""
+        """A line about a likely mistake."""
 
     def stopping(self, text: str) -> None:
-        """A signal has been received, and it takes a while to stop. Called from another thread."""
+        """A signal was received, and stopping takes a while. Called from another thread."""
 
     def should_stop(self) -> bool:
-        """Whether the run should be saved and stopped now. This is asked after every chunk of steps."""
+        """Whether to save and stop the run now. Called after every chunk of steps."""
         return False
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several observers as one; each event goes to them in their order."""
+    """Several observers as one; each event goes to them in order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

@@ -1,55 +1,55 @@
 """Optimisers, and averages of the parameters.
 
-All of them work on the one flat tensor, whatever the layers, and nothing that they do depends on how many steps are
-trained at a time: what changes from step to step follows from the step's number.
+They work on the one flat tensor of all parameters. Their results do not depend on how many steps are trained at a
+time: factors that change from step to step are functions of the step's number.
 
-A new optimiser begins with its settings in `config/schema.py`; the type checker then shows the three places here. The
-compiled kernel has its own update and says which optimisers it has (`in_kernel`). docs/contributing.md has the recipe.
+To add an optimiser, start with its settings in `config/schema.py`; the type checker then points at the three places to
+change here. The compiled kernel has its own update; `in_kernel` says whether it supports an optimiser. See
+docs/contributing.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import assert_never
 
 from makemore_cli.backprop.update_numbers import Factors, Rule
 from makemore_cli.config.schema import AdamWConfig, ExponentialAverage, MeanAverage, OptimConfig, SgdConfig
 
-CLIP_EPSILON = 1e-6  # added to the gradient's norm before it divides, as in torch.nn.utils.clip_grad_norm_
-YOUNG_AVERAGE = 9  # an exponential average remembers, at first, about a ninth of the steps so far
+CLIP_EPSILON = 1e-6  # added to the gradient's norm before dividing by it, as in torch.nn.utils.clip_grad_norm_
+YOUNG_AVERAGE = 9  # at first, an exponential average spans about a ninth of the steps so far
 
 
 class Optimiser:
-    """Turns gradients into updates, with what it keeps for that from step to step.
+    """Turns gradients into updates, and keeps the optimiser's state.
 
-    sgd: Nesterov's or plain momentum, the weight decay added to the gradient (`torch.optim.SGD`). adamw: Loshchilov and
-    Hutter, "Decoupled weight decay regularization", 2019 (`torch.optim.AdamW`). Before either, a gradient whose norm is
-    beyond `clip` is scaled down to it. After it, the parameters' average moves towards them
-    (`torch.optim.swa_utils.AveragedModel`). An exponential one forgets faster while it is young, as in TensorFlow's
-    ExponentialMovingAverage: the network that it began with is not to be averaged with a trained one.
+    sgd has plain or Nesterov momentum, and adds the weight decay to the gradient (`torch.optim.SGD`). adamw is
+    Loshchilov and Hutter, "Decoupled weight decay regularization", 2019 (`torch.optim.AdamW`). First, a gradient whose
+    norm exceeds `clip` is scaled down to that norm. Last, the average of the parameters is updated
+    (`torch.optim.swa_utils.AveragedModel`). An exponential average decays faster at first, as in TensorFlow's
+    ExponentialMovingAverage, so that it soon forgets the initial parameters.
     """
 
     def __init__(self, config: OptimConfig, steps: int, flat: Float[Tensor, " parameters"]) -> None:
-        """For a run of `steps`, whose parameters are `flat`."""
+        """`steps` is the run's number of steps, `flat` its parameters."""
         self.config = config
         self.kept = {name: torch.zeros_like(flat) for name in config.kept}
         if "average" in self.kept:
             self.kept["average"].copy_(flat)
-        self.began = 0  # the step after which a mean has its first share
+        self.began = 0  # steps trained before the first one that a mean includes
         if isinstance(config.average, MeanAverage):
             self.began = steps - max(1, round(config.average.share * steps))
 
     def state(self, flat: Float[Tensor, " parameters"]) -> dict[str, NDArray[Any]]:
-        """The arrays that it takes to resume, beside the checkpoint's model, by their names in a checkpoint.
+        """The arrays needed to resume, besides the checkpoint's model, by their names in a checkpoint.
 
-        Where parameters are averaged, the average is the model, and what they were themselves is kept here.
+        If parameters are averaged, the model has the average, and the parameters themselves are here.
         """
         state = dict(self.kept)
         if state.pop("average", None) is not None:
@@ -58,10 +58,11 @@ class Optimiser:
         return arrays | {"began": np.array([self.began])} if isinstance(self.config.average, MeanAverage) else arrays
 
     def resume(self, model: Float[Tensor, " parameters"], state: Mapping[str, NDArray[Any]], step: int) -> Tensor:
-        """Put what is kept where it stood after `step` steps. Returns the parameters, given the checkpoint's model's.
+        """Restore the state after `step` steps. Returns the parameters, given those of the checkpoint's model.
 
-        Where the run has another goal than it had, a mean of its last part begins anew if that part is yet to come, or
-        now if it should have begun already; one that has begun goes on. So all steps that are in it count alike.
+        If the run's number of steps has changed, the part of the run that a mean covers has moved. If that part is yet
+        to come, the mean starts again there. If not, a mean that has started continues, and any other starts now. So
+        all steps in a mean have the same weight.
         """
         if "began" in state and step > self.began:
             self.began = min(int(state["began"][0]), step)
@@ -70,7 +71,7 @@ class Optimiser:
         return torch.from_numpy(state["parameters"]) if "average" in self.kept else model
 
     def factors(self, learning_rates: Sequence[float], start: int) -> list[Factors]:
-        """The numbers of the steps that follow `start` steps."""
+        """The factors of the steps that follow the first `start` steps."""
         return [Factors._make(row) for row in self.factor_table(learning_rates, start).tolist()]
 
     def factor_table(self, learning_rates: Sequence[float], start: int) -> NDArray[np.float64]:
@@ -93,7 +94,7 @@ class Optimiser:
         return table
 
     def kernel_rule(self) -> Rule:
-        """The same update for the compiled pass, which has it if `in_kernel` says so."""
+        """The same update as a rule for the kernel, which supports it if `in_kernel` is true."""
         c = self.config
         match c:
             case SgdConfig():
@@ -111,7 +112,7 @@ class Optimiser:
                 assert_never(c)
 
     def _new(self, steps: NDArray[np.int64]) -> NDArray[np.float64] | float:
-        """The weight of the parameters after each step in their average; 1 at its beginning."""
+        """The weight of each step's parameters in the average; 1 when it starts."""
         average = self.config.average
         match average:
             case None:
@@ -126,7 +127,7 @@ class Optimiser:
     def update(
         self, flat: Float[Tensor, " parameters"], gradient: Float[Tensor, " parameters"], factors: Factors
     ) -> None:
-        """Take one step, in place. The gradient is changed, too."""
+        """Take one step in place. This also changes the gradient."""
         c, kept = self.config, self.kept
         if c.clip is not None:
             gradient.mul_((c.clip / (gradient.norm() + CLIP_EPSILON)).clamp_(max=1.0))

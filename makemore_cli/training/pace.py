@@ -1,17 +1,17 @@
-"""The speed of a run, and how many steps its next chunk should have."""
+"""The speed of a run, and the length of its next chunk."""
 
 from __future__ import annotations
 
 import math
 
-CHUNK_SECONDS = 0.1  # the aim: long enough to cost nothing, short enough for a lively display
+CHUNK_SECONDS = 0.1  # target: long enough for negligible overhead, short enough for a responsive display
 LONGEST_CHUNK_STEPS = 2000
 FIRST_CHUNK_STEPS = 10
-SPEED_SECONDS = 1.0  # older steps count less and less in the present speed
+SPEED_SECONDS = 1.0  # time constant with which older steps fade from the current speed
 
 
 class Pace:
-    """Measures the time that chunks take. The length of a chunk changes no result."""
+    """Measures the time that chunks take. The length of a chunk does not affect results."""
 
     def __init__(self) -> None:
         self.seconds = 0.0  # spent in training steps
@@ -19,7 +19,6 @@ class Pace:
         self._recent_steps = self._recent_seconds = 0.0
 
     def record(self, steps: int, seconds: float) -> None:
-        """Take a chunk's time into account."""
         self.seconds += seconds
         fade = math.exp(-seconds / SPEED_SECONDS)
         self._recent_steps = fade * self._recent_steps + steps
@@ -30,5 +29,4 @@ class Pace:
 
     @property
     def steps_per_second(self) -> float:
-        """The present speed."""
         return self._recent_steps / max(self._recent_seconds, 1e-9)

@@ -21,16 +21,16 @@ from makemore_cli.system.console import SafeConsole, foreign
 from makemore_cli.system.output import duration
 from makemore_cli.training.observer import Observer, Progress
 
-LINE_SECONDS = 5.0  # seconds between two plain lines
-REFRESHES_PER_SECOND = 5  # times a second, in a terminal
-WIDEST_VIEW_COLUMNS = 110  # columns of the view
-LABEL_COLUMNS = 7  # columns for what a row is
-SPARKLINE_PARTS = 40  # of a run, for the sparkline
+LINE_SECONDS = 5.0  # between two plain lines
+REFRESHES_PER_SECOND = 5  # of the live view
+WIDEST_VIEW_COLUMNS = 110
+LABEL_COLUMNS = 7  # width of the row labels
+SPARKLINE_PARTS = 40  # parts of a run, one character of the sparkline each
 BLOCKS, ASCII = "▁▂▃▄▅▆▇█", "_.-~=+*#"
 
 
 class QuietDisplay(Observer):
-    """Prints nothing but warnings, and that the run takes a while to stop."""
+    """Prints only warnings, and a remark when stopping takes a while."""
 
     def warning(self, text: str) -> None:
         output.remark(f"warning: {text}")
@@ -40,7 +40,7 @@ class QuietDisplay(Observer):
 
 
 class LineDisplay(QuietDisplay):
-    """Lines on stderr, the first at once, the last at the end, and one every few seconds between."""
+    """Prints a line to stderr at the start, every few seconds, and at the end."""
 
     def __init__(self) -> None:
         self.due = 0.0
@@ -65,7 +65,7 @@ class LineDisplay(QuietDisplay):
 
 
 class LiveDisplay(QuietDisplay):
-    """A view on stderr that is drawn over itself: progress, the loss as a sparkline, evaluations, and sampled names."""
+    """A live view on stderr: progress, the loss as a sparkline, evaluations, and sampled names."""
 
     def __init__(self, console: Console) -> None:
         self.progress: Progress | None = None
@@ -75,7 +75,7 @@ class LiveDisplay(QuietDisplay):
         self.view = RichLive(console=console, get_renderable=self.render, refresh_per_second=REFRESHES_PER_SECOND)
 
     def close(self) -> None:
-        """Leave the view as it last was, and give the terminal back."""
+        """Stop updating the view; its last state stays on the terminal."""
         with suppress(OSError):
             self.view.stop()
 
@@ -83,7 +83,7 @@ class LiveDisplay(QuietDisplay):
         self.progress = progress  # another thread draws the view
         self.curve.add(progress)
         with suppress(OSError):  # the terminal is closed
-            self.view.start()  # if it has not
+            self.view.start()  # no effect if already started
 
     def evaluated(self, step: int, loss: Mapping[str, float]) -> None:
         self.evaluations.append((step, loss["val"]))
@@ -105,11 +105,11 @@ class LiveDisplay(QuietDisplay):
         self.message(text)
 
     def render(self) -> RenderableType:
-        """The view as it is now."""
+        """The current view."""
         progress = self.progress
         if progress is None:
             return Text()
-        # A little less than the terminal is wide, so that what is typed meanwhile does not make a line of it.
+        # Narrower than the terminal, so that input typed meanwhile does not wrap onto another line.
         width = min(self.view.console.width, WIDEST_VIEW_COLUMNS) - 4
         left = f"  {duration(progress.seconds_left)} left"
         speed, step = f"  {progress.steps_per_second:,.0f} steps/s", f"{progress.step:,}/{progress.steps:,}  "
@@ -141,25 +141,25 @@ class LiveDisplay(QuietDisplay):
 
 
 class Curve:
-    """The losses of a run so far: the mean over each of equal parts of it."""
+    """The loss curve of a run so far: the mean loss over each of SPARKLINE_PARTS equal parts."""
 
     def __init__(self) -> None:
         self.sums, self.counts = np.zeros((2, SPARKLINE_PARTS))
 
     def add(self, progress: Progress) -> None:
-        """Take the losses of some steps into account."""
+        """Add the losses of the latest steps."""
         steps = np.arange(progress.step - len(progress.losses), progress.step)
         part = steps * SPARKLINE_PARTS // progress.steps
         self.sums += np.bincount(part, progress.losses, SPARKLINE_PARTS)
         self.counts += np.bincount(part, minlength=SPARKLINE_PARTS)
 
     def last(self, count: int) -> list[float]:
-        """The means of the last parts that have begun, at least one."""
+        """The means of the last `count` parts that have begun, or one NaN if none has."""
         begun = np.flatnonzero(self.counts)[-count:]
         return [float(mean) for mean in self.sums[begun] / self.counts[begun]] or [math.nan]
 
     def sparkline(self, width: int, ascii_only: bool = False) -> str:
-        """The means as blocks of different heights. The steep beginning is cut off, lest the rest looks flat."""
+        """The means as blocks of different heights. The steep beginning is clipped, so that the rest is not flat."""
         signs = ASCII if ascii_only else BLOCKS
         begun = np.flatnonzero(self.counts)
         means = self.sums[begun] / self.counts[begun]
@@ -175,7 +175,7 @@ class Curve:
 
 
 def suitable_display(*, quiet: bool) -> Observer:
-    """A live view in a terminal, lines elsewhere, or neither."""
+    """A live view in a terminal, lines elsewhere, or only warnings if `quiet`."""
     if quiet:
         return QuietDisplay()
     console = SafeConsole(stderr=True)

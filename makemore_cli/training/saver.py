@@ -1,4 +1,4 @@
-"""The checkpoints of a run: the last one, and the one of least validation loss."""
+"""The checkpoints of a run: the last one, and the one with the lowest validation loss."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from makemore_cli.training.engines import Engine
 from makemore_cli.training.observer import Observer
 from makemore_cli.training.setup import TrainingSetup
 
-SAVE_SECONDS = 60.0  # a run is saved as often as this, whatever is due
-FIRST_SAVE_SECONDS = 5.0  # and for the first time after this
+SAVE_SECONDS = 60.0  # longest time between checkpoints, whatever the configuration says
+FIRST_SAVE_SECONDS = 5.0  # longest time to the first checkpoint
 
 RandomState = Mapping[str, NDArray[Any]]
 
 
 class Saver:
-    """Writes checkpoints, and knows the last step that was saved."""
+    """Writes checkpoints, and keeps track of the last saved step."""
 
     def __init__(self, run: Run, setup: TrainingSetup, engine: Engine, observer: Observer, resumed_at: int) -> None:
         self._run, self._setup, self._engine = run, setup, engine
@@ -43,7 +43,7 @@ class Saver:
         self.saved_step, self._saved_time = step, time.monotonic()
 
     def save_if_best(self, model: Model, step: int, random_state: RandomState, loss: float) -> None:
-        """Write the best checkpoint if the validation loss, in nats per character, is the least so far."""
+        """Write the best checkpoint if the validation loss, in nats per character, is the lowest so far."""
         if self._least_loss is None or loss < self._least_loss:
             self._least_loss = loss
             self._run.save_best(self._checkpoint(model, step, random_state, loss))
@@ -56,7 +56,7 @@ class Saver:
 
 
 def _least_loss(run: Run, observer: Observer) -> float | None:
-    """The least validation loss of a run so far, which its best checkpoint holds."""
+    """The lowest validation loss of a run so far, from its best checkpoint."""
     if not run.has(BEST):
         return None
     try:

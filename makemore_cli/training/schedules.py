@@ -1,19 +1,20 @@
-"""Learning rates, step by step."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
-from typing_extensions import assert_never
 
 from makemore_cli.config.schema import CosineSchedule, LinearSchedule, OptimConfig, StepsSchedule
 
 
 def learning_rates(optim: OptimConfig, start: int, count: int, steps: int) -> list[float]:
-    """Learning rates of the `count` steps that follow `start` steps, of a run of `steps` in all.
+    """The learning rates of the `count` steps that follow the first `start` steps, in a run of `steps`.
 
-    While it warms up, the rate rises in equal parts, of which the first step has one. Then a cosine or linear schedule
-    goes from the whole rate to its final share, which a step after the last would have; one of steps has the rate
-    multiplied by gamma at each milestone.
+    During warm-up, the learning rate rises linearly: the first step has 1 / `warmup` of it. Then a cosine or linear
+    schedule falls from `lr` to `final * lr`, which the step after the last would have. A steps schedule multiplies the
+    learning rate by `gamma` at each milestone.
     """
     step, schedule = np.arange(start, start + count), optim.schedule
     progress = np.clip((step - optim.warmup) / max(1, steps - optim.warmup), 0, 1)

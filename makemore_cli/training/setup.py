@@ -23,8 +23,8 @@ from makemore_cli.network.parameters import Parameters, initialise
 from makemore_cli.runs.checkpoint import STREAMS, sizes_of
 from makemore_cli.system.environment import NO_JIT, compiles
 
-DROPOUT_DRAWS = 1 << 24  # numbers that a letter's lot is drawn from
-DROPOUT_OFFSET = 2  # from the run's seed; the next one is that of batchnorm's parameters
+DROPOUT_DRAWS = 1 << 24  # the random integers that decide on dropout are below this
+DROPOUT_OFFSET = 2  # added to the run's seed; seed + 1 is that of batchnorm's parameters
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class TrainingSetup:
     dataset: Dataset
     parameters: Parameters
     generator: torch.Generator  # drew the parameters, and draws the batches, as in the lecture
-    dropout: torch.Generator | None = None  # draws which letters of a context are dropped, where some are
+    dropout: torch.Generator | None = None  # draws which characters of a context are dropped; None without dropout
 
     def batches(self, steps: int) -> tuple[Int[Tensor, "steps batch context"], Int[Tensor, "steps batch"]]:
-        """Contexts and next letters of the next batches, the same however many are drawn at a time."""
+        """Contexts and next tokens of the next batches. They do not depend on how many are drawn at a time."""
         train, split = self.config.train, self.dataset.train
         index = torch.randint(0, len(split), (steps, train.batch_size), generator=self.generator)
         X, Y = split.examples(index.numpy())
@@ -52,7 +52,7 @@ class TrainingSetup:
         return {name: stream.get_state().numpy().copy() for name, stream in self._streams().items()}
 
     def set_random_state(self, state: Mapping[str, NDArray[np.uint8]]) -> None:
-        """Put the streams where they stood. Raises RuntimeError for a damaged state, KeyError where one is missing."""
+        """Restore the generators' states. Raises RuntimeError if a state is damaged, KeyError if one is missing."""
         for name, stream in self._streams().items():
             stream.set_state(torch.from_numpy(state[name]))
 
@@ -70,15 +70,15 @@ def set_up(config: Config, vocabulary: Vocabulary | None = None) -> TrainingSetu
     parameters = parameters.to(dtype=getattr(torch, config.train.dtype), device=config.train.device)
     dropout = None
     if config.train.context_dropout:
-        # A stream of its own, so that the batches stay the lecture's.
+        # A separate generator, so that the batches stay the lecture's.
         dropout = torch.Generator().manual_seed((config.train.seed + DROPOUT_OFFSET) % 2**63)
     return TrainingSetup(config, dataset, parameters, generator, dropout)
 
 
 def check_room(sizes: Sizes, config: Config) -> None:
-    """Refuse a network that this machine's memory can't hold. Raises MakemoreError.
+    """Raise MakemoreError if the network does not fit into this machine's memory.
 
-    A system that promises more memory than it has would end the process without a word, when it takes it.
+    Otherwise, an operating system that overcommits memory would kill the process without a message.
     """
     n, kept, dtype = config.train.batch_size, len(config.optim.kept), np.dtype(config.train.dtype)
     if config.train.engine == "kernel":
@@ -88,27 +88,29 @@ def check_room(sizes: Sizes, config: Config) -> None:
         needed = ((3 + kept) * sizes.parameters + rows) * dtype.itemsize
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # a system that doesn't say
+    except (AttributeError, ValueError, OSError):  # the system does not say
         return
     if needed > memory:
         raise MakemoreError(
-            f"this network takes about {needed / 1e9:,.0f} GB of memory, and the machine has {memory / 1e9:,.0f}; try "
+            f"this network needs about {needed / 1e9:,.0f} GB of memory, but the machine has {memory / 1e9:,.0f}; try "
             f"a smaller batch_size, hidden_size, embedding_size or context_length"
         )
 
 
 def resolve(config: Config) -> Config:
-    """The configuration with every `auto` decided and the data's path made absolute. Raises MakemoreError."""
+    """The configuration with device and engine chosen if `auto`, and an absolute data path. Raises MakemoreError."""
     path = config.data.path
     if path not in data.NAMED:
         path = os.path.abspath(data.resolve(path))  # noqa: PTH100 (without .. and without following links)
     device, engine = resolve_device(config.train.device), config.train.engine
+    if device == "mps" and config.train.dtype == "float64":
+        raise ParameterError("train.device", "mps does not support float64; choose cpu, or train.dtype float32")
     if engine == "auto":
         engine = "kernel" if device == "cpu" and config.optim.in_kernel and compiles() else "tensor"
     elif engine == "kernel" and not config.optim.in_kernel:
-        raise ParameterError("train.engine", f"kernel has no optimiser {config.optim.name}; choose tensor")
+        raise ParameterError("train.engine", f"kernel does not support optimiser {config.optim.name}; choose tensor")
     elif engine == "kernel" and device != "cpu":
-        raise ParameterError("train.engine", f"kernel runs on the CPU only, and not on {device}; choose tensor")
+        raise ParameterError("train.engine", f"kernel runs only on the CPU, not on {device}; choose tensor")
     elif engine == "kernel" and not compiles():
         raise ParameterError(
             "train.engine", f"kernel can't be compiled, since {NO_JIT} is set; unset it, or choose tensor"
@@ -122,23 +124,32 @@ def resolve(config: Config) -> Config:
     )
 
 
+def require_float64(config: Config) -> None:
+    """Raises ParameterError if the device of a resolved configuration has no float64, which checks need."""
+    if config.train.device == "mps":
+        raise ParameterError("train.device", "mps does not support float64, which the check needs; choose cpu")
+
+
 def without_kernel(config: Config) -> str | None:
-    """A remark if the engine is left open and the network fits the kernel, but the kernel can't be compiled."""
+    """A remark if the engine is `auto` and would be the kernel, but the kernel can't be compiled."""
     if compiles() or config.train.engine != "auto" or not config.optim.in_kernel:
         return None
     if resolve_device(config.train.device) != "cpu":
         return None
-    return f"{NO_JIT} is set, so the kernel can't be compiled: engine tensor takes its place, which is slower"
+    return f"{NO_JIT} is set, so the kernel can't be compiled; using the slower engine tensor"
 
 
 def resolve_device(name: str) -> str:
-    """The device that auto, cpu, cuda or cuda:N means here. Raises ParameterError if it does not exist."""
+    """The device that auto, cpu, cuda, cuda:N or mps means here. Raises ParameterError if it does not exist."""
     available = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return "cuda" if available else "cpu"
-    if name != "cpu":
+    if name == "mps":
+        if not torch.backends.mps.is_available():
+            raise ParameterError("train.device", "mps is not available: PyTorch finds no Apple GPU; choose cpu")
+    elif name != "cpu":
         if available == 0:
             raise ParameterError("train.device", f"{name} is not available: PyTorch finds no CUDA device; choose cpu")
         if int(name.partition(":")[2] or 0) >= available:
-            raise ParameterError("train.device", f"{name} does not exist: there are {available}, numbered from 0")
+            raise ParameterError("train.device", f"{name} does not exist; the last device is cuda:{available - 1}")
     return name

@@ -11,7 +11,7 @@ from makemore_cli.training.engines import Engine
 from makemore_cli.training.observer import Observer, Progress
 from makemore_cli.training.step_statistics import diagnose
 
-SMOOTHING_STEPS = 1000  # the smoothed loss is the mean of so many batches
+SMOOTHING_STEPS = 1000  # the smoothed loss is the mean of this many batches
 
 
 class StepLog:
@@ -31,7 +31,7 @@ class StepLog:
             engine = self._engine
             found = diagnose(*trained.last_step, chunk.X[-1], chunk.Y[-1], engine.eps, engine.smoothing)
             self._run.append_steps(chunk.start, losses[:-1].tolist(), chunk.learning_rates[:-1])
-            # Before its step's own record: a run that is resumed after that step can't find it again.
+            # Written before the step's own record, because a run resumed after the step can't compute it again.
             self._run.append_metrics({"step": chunk.stop, "diagnose": found})
             self._run.append_steps(chunk.stop - 1, losses[-1:].tolist(), chunk.learning_rates[-1:])
             self._observer.diagnosed(chunk.stop, found)

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, by its own writer."""
+"""TensorBoard event files, written by PyTorch's SummaryWriter."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from makemore_cli.errors import MakemoreError, WriteError
 from makemore_cli.runs.file_names import EVENTS
 from makemore_cli.training.observer import Observer, Progress
 
-FLUSH_SECONDS = 10  # until what was written can be seen
+FLUSH_SECONDS = 10  # time until written values reach the file
 
 
 class TensorBoardObserver(Observer):
-    """Writes losses, learning rates, names and statistics for TensorBoard, into the run folder."""
+    """Writes losses, learning rates, names and statistics for TensorBoard into the run folder."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        """`say` is told where the files are. Raises MakemoreError if TensorBoard is not installed."""
+        """`say` receives the command that shows the files. Raises MakemoreError if TensorBoard is not installed."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -28,7 +28,7 @@ class TensorBoardObserver(Observer):
         self._say, self._open, self._writer = say, SummaryWriter, cast(Any, None)
 
     def started(self, folder: Path, step: int) -> None:
-        """Open a file, beside those that a resumed run has. Raises WriteError."""
+        """Open a new event file; a resumed run keeps its earlier ones. Raises WriteError."""
         place = folder / EVENTS
         try:
             self._writer = self._open(str(place), purge_step=step + 1 if step else None, flush_secs=FLUSH_SECONDS)
@@ -61,7 +61,7 @@ class TensorBoardObserver(Observer):
         self._add(step, series)
 
     def close(self) -> None:
-        """Write what is left. Raises WriteError."""
+        """Write the remaining values. Raises WriteError."""
         if self._writer is not None:
             self._write(self._writer.close)
 

@@ -1,4 +1,4 @@
-"""Which steps of a run something is due after: an evaluation, samples, a checkpoint, diagnostics, a crosscheck."""
+"""The steps after which an evaluation, samples, a checkpoint, diagnostics or a crosscheck are due."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from makemore_cli.config.schema import TrainConfig
 
 Event = Literal["evaluate", "sample", "save", "crosscheck", "check learning"]
-FIRST_LEARNING_CHECK_STEPS = 1000  # the next ones are at ten times as many, and so on
+FIRST_LEARNING_CHECK_STEPS = 1000  # the next checks are after 10 times as many steps, 100 times as many, and so on
 
 
 class Timetable:
@@ -23,18 +23,18 @@ class Timetable:
         }
 
     def due(self, step: int) -> set[Event]:
-        """The events after a step. The evaluation and the checkpoint at the end of the run are not among them."""
+        """The events after a step, without the evaluation and the checkpoint at the end of the run."""
         due: set[Event] = set()
         if 0 < step < self.steps:
             due = {event for event, period in self._periods.items() if _falls_on(period, step)}
         if "save" in due:
-            due.add("evaluate")  # the best of the checkpoints is kept
+            due.add("evaluate")  # to keep the best checkpoint
         if step in (_next_learning_check(step - 1), self.steps) and step >= FIRST_LEARNING_CHECK_STEPS:
             due.add("check learning")
         return due
 
     def next(self, step: int) -> int:
-        """The first step after `step` that a chunk must end with."""
+        """The first step after `step` at which a chunk must end."""
         periods = (self.diagnose_every, *self._periods.values())
         ends = [(step // period + 1) * period for period in periods if period]
         return min(self.steps, _next_learning_check(step), *ends)
@@ -44,7 +44,7 @@ class Timetable:
         return _falls_on(self.diagnose_every, step)
 
     def crosschecks(self, step: int) -> bool:
-        """Whether the gradients of the step that follows `step` are checked; those of the first step always are."""
+        """Whether the gradients of the step after `step` are checked. The first step's are, if any are."""
         return _falls_on(self._periods["crosscheck"], step)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -24,10 +24,10 @@ from makemore_cli.training.loop import SAMPLED_NAMES, Loop
 from makemore_cli.training.observer import Observer
 from makemore_cli.training.optimisers import Optimiser
 from makemore_cli.training.resume import check_data, check_settings, finished, restore
-from makemore_cli.training.setup import TrainingSetup, resolve, set_up, without_kernel
+from makemore_cli.training.setup import TrainingSetup, require_float64, resolve, set_up, without_kernel
 from makemore_cli.training.timetable import Timetable
 
-STOPPING = "stopping: the present step or evaluation comes to its end first, and then all is saved"
+STOPPING = "stopping: finishing the current step or evaluation, then saving"
 
 
 def train(
@@ -39,25 +39,27 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Summary:
-    """Train as a configuration says, and leave a run in `folder`; with `resume`, resume the run that it holds.
+    """Train a configuration, and save the run in `folder`; with `resume`, resume the run that is there.
 
-    Every `crosscheck_every` steps, the gradients that train are compared with those of an independent source.
-    Nothing is written before the data, the device and the folder are known to be good.
+    Every `crosscheck_every` steps, the training gradients are compared with those of an independent source. Nothing is
+    written before the data, the device and the folder have been checked.
 
-    Raises MakemoreError for a user's mistake, CheckFailedError for gradients that disagree, StoppedError after a signal
-    or if the observer stops it, and WriteError.
+    Raises MakemoreError for a user's mistake, CheckFailedError if gradients disagree, StoppedError after a signal or if
+    the observer stops the run, and WriteError.
     """
     observer = observer or Observer()
     slower = without_kernel(config)
     if slower:
         observer.message(slower)
+    if crosscheck_every:
+        require_float64(resolve(config))
     if not resume:
         setup = set_up(config)
         with Run.create(folder, overwrite=overwrite) as run:
             return _train(setup, None, run, observer, crosscheck_every)
     with Run.resume(folder) as run:
         if not run.has(CHECKPOINT):
-            observer.message(f"{folder}: there is no checkpoint yet; starting again")
+            observer.message(f"{folder}: there is no checkpoint yet; starting from the beginning")
             return _train(set_up(config), None, run, observer, crosscheck_every)
         saved = load_checkpoint(folder)
         check_settings(resolve(config), saved, folder)
@@ -66,7 +68,7 @@ def train(
         run.end_of_step(saved.step)
         summary = finished(run, setup.config)
         if summary is not None:
-            observer.message(f"all {summary.steps:,} steps are trained already; raise train.steps to train more")
+            observer.message(f"all {summary.steps:,} steps are already trained; increase train.steps to train more")
             return summary
         return _train(setup, saved, run, observer, crosscheck_every)
 
@@ -84,13 +86,13 @@ def _train(
         f"test"
     )
     observer.message(
-        f"{len(dataset.vocabulary.letters)} letters, {parameters.flat.numel():,} parameters, "
+        f"{len(dataset.vocabulary.letters)} characters, {parameters.flat.numel():,} parameters, "
         f"engine {config.train.engine} on {config.train.device}"
     )
     eps, smoothing = config.model.batchnorm.epsilon, config.train.label_smoothing
     count = None if config.train.threads == "auto" else config.train.threads
     engine = ENGINES[config.train.engine](parameters, running, eps, optimiser, smoothing, count)
-    # With the kernel, PyTorch's own threads stay as they are, so that the diagnostics are the same to the last digit.
+    # With the kernel, PyTorch's own threads stay as they are, so that the diagnostics stay the same to the last digit.
     of_torch = None if config.train.engine == "kernel" else count
     with closing(observer), threads(parameters, config.train.batch_size, of_torch):
         engine.prepare(config.train.batch_size, observer.message)
@@ -100,7 +102,7 @@ def _train(
         else:
             run.resume_after(step, config)
             before, now = saved.config.train.steps, config.train.steps
-            goal = f"; train.steps was {before:,}, and is now {now:,}" if before != now else ""
+            goal = f"; train.steps was {before:,} and is now {now:,}" if before != now else ""
             observer.message(f"resuming after step {step:,}{goal}")
         observer.started(run.folder, step)
         loop = Loop(setup, engine, run, observer, Timetable(config.train, crosscheck_every), step)
@@ -110,7 +112,7 @@ def _train(
                 summary = _summary(loop)
                 run.save_summary(summary)
             if signals.caught:
-                raise StoppedError(f"stopped after the last step; {run.folder} holds the whole run", signals.caught)
+                raise StoppedError(f"stopped after the last step; {run.folder} has the complete run", signals.caught)
         except WriteError as error:
             raise _with_last_checkpoint(error, loop) from None
     if crosscheck_every:
@@ -134,17 +136,17 @@ def _summary(loop: Loop) -> Summary:
         steps_per_second=round((loop.step - loop.resumed_at) / max(seconds, 1e-9), 1),
         loss=loss,
         samples=sample(model, loop.dataset.vocabulary, SAMPLED_NAMES, default_seed(config)),
-        date=datetime.now(timezone.utc).replace(microsecond=0),
+        date=datetime.now(UTC).replace(microsecond=0),
         environment=environment(),
     )
 
 
 def _with_last_checkpoint(error: WriteError, loop: Loop) -> WriteError:
-    """The error, and from which step the run can be resumed."""
+    """The error, with the step from which the run can be resumed."""
     saved = loop.saver.saved_step
     if saved is None:
         return WriteError(f"{error}; there is no checkpoint yet")
-    return WriteError(f"{error}; the last checkpoint is that of step {saved:,}", resume=loop.run.folder)
+    return WriteError(f"{error}; the last checkpoint is from step {saved:,}", resume=loop.run.folder)
 
 
 def _running(config: Config, like: torch.Tensor) -> RunningStatistics | None:

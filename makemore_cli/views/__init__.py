@@ -1,4 +1,4 @@
-"""Views of a run or of the chain: diagnostics, explanations, pictures, and the report.
+"""Views of a run or of the chain: diagnostics, explanations, graphs, plots and the report.
 
-They read; they change nothing.
+They only read.
 """

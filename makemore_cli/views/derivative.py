@@ -1,4 +1,4 @@
-"""What there is to say of an expression's slopes, as text."""
+"""The slopes of an expression, as text."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from makemore_cli.scalar.derivative import DEFAULT_NUDGE, Nudge, Slope, Study, best
 
-WORSE = 4.0  # times the least error
-DIGITS = 12  # of a difference, so that rounding shows
+WORSE = 4.0  # times the smallest error
+DIGITS = 12  # enough to show rounding errors
 
 
 def lines(study: Study) -> list[str]:
@@ -33,22 +33,22 @@ def _function(study: Study) -> str:
 
 
 def _falling(chosen: Slope, nudges: Sequence[Nudge]) -> list[str]:
-    """The table of falling h, and its lesson."""
+    """The table of falling h, and what it shows."""
     text = [
-        f"slope by {chosen.name}: {chosen.slope:.10g} by the engine",
+        f"slope with respect to {chosen.name}: {chosen.slope:.10g} (by backpropagation)",
         "",
-        f"{'h':>7}  {'(f(x+h) − f(x)) / h':>20} {'off by':>8}  {'(f(x+h) − f(x−h)) / 2h':>22} {'off by':>8}",
+        f"{'h':>7}  {'(f(x+h) − f(x)) / h':>20} {'error':>8}  {'(f(x+h) − f(x−h)) / 2h':>22} {'error':>8}",
     ]
     for one in nudges:
         cells = [_difference(one.forward, chosen.slope, 20), _difference(one.central, chosen.slope, 22)]
         text.append(f"{one.h:>7.3g}  {cells[0]}  {cells[1]}")
     forward, central = best(nudges, chosen.slope, "forward"), best(nudges, chosen.slope, "central")
     if len(nudges) > 1 and forward is not None and central is not None:
-        text += ["", f"Nearest at h = {forward.h:g} forward, at h = {central.h:g} central."]
+        text += ["", f"Smallest error: at h = {forward.h:g} (forward difference), at h = {central.h:g} (central)."]
         if _worse(nudges, forward, chosen.slope, lambda one: one.h > forward.h):
-            text.append("With a larger h, the curve bends on the way.")
+            text.append("A larger h makes the forward difference worse: the curve bends between x and x + h.")
         if _worse(nudges, forward, chosen.slope, lambda one: one.h < forward.h):
-            text.append("With a smaller h, the difference of two nearly equal numbers is lost in rounding.")
+            text.append("A smaller h makes the forward difference worse: f(x+h) − f(x) is lost in rounding.")
     return text
 
 
@@ -61,16 +61,14 @@ def _worse(nudges: Sequence[Nudge], nearest: Nudge, slope: float, side: Callable
 
 def _difference(value: float | None, slope: float, width: int) -> str:
     if value is None:
-        return f"{'no value there':>{width}} {'':>8}"
+        return f"{'no value':>{width}} {'':>8}"
     return f"{value:>{width}.{DIGITS}g} {abs(value - slope):>8.1e}"
 
 
 def _names(study: Study) -> list[str]:
-    """Every variable and named result: value, slope by the engine, and by nudging."""
+    """Every variable and named result: its value, and its slope by backpropagation and by nudging."""
     width = max(len("name"), *(len(one.name) for one in study.slopes))
-    text = [
-        f"{'name':<{width}} {'value':>12} {'slope':>12} {'h':>8} {'result then':>14} {'forward':>14} {'central':>14}"
-    ]
+    text = [f"{'name':<{width}} {'value':>12} {'slope':>12} {'h':>8} {'f(x+h)':>14} {'forward':>14} {'central':>14}"]
     for one in study.slopes:
         for row, nudge in enumerate(_few(study, one)):
             head = f"{one.name:<{width}} {one.value:>12.6g} {one.slope:>12.6g}" if row == 0 else " " * (width + 26)
@@ -80,7 +78,7 @@ def _names(study: Study) -> list[str]:
 
 
 def _few(study: Study, one: Slope) -> Sequence[Nudge]:
-    """One nudge of the name that has a table of its own; all of the others."""
+    """All nudges of a name, but only one of the chosen name, which has a table of its own."""
     nudges = study.nudges[one.name]
     if one is not study.chosen:
         return nudges

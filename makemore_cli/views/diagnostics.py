@@ -1,6 +1,6 @@
-"""The state of a network in numbers: saturation, dead neurons, ratios, gradient norms, and a verdict on each.
+"""Diagnostics of a trained network, with verdicts: saturation, dead neurons, ratios, gradient norms, overfitting.
 
-A network is looked at on one batch, through the table of steps: every tensor of the chain and its gradient are there.
+They are computed on one batch by the chain of steps, which holds every tensor and its gradient.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from makemore_cli.training.optimisers import Optimiser
 from makemore_cli.training.schedules import learning_rates
 from makemore_cli.training.step_statistics import SATURATED, diagnose
 
-LOOK_EXAMPLES = 1000  # to look at a network with
-LARGEST_TENSOR_NUMBERS = 1 << 26  # of the widest tensor, at most
-# Nats per character. A network whose loss is larger by more on new names than on its own has overfitted.
+LOOK_EXAMPLES = 1000  # in the batch
+LARGEST_TENSOR_NUMBERS = 1 << 26  # in the widest tensor of the batch
+# Nats per character. A network overfits if its validation loss exceeds its training loss by more than this.
 MEMORISED_NATS = 0.3
-LAYERS = ("embcat", "hprebn", "hpreact", "h", "logits")  # whose values and gradients are looked at
+LAYERS = ("embcat", "hprebn", "hpreact", "h", "logits")  # in forward order
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,16 @@ class Look:
 
     @cached_property
     def parameters(self) -> Parameters:
-        """Its parameters as tensors."""
         return Parameters.from_arrays(self.model.sizes, self.model.parameters)
 
     @cached_property
     def chain(self) -> StableRun:
-        """Both passes, with the batch's own statistics, as in training."""
+        """The forward and backward pass. Batchnorm uses the batch's own statistics, as in training."""
         return run_chain(self.parameters, self.X, self.Y, self.model.epsilon, self.smoothing)
 
     @property
     def smoothing(self) -> float:
-        """The label smoothing that it was trained with."""
+        """The label smoothing used in training."""
         return self.checkpoint.config.train.label_smoothing
 
     @property
@@ -87,13 +86,13 @@ class Look:
 
     @cached_property
     def saturated(self) -> Tensor:
-        """Whether each of tanh's outputs (n, H) is beyond 0.97 in size, so that hardly any gradient comes through."""
+        """Whether each output of tanh (n, H) is beyond ±0.97, where almost no gradient passes through."""
         h: Tensor = self.values["h"]
         return h.abs() > SATURATED
 
     @property
     def dead(self) -> Tensor:
-        """Whether each neuron (H,) is saturated for every example: nothing changes it any more."""
+        """Whether each neuron (H,) is saturated on every example, so that it no longer learns."""
         return self.saturated.all(0)
 
     def rows(self) -> list[str]:
@@ -101,15 +100,15 @@ class Look:
 
 
 def row_label(vocabulary: Vocabulary, context: Tensor, letter: int) -> str:
-    """An example to read: `..em → m`."""
+    """A label for an example, such as `..em → m`."""
     signs = END + vocabulary.letters
     return f"{''.join(signs[token] for token in context.tolist())} → {signs[letter]}"
 
 
 def look(checkpoint: Checkpoint, dataset: Dataset, examples: int = LOOK_EXAMPLES) -> Look:
-    """Look at a network on as many examples of the training split, drawn without repeating any.
+    """Look at a network on `examples` examples of the training split, drawn without replacement.
 
-    They are fewer where the split has fewer, or where the network is so wide that they would fill the memory.
+    There are fewer if the split is smaller, or if the network is so wide that they would fill the memory.
     """
     s, split = checkpoint.model.sizes, dataset.train
     widest = max(s.context * s.embedding, s.hidden, s.vocabulary)
@@ -120,7 +119,7 @@ def look(checkpoint: Checkpoint, dataset: Dataset, examples: int = LOOK_EXAMPLES
 
 
 def look_at_run(run: Path) -> Look:
-    """Look at a run's network on its own data. Raises MakemoreError where these or the checkpoint can't be read."""
+    """Look at a run's network on its own data. Raises MakemoreError if the data or the checkpoint can't be read."""
     checkpoint = load_checkpoint(run)
     return look(checkpoint, load_data(checkpoint))
 
@@ -132,9 +131,9 @@ def load_data(checkpoint: Checkpoint) -> Dataset:
 
 
 def next_step(seen: Look) -> dict[str, Any]:
-    """The effect of another training step (see `diagnose`), at the learning rate of the last one.
+    """The effect of one more training step (see `diagnose`), at the learning rate of the last one.
 
-    It has a batch of the training's size, drawn from the examples that were looked at.
+    Its batch has the training's batch size, and is drawn from the examples in `seen`.
     """
     config, before, training = seen.checkpoint.config, seen.parameters, seen.checkpoint.training
     optimiser = Optimiser(config.optim, config.train.steps, before.flat)
@@ -202,16 +201,16 @@ def _verdicts(seen: Look, numbers: Mapping[str, Any]) -> list[Verdict]:
         Verdict(
             "loss",
             loss < math.log(V),
-            f"the loss on {n:,} training examples is {loss:.4f} nats per character; guessing all {V:,} letters alike "
-            f"would give {math.log(V):.4f}",
+            f"the loss on {n:,} training examples is {loss:.4f} nats per character; uniform guessing among {V:,} "
+            f"characters has a loss of {math.log(V):.4f}",
         ),
         _generalisation(numbers["losses"], V),
-        Verdict("dead", dead == 0, f"{dead:,} of {H:,} neurons {_are(dead)} dead on all of {n:,} examples"),
+        Verdict("dead", dead == 0, f"{dead:,} of {H:,} neurons {_are(dead)} dead (saturated on all {n:,} examples)"),
         Verdict(
             "saturated",
             share < 0.5,
-            f"{share:.1%} of tanh's outputs are saturated (beyond {SATURATED} in size)"
-            + ("" if share < 0.5 else ": hardly any gradient comes through them"),
+            f"{share:.1%} of the outputs of tanh are saturated (beyond ±{SATURATED})"
+            + ("" if share < 0.5 else ": almost no gradient passes through these"),
         ),
     ]
     ended = numbers["lr"] < 0.01 * seen.checkpoint.config.optim.lr
@@ -224,8 +223,8 @@ def _verdicts(seen: Look, numbers: Mapping[str, Any]) -> list[Verdict]:
         Verdict(
             "gradients",
             even,
-            f"from the logits to the embedding, gradient norms lie between {least:.2g} and {most:.2g}"
-            + (": they neither vanish nor explode" if even else ": they vanish or explode on their way"),
+            f"from the logits back to the embedding, gradient norms are between {least:.2g} and {most:.2g}"
+            + (": they neither vanish nor explode" if even else ": they vanish or explode"),
         )
     )
     return verdicts
@@ -238,7 +237,7 @@ def show(numbers: Mapping[str, Any], console: Console) -> None:
         console.print(Text.assemble(mark, "  ", "\n       ".join(lines)), soft_wrap=True)
     table = plain_table()
     table.add_column("layer")
-    for name in ("mean", "std", "least", "largest", "gradient norm"):
+    for name in ("mean", "std", "min", "max", "gradient norm"):
         table.add_column(name, justify="right")
     for name, found in numbers["activations"].items():
         row = [found["mean"], found["std"], found["min"], found["max"], numbers["grad_norm"][name]]
@@ -253,23 +252,25 @@ def _are(count: int) -> str:
 def _generalisation(losses: Mapping[str, float], V: int) -> Verdict:
     train, val = losses["train"], losses["val"]
     fine = val < min(train + MEMORISED_NATS, math.log(V))
-    text = f"the loss is {train:.4f} over the training split, and {val:.4f} over the validation split"
-    return Verdict("generalisation", fine, text + ("" if fine else ": it has learned its own names by heart, if any"))
+    text = f"the loss is {train:.4f} on the training split and {val:.4f} on the validation split"
+    return Verdict("generalisation", fine, text + ("" if fine else ": the network overfits, or has learned nothing"))
 
 
 def _update_verdict(name: str, ratio: float | None, ended: bool) -> Verdict:
-    """The verdict on one parameter's ratio; with `ended`, the learning rate has fallen to almost zero, as planned."""
+    """The verdict on one parameter's ratio. `ended`: the schedule has lowered the learning rate to almost zero."""
     what = f"update_data.{name}"
     if ratio is None:
-        return Verdict(what, True, f"{name}: all of its numbers are equal, so that they have no ratio")
+        return Verdict(what, True, f"{name}: all its values are equal, so it has no update-to-parameter ratio")
     if name == "b1":
-        return Verdict(what, True, "b1: its gradient is zero, but for rounding, since batchnorm takes b1 out again")
+        return Verdict(
+            what, True, "b1: its gradient is zero up to rounding, since batchnorm subtracts b1 with the mean"
+        )
     if ratio == 0:
         return Verdict(what, ended, f"{name}: the next step would not change it")
     power = math.log10(ratio)
-    told = f"{name}: an update has 10^{power:.1f} of the parameter's size"
+    told = f"{name}: the update-to-parameter ratio is 10^{power:.1f}"
     if power > -2:
-        return Verdict(what, False, f"{told}, and about 10^-3 is healthy: the learning rate may be too large")
+        return Verdict(what, False, f"{told} (about 10^-3 is healthy): the learning rate may be too large")
     if power < -5 and not ended:
-        return Verdict(what, False, f"{told}, and about 10^-3 is healthy: it hardly moves")
-    return Verdict(what, True, f"{told}" + (", small steps as at the end of a training" if power < -3.5 else ""))
+        return Verdict(what, False, f"{told} (about 10^-3 is healthy): the parameter hardly changes")
+    return Verdict(what, True, f"{told}" + (", a small step, as usual at the end of training" if power < -3.5 else ""))

@@ -1,6 +1,6 @@
-"""The explanation of a chain, of one of its tensors, or of a derivation, by the lines that run.
+"""Explanations of a chain, a tensor or a derivation, built from the lines that run.
 
-The network's chain is one of many here: a chain that ships with examples, or somebody's own, is explained alike.
+The network's chain, bundled chains and a user's own chain are explained in the same way.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import initialise
 from makemore_cli.scalar.tensor import NotScalarError
 
-LEGEND = "n examples · T letters of context · E numbers a letter · H hidden units · V letters"
+LEGEND = "n examples · T context length · E embedding size · H hidden units · V vocabulary size"
 SMOOTHING = 0.1
 SMALL = Sizes(vocabulary=5, context=2, embedding=2, hidden=4)
 SMALL_BATCH = 3
-FEW = (2, 3)  # the sizes, in turn, of a chain that is written out entry by entry
+FEW = (2, 3)  # sizes, in turn, of a chain that is written out entry by entry
 MOST_ENTRIES = 3  # rows and columns
-CONFIDENT = 8.0  # added to a logit, to see what a confident prediction does
+CONFIDENT = 8.0  # added to a logit, to show the effect of a confident prediction
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Subject:
-    """A chain to be explained, and what goes with it."""
+    """A chain to explain, with its title, notes, derivations and examples."""
 
     chain: Chain
     title: str
@@ -65,7 +65,7 @@ class Subject:
     lesson: Lesson | None = None
 
     def numbers(self, name: str | None, *, few: bool = False) -> list[Numbers]:
-        """The examples in numbers; `few` are to be written out entry by entry."""
+        """The examples in numbers; with `few`, small enough to be written out entry by entry."""
         if self.lesson is not None and self.lesson.examples:
             return [_at(self.chain, example.says, example.values()) for example in self.lesson.examples]
         if self.derivations and not few:
@@ -73,7 +73,7 @@ class Subject:
         sizes = {size: FEW[place % len(FEW)] for place, size in enumerate(self.chain.sizes)} if few else {}
         values, drawn = self.chain.draw(0, {k: v for k, v in sizes.items() if k not in self.chain.bounds})
         for name, one in self.chain.inputs.items() if few else ():
-            if type(one) is Input:  # numbers that one can follow
+            if type(one) is Input:  # halves, which are easy to follow
                 values[name] = (2 * values[name]).round() / 2
         return [_at(self.chain, f"random numbers: {', '.join(f'{k} = {v}' for k, v in drawn.items())}", values)]
 
@@ -82,27 +82,26 @@ def network() -> Subject:
     """The network's chain, with its derivations."""
     return Subject(
         network_chain(),
-        "The chain, from the letters down to the loss; under each line those that take its gradient back.",
+        "The chain, from the tokens to the loss. Under each forward line are its backward lines.",
         LEGEND,
         derivations=DERIVATIONS,
     )
 
 
 def shipped(name: str) -> Subject:
-    """A chain that ships, by its name."""
     lesson = SHIPPED[name]
     return Subject(lesson.chain, f"{name}: {lesson.title}", notes=lesson.notes, lesson=lesson)
 
 
 def own(chain: Chain) -> Subject:
-    """Somebody's own chain."""
-    return Subject(chain, f"{chain.name}: under each forward line those that take its gradient back.")
+    """A user's own chain."""
+    return Subject(chain, f"{chain.name}: under each forward line are its backward lines.")
 
 
 def find(name: str) -> Subject:
-    """A chain by its name: the network's, which is called makemore, one that ships, or one in a file.
+    """A chain by its name: makemore for the network's, the name of a bundled one, or the path of a file.
 
-    Raises MakemoreError if there is neither, or the file declares none.
+    Raises MakemoreError if there is no such chain or file, or if the file declares no chain.
     """
     if name == NETWORK:
         return network()
@@ -110,7 +109,7 @@ def find(name: str) -> Subject:
         return shipped(name)
     found = find_chain(name)
     if isinstance(found, FunctionPair):
-        raise MakemoreError(f"{name}: has functions forward and backward, not a chain of steps")
+        raise MakemoreError(f"{name}: has functions forward and backward, not a chain of steps; declare a chain")
     return own(found)
 
 
@@ -122,9 +121,9 @@ def explain(
     entries: bool = False,
     width: int = 100,
 ) -> list[str]:
-    """The whole chain, or what there is to say of one tensor or derivation, as lines; prose is wrapped at `width`.
+    """Explain the whole chain, or one tensor or derivation, as lines of text; prose is wrapped at `width`.
 
-    Without a `subject`, it is the network's chain, or one that ships if `name` is its name. `numbers` adds those of a
+    The default subject is the network's chain, or the bundled chain called `name`. `numbers` adds the numbers of a
     small batch or of the examples; `entries` writes the lines out entry by entry.
     Raises MakemoreError for a name that is neither a tensor nor a derivation.
     """
@@ -132,7 +131,7 @@ def explain(
         subject, name = (shipped(name), None) if name in SHIPPED else (network(), name)
     chain = subject.chain
     if name is not None and name not in chain.shapes and name[1:] in _tensors(chain):
-        name = name[1:]  # the gradient's name will do
+        name = name[1:]  # the gradient's name is accepted too
     if name is None:
         lines = _overview(subject, width)
     elif name in subject.derivations:
@@ -154,8 +153,10 @@ def _unknown(name: str, subject: Subject) -> MakemoreError:
     known = [*_tensors(subject.chain), *subject.derivations]
     more = [*known, *(SHIPPED if subject.derivations else ())]
     close = difflib.get_close_matches(name.removeprefix("d"), more, n=1) or difflib.get_close_matches(name, more)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
-    kinds = "no tensor of the chain and no derivation" if subject.derivations else f"no tensor of {subject.chain.name}"
+    hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
+    kinds = (
+        "not a tensor or derivation of the chain" if subject.derivations else f"not a tensor of {subject.chain.name}"
+    )
     return MakemoreError(f"{name}: {kinds}; {hint}")
 
 
@@ -184,44 +185,44 @@ def _tensor(chain: Chain, name: str, width: int) -> list[str]:
     lines = [f"{name}  ({shape})" if shape else name, ""]
     step = chain.by_name.get(name)
     if step is not None:
-        lines += ["forward", f"  {_forward_line(step)}", *_reads(chain, step.forward)]
+        lines += ["forward", f"  {_forward_line(step)}", *_reads(chain, step.forward, width)]
     else:
         lines.append(_what_input(chain, name))
     uses = [(s, line) for s in reversed(chain.steps) for target, line in s.backward.items() if target == f"d{name}"]
     if uses:
         many = f", a sum over its {len(uses)} uses" if len(uses) > 1 else ""
-        lines += ["", f"its gradient d{name}{many}"]
+        lines += ["", *_wrapped("", f"its gradient d{name}{many}", width)]
         for place, (s, line) in enumerate(uses):
-            lines += [f"  {_backward_line(f'd{name}', line, '+=' if place else '=')}", *_reads(chain, line)]
+            lines += [f"  {_backward_line(f'd{name}', line, '+=' if place else '=')}", *_reads(chain, line, width)]
             lines.append(f"    through  {_forward_line(s)}")
             if s.rule:
                 lines += _wrapped("    rule     ", s.rule, width)
             if s.why:
                 lines += _wrapped("    why      ", s.why, width)
     elif name in chain.outputs:
-        lines += ["", "its gradient is 1: everything begins here" if shape == "a number" else COMES]
+        lines += ["", "its gradient is 1: the backward pass begins here" if shape == "a number" else COMES]
     if step is not None and step.backward:
-        lines += ["", f"and d{name} goes on to"]
+        lines += ["", f"d{name} is passed on to"]
         lines += [f"  {_backward_line(target, line)}" for target, line in step.backward.items()]
     return lines
 
 
-COMES = "its gradient comes from above: it is an output"
+COMES = "its gradient is given, since it is an output of the chain"
 
 
 def _what_input(chain: Chain, name: str) -> str:
     one = chain.inputs[name]
     if chain.name == network_chain().name:
-        return "a batch's tokens" if name in ("X", "Y") else "a parameter: no step computes it"
+        return "the tokens of a batch" if name in ("X", "Y") else "a parameter: no step computes it"
     return f"an input ({one.about}): no step computes it"
 
 
 def _derivation(name: str, derivation: Derivation, width: int) -> list[str]:
-    lines = [f"{name}: from the chain to one expression"]
+    lines = [f"{name}: from the steps of the chain to one expression"]
     for number, stage in enumerate(derivation, start=1):
         lines += ["", *_wrapped(f"{number}. ", stage.says, width), f"   {stage.name} = {line_text(stage.line)}"]
     if name in LECTURE:
-        lines += ["", "the lecture's own route"]
+        lines += ["", "the lecture's derivation"]
         for number, stage in enumerate(LECTURE[name], start=1):
             lines += ["", *_wrapped(f"{number}. ", stage.says, width), f"   {stage.name} = {line_text(stage.line)}"]
     return lines
@@ -249,11 +250,11 @@ def _small_batch(smoothing: float) -> Numbers:
     chain = network_chain(smoothed=smoothing > 0)
     values = chain.forward(given(parameters, X, Y, smoothing=smoothing))
     sizes = f"n = {SMALL_BATCH}, T = {SMALL.context}, E = {SMALL.embedding}, H = {SMALL.hidden}, V = {SMALL.vocabulary}"
-    return Numbers(f"numbers of a small batch: {sizes}", values, chain.backward(values))
+    return Numbers(f"a small batch: {sizes}", values, chain.backward(values))
 
 
 def _numbers(subject: Subject, name: str | None, width: int) -> list[str]:
-    """The values and gradients of the tensors that are spoken of."""
+    """The values and gradients of the tensors that the explanation mentions."""
     chain, lines = subject.chain, []
     for at in subject.numbers(name):
         lines += ["", *_wrapped("", at.says, width)]
@@ -279,14 +280,14 @@ def _spoken_of(subject: Subject, name: str | None, values: Iterable[str]) -> lis
 
 
 def _forces(at: Numbers) -> list[str]:
-    """The first row of p beside n times dlogits, as it is and for two confident predictions."""
+    """The first row of p beside n times dlogits, for the actual and for two confident predictions."""
     logits, Y = at.values["logits"].double(), at.values["Y"]
     right = int(Y[0])
     wrong = (right + 1) % logits.shape[1]
     cases = [
-        ("the first row: a pull up on the right letter, a push down on all others, and they balance", None),
-        ("if the right letter is predicted with confidence, hardly any force is left", right),
-        ("if a wrong letter is predicted with confidence, it is pushed as hard as the right one is pulled", wrong),
+        ("the first row: the target is pulled up, all others are pushed down, and the forces balance", None),
+        ("if the target is predicted with confidence, hardly any force is left", right),
+        ("if another token is predicted with confidence, it is pushed as hard as the target is pulled", wrong),
     ]
     lines = []
     for says, letter in cases:
@@ -296,7 +297,7 @@ def _forces(at: Numbers) -> list[str]:
         p = row.softmax(0)
         force = p.clone()
         force[right] -= 1  # n · dlogits
-        lines += ["", f"{says} (the right letter is number {right}; loss {-float(p[right].log()):.4f})"]
+        lines += ["", f"{says} (the target is token {right}; loss {-float(p[right].log()):.4f})"]
         lines += _matrix("p", p) + _matrix("n·dlogits", force)
         lines.append(f"{'  their sum':<18}{abs(float(force.sum())):8.4f}")
     return lines
@@ -357,15 +358,15 @@ def _backward_line(target: str, line: Line, sign: str = "=") -> str:
     return f"{target} {sign} {line_text(line)}"
 
 
-def _reads(chain: Chain, line: Line) -> list[str]:
-    """The shapes of what a line reads: with them, a matrix product can be put together in one way only."""
+def _reads(chain: Chain, line: Line, width: int) -> list[str]:
+    """The shapes of a line's arguments, which leave only one way to arrange a matrix product."""
     shown = [(name, _shape(chain, name)) for name in arguments(line)]
     known = [f"{name} ({shape})" for name, shape in shown if shape]
-    return [f"    shapes   {', '.join(known)}"] if known else []
+    return _wrapped("    shapes   ", ", ".join(known), width)
 
 
 def _shape(chain: Chain, name: str) -> str:
-    """A shape to read, such as n × H; a gradient has its tensor's. Empty if none is declared."""
+    """A shape as text, such as n × H; a gradient has its tensor's. Empty if none is declared."""
     shape = chain.shapes.get(name, chain.shapes.get(name.removeprefix("d")))
     return "" if shape is None else shape.replace(" ", " × ") or "a number"
 

@@ -1,10 +1,10 @@
-"""A run on one page: a single HTML file that needs no network, no script and no other file."""
+"""The report on a run: one HTML file that needs no network, no script and no other file."""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,21 @@ from makemore_cli.views.plots.gallery import KINDS, Subject, pictures
 from makemore_cli.views.plots.style import Picture
 
 REPORT_NAMES = 50
-ORIGINS = {"train": "in the training names", "held_out": "in the held-out names", "new": "new", None: "unknown"}
+ORIGINS = {"train": "in the training split", "held_out": "in the held-out data", "new": "new", None: "unknown"}
 
 
 @dataclass(frozen=True)
 class ShadedName:
-    """A sampled name, with the colour of each letter."""
+    """A sampled name, with a colour for each character."""
 
-    letters: list[tuple[str, str, str]]  # each letter, its colour, its probability
+    letters: list[tuple[str, str, str]]  # each character, its colour, its probability
     loss: float  # nats per character
     kind: str
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture in the page."""
+    """A plot in the page."""
 
     name: str
     alt: str
@@ -55,9 +55,9 @@ class Figure:
 
 
 def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Write a run's report. Returns its path, and remarks: changed data, and what had to be left out.
+    """Write a run's report. Returns its path, and remarks on changed data and on parts that are left out.
 
-    Without `out` it goes to `report.html` in the run's folder. Raises MakemoreError.
+    The default for `out` is `report.html` in the run folder. Raises MakemoreError.
     """
     subject = Subject(run)
     info = run_info(subject.folder)
@@ -97,8 +97,8 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
         gradcheck=gradcheck,
         left_out=left_out,
         config=configuration.dump(subject.checkpoint.config),
-        environments={"trained with": info.environment, "reported with": environment()},
-        now=datetime.now(timezone.utc).astimezone().strftime("%Y-%m-%d %H:%M"),
+        environments={"trained with": info.environment, "report written with": environment()},
+        now=datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
     )
     write_atomically(path, page.encode(errors="backslashreplace"))
     return path, [*subject.remarks, *(f"left out: {what}" for what in left_out)]

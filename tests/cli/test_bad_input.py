@@ -173,12 +173,12 @@ def files(folder: Path, trained: Path) -> None:
 
 # What is wrong, the command, and how its message begins; @ is the folder.
 WRONG = [
-    ("a missing file", "train --data @/none.txt", "@/none.txt: no such file; give a text file with one name a line"),
+    ("a missing file", "train --data @/none.txt", "@/none.txt: no such file; give a text file with one name per line"),
     ("a folder as data", "train --data @", "@: is a folder"),
     ("an empty file", "train --data @/empty.txt", "@/empty.txt: holds no name; at least 6 are needed"),
     ("not UTF-8", "train --data @/latin1.txt", "@/latin1.txt, line 3: not UTF-8"),
     ("one name only", "train --data @/one.txt", "@/one.txt: holds only 1 name; at least 6 are needed"),
-    ("the sign in a name", "train --data @/dot.txt", "@/dot.txt, line 2: a name may not hold '.'"),
+    ("the sign in a name", "train --data @/dot.txt", "@/dot.txt, line 2: a name can't contain '.'"),
     ("a missing configuration", "train --config @/no.yaml", "@/no.yaml: no such configuration"),
     ("an unknown key", "train --config @/key.yaml", "@/key.yaml: optim.lrr: unknown key; did you mean lr?"),
     (
@@ -212,7 +212,7 @@ WRONG = [
     (
         "an unknown device",
         "train --device tpu",
-        "--device tpu: should be auto, cpu, cuda or cuda:N, but is 'tpu'",
+        "--device tpu: should be auto, cpu, cuda, cuda:N or mps, but is 'tpu'",
     ),
     (
         "a run that exists",
@@ -222,7 +222,7 @@ WRONG = [
     (
         "a folder of other things",
         "train --config tiny --out @ --overwrite",
-        "@: holds other files than a run's; choose another folder (--out)",
+        "@: holds files that are not a run's; choose another folder (--out)",
     ),
     (
         "a file as a folder",
@@ -235,13 +235,13 @@ WRONG = [
         "sample @/folder",
         "@/folder: has no checkpoint.safetensors; give a run folder or a checkpoint",
     ),
-    ("cut short", "sample @/cut.safetensors", "@/cut.safetensors: not a whole safetensors checkpoint"),
-    ("another format", "sample @/one.txt", "@/one.txt: not a whole safetensors checkpoint"),
-    ("a pickle", "sample @/model.pt", "@/model.pt: not a whole safetensors checkpoint"),
-    ("eval of a pickle", "eval @/model.pt", "@/model.pt: not a whole safetensors checkpoint"),
-    ("gradcheck of a pickle", "gradcheck --run @/model.pt", "@/model.pt: not a whole safetensors checkpoint"),
-    ("letters unknown to the model", "eval @/run --data @/greek.txt", "@/greek.txt, line 1: the model knows no"),
-    ("a prefix unknown to the model", "sample @/run --prefix aß", "'aß': the model knows no 'ß'; its letters are"),
+    ("cut short", "sample @/cut.safetensors", "@/cut.safetensors: not a valid safetensors checkpoint"),
+    ("another format", "sample @/one.txt", "@/one.txt: not a valid safetensors checkpoint"),
+    ("a pickle", "sample @/model.pt", "@/model.pt: not a valid safetensors checkpoint"),
+    ("eval of a pickle", "eval @/model.pt", "@/model.pt: not a valid safetensors checkpoint"),
+    ("gradcheck of a pickle", "gradcheck --run @/model.pt", "@/model.pt: not a valid safetensors checkpoint"),
+    ("letters unknown to the model", "eval @/run --data @/greek.txt", "@/greek.txt, line 1: the model does not know"),
+    ("a prefix unknown to the model", "sample @/run --prefix aß", "'aß': the model does not know 'ß'; its characters"),
     (
         "a negative temperature",
         "sample @/run --temperature -1",
@@ -249,9 +249,9 @@ WRONG = [
     ),
     ("top-k of nothing", "sample @/run --top-k 0", "--top-k must be at least 1, got 0"),
     ("sizes out of this world", "train --set model.hidden_size=100000000000", "--set model.hidden_size=1"),
-    ("a home that is not", "train --data ~nosuchuser/x", "~nosuchuser/x: there is no such user's home"),
+    ("a home that is not", "train --data ~nosuchuser/x", "~nosuchuser/x: the home folder can't be found"),
     ("a name too long", f"sample {'x' * 290}", f"{'x' * 290}: can't be read: File name too long"),
-    ("a name too long for a folder", f"train --out {'x' * 290}", f"{'x' * 290}: can't make the run folder"),
+    ("a name too long for a folder", f"train --out {'x' * 290}", f"{'x' * 290}: can't create the run folder"),
     (
         "a length out of this world",
         "sample @/run --max-length 1000000000",
@@ -268,15 +268,15 @@ WRONG = [
     # Data.
     ("only blank lines", "train --data @/blank.txt", "@/blank.txt: holds no name; at least 6 are needed"),
     ("UTF-16", "train --data @/utf16.txt", "@/utf16.txt, line 1: not UTF-8"),
-    ("UTF-16 without a mark", "train --data @/utf16be.txt", "@/utf16be.txt, line 1: a name may not hold the control"),
-    ("NUL", "train --data @/nul.txt", "@/nul.txt, line 13: a name may not hold the control character U+0000"),
-    ("a table", "train --data @/tabs.txt", "@/tabs.txt, line 13: a name may not hold the control character U+0009"),
-    ("50 MB in a line", "train --data @/line.txt", "@/line.txt, line 1: a name of 50,000,000 letters; write one name"),
-    ("a long name", "train --data @/long.txt", "@/long.txt, line 6: a name of 1,001 letters; write one name a line"),
-    ("one name very often", "train --data @/same.txt", "@/same.txt: holds 100,000 times the same name; give different"),
-    ("10,000 letters", "train --data @/alphabet.txt", "@/alphabet.txt: holds 10,000 different letters, and at most"),
+    ("UTF-16 without a mark", "train --data @/utf16be.txt", "@/utf16be.txt, line 1: a name can't contain the control"),
+    ("NUL", "train --data @/nul.txt", "@/nul.txt, line 13: a name can't contain the control character U+0000"),
+    ("a table", "train --data @/tabs.txt", "@/tabs.txt, line 13: a name can't contain the control character U+0009"),
+    ("50 MB in a line", "train --data @/line.txt", "@/line.txt, line 1: a name of 50,000,000 characters; write one"),
+    ("a long name", "train --data @/long.txt", "@/long.txt, line 6: a name of 1,001 characters; write one name"),
+    ("one name very often", "train --data @/same.txt", "@/same.txt: holds the same name 100,000 times; give different"),
+    ("10,000 letters", "train --data @/alphabet.txt", "@/alphabet.txt: holds 10,000 different characters, but at most"),
     ("half a letter", "train --data @/surrogate.txt", "@/surrogate.txt, line 2: not UTF-8"),
-    ("a terabyte", "train --data @/huge.txt", "@/huge.txt: has 1,099,511,627,776 bytes, and at most"),
+    ("a terabyte", "train --data @/huge.txt", "@/huge.txt: has 1,099,511,627,776 bytes, but at most"),
     ("a pipe as data", "train --data @/fifo", "@/fifo: is a pipe or a device; give a file"),
     ("a device as data", "train --data /dev/zero", "/dev/zero: is a pipe or a device; give a file"),
     ("a socket as data", "train --data @/socket", "@/socket: is a pipe or a device; give a file"),
@@ -290,17 +290,17 @@ WRONG = [
     ("a call of Python", "train --config @/python.yaml", "@/python.yaml, line 1: not valid YAML: could not determine"),
     ("a name of Python", "train --config @/tag.yaml", "@/tag.yaml, line 1: not valid YAML: could not determine"),
     ("a billion laughs", "train --config @/laughs.yaml", "@/laughs.yaml, line 2: not valid YAML: the alias *a is not"),
-    ("a merge", "train --config @/merge.yaml", "@/merge.yaml, line 2: not valid YAML: the alias *base is not taken"),
+    ("a merge", "train --config @/merge.yaml", "@/merge.yaml, line 2: not valid YAML: the alias *base is not allowed"),
     ("nested deeply", "train --config @/deep.yaml", "@/deep.yaml: not valid YAML: nested too deeply"),
     ("a key twice", "train --config @/twice.yaml", "@/twice.yaml, line 1: not valid YAML: steps is given twice"),
     ("bytes", "train --config @/binary.yaml", "@/binary.yaml: not valid YAML"),
     ("10,000 digits", "train --config @/digits.yaml", "@/digits.yaml: not valid YAML: Exceeds the limit"),
-    ("a NUL in a path", "train --config @/nuldata.yaml", "'@/a\\x00b': can't be the name of a file"),
+    ("a NUL in a path", "train --config @/nuldata.yaml", "'@/a\\x00b': is not a valid file name"),
     ("half a letter in a path", "train --config @/halfdata.yaml", "@/halfdata.yaml"),
     (
         "2 MB of configuration",
         "train --config @/large.yaml",
-        "@/large.yaml: has 2,000,002 bytes, and at most 1,048,576",
+        "@/large.yaml: has 2,000,002 bytes, but at most 1,048,576",
     ),
     ("a pipe as configuration", "train --config @/fifo", "@/fifo: is a pipe or a device; give a file"),
     ("a device as configuration", "train --config /dev/zero", "/dev/zero: is a pipe or a device; give a file"),
@@ -312,21 +312,21 @@ WRONG = [
         "train --set train.seed=!!python/name:os.system",
         "--set train.seed=!!python/name:os.system",
     ),
-    ("a setting of a setting", "train --set optim.lr.x=1", "--set optim.lr.x=1: lr is no section"),
+    ("a setting of a setting", "train --set optim.lr.x=1", "--set optim.lr.x=1: lr is a value, not a section"),
     (
         "milestones that descend",
         "train --set optim.schedule.milestones=[3,1]",
         "--set optim.schedule.milestones=[3,1]: ",
     ),
     # Checkpoints.
-    ("a header too long", "sample @/long-header.safetensors", "@/long-header.safetensors: not a whole safetensors"),
+    ("a header too long", "sample @/long-header.safetensors", "@/long-header.safetensors: not a valid safetensors"),
     (
         "a header that lies",
         "sample @/longer-header.safetensors",
-        "@/longer-header.safetensors: not a whole safetensors",
+        "@/longer-header.safetensors: not a valid safetensors",
     ),
-    ("no bytes", "sample @/no-bytes.safetensors", "@/no-bytes.safetensors: not a whole safetensors checkpoint"),
-    ("a pickle in disguise", "sample @/pickle.safetensors", "@/pickle.safetensors: not a whole safetensors checkpoint"),
+    ("no bytes", "sample @/no-bytes.safetensors", "@/no-bytes.safetensors: not a valid safetensors checkpoint"),
+    ("a pickle in disguise", "sample @/pickle.safetensors", "@/pickle.safetensors: not a valid safetensors checkpoint"),
     ("no vocabulary", "sample @/no-vocabulary.safetensors", "@/no-vocabulary.safetensors: its vocabulary is missing"),
     ("another vocabulary", "eval @/odd-vocabulary.safetensors", "@/odd-vocabulary.safetensors: tensor C is (27, 4)"),
     (
@@ -359,9 +359,9 @@ WRONG = [
     (
         "tensors that overlap",
         "sample @/overlap.safetensors",
-        "@/overlap.safetensors: not a whole safetensors checkpoint",
+        "@/overlap.safetensors: not a valid safetensors checkpoint",
     ),
-    ("no W2", "sample @/no-W2.safetensors", "@/no-W2.safetensors: not a whole safetensors checkpoint"),
+    ("no W2", "sample @/no-W2.safetensors", "@/no-W2.safetensors: not a valid safetensors checkpoint"),
     (
         "not a number in W1",
         "sample @/nan.safetensors",
@@ -378,7 +378,7 @@ WRONG = [
     ),
     # Run folders.
     ("a pipe as folder", "train --config tiny --out @/fifo", "@/fifo: is not a folder; choose another one (--out)"),
-    ("a folder in a file", "train --config tiny --out @/one.txt/run", "@/one.txt/run: can't make the run folder"),
+    ("a folder in a file", "train --config tiny --out @/one.txt/run", "@/one.txt/run: can't create the run folder"),
     (
         "a link to itself as folder",
         "train --config tiny --out @/loop",
@@ -407,12 +407,12 @@ WRONG = [
     (
         "going on into the past",
         "train --resume @/run --steps 5",
-        "@/run: train.steps is 5, but 2,000 steps are trained already; give as many or more (--steps)",
+        "@/run: train.steps is 5, but 2,000 steps are already trained; set it to 2,000 or more (--steps)",
     ),
     (
         "going on with another rate",
         "train --resume @/run --set optim.lr=0.3",
-        "@/run: optim.lr is 0.2 in this run, and can't become 0.3 when it is resumed; start another run (--out)",
+        "@/run: optim.lr is 0.2 in this run, and can't change to 0.3 when it is resumed; start a new run (--out)",
     ),
     ("going on with another seed", "train --resume @/run --seed 8", "@/run: train.seed is 2147483647 in this run"),
     (
@@ -427,7 +427,7 @@ WRONG = [
         "@/lost-metrics/metrics.jsonl: lacks step",
     ),
     ("going on without a state", "train --resume @/no-generator", "@/no-generator: its checkpoint can be sampled from"),
-    ("going on with an odd state", "train --resume @/odd-generator", "@/odd-generator: its random numbers' state is"),
+    ("going on with an odd state", "train --resume @/odd-generator", "@/odd-generator: its random number generator"),
     (
         "going on anew",
         "train --config tiny --resume --overwrite --out @/run",
@@ -436,12 +436,12 @@ WRONG = [
     (
         "going on elsewhere",
         "train --resume @/run --out @/other",
-        "--out: a resumed run stays in its own folder; leave out --out",
+        "--out: a resumed run stays in its own folder; omit --out",
     ),
     (
         "going on by another configuration",
         "train --resume @/run --config tiny",
-        "--config: a resumed run keeps its own configuration; leave out --config",
+        "--config: a resumed run keeps its own configuration; omit --config",
     ),
     (
         "a folder without --resume",
@@ -458,7 +458,7 @@ WRONG = [
     (
         "over metrics in a pipe",
         "train --config tiny --out @/piped --overwrite",
-        "@/piped: can't make the run folder: Not",
+        "@/piped: can't create the run folder: Not",
     ),
     ("no checkpoint any more", "train --resume @/lost", "@/lost: has lost its checkpoint.safetensors; restore it, or"),
     ("other letters", "train --resume @/letters", "@/data.txt: is not the file that @/letters was trained on"),
@@ -470,7 +470,7 @@ WRONG = [
     (
         "one's own folder",
         "train --config tiny --out @/mine --overwrite",
-        "@/mine: holds other files than a run's; choose another folder (--out)",
+        "@/mine: holds files that are not a run's; choose another folder (--out)",
     ),
     # Sampling and devices.
     ("not a temperature", "sample @/run --temperature nan", "--temperature must be at least 0 and finite, got nan"),
@@ -479,9 +479,9 @@ WRONG = [
         "sample @/run --temperature inf",
         "--temperature must be at least 0 and finite, got inf",
     ),
-    ("the sign in a prefix", "sample @/run --prefix a.b", "'a.b': the model knows no '.'"),
+    ("the sign in a prefix", "sample @/run --prefix a.b", "'a.b': the model does not know '.'"),
     ("a prefix too long", "sample @/run --prefix emma --max-length 3", "--prefix"),
-    ("a device number", "train --device cuda:x", "--device cuda:x: should be auto, cpu, cuda or cuda:N"),
+    ("a device number", "train --device cuda:x", "--device cuda:x: should be auto, cpu, cuda, cuda:N or mps"),
     (
         "no threads",
         "train --set train.threads=0",

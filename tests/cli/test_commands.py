@@ -132,7 +132,7 @@ def test_crosscheck_is_no_false_alarm(setting: str, cli: Cli, tmp_path: Path) ->
             "train", "--config", "tiny", "--steps", 20, "--crosscheck", 1, "--set", setting, "--out", out, *data
         )
         assert result.code == 0, result.err
-        assert "20 crosschecks, all agree: the training pass by hand, compiled, against autograd " in result.err
+        assert "20 crosschecks, all agree: the hand-written training pass, compiled, against autograd " in result.err
         assert cli("gradcheck", "--run", out).code == 0
 
 
@@ -163,7 +163,8 @@ def test_sample(cli: Cli, trained: Path) -> None:
     names = result.out.splitlines()
     assert len(names) == 30
     counts = re.fullmatch(
-        r"(\d+) of 30 stand in the training names, (\d+) in the held-out ones, (\d+) are new\n", result.err
+        r"of 30 names, (\d+) are in the training split, (\d+) in the validation or test split, and (\d+) are new\n",
+        result.err,
     )
     assert counts
     assert sum(map(int, counts.groups())) == 30
@@ -181,7 +182,7 @@ def test_sample_new_says_why_it_cannot(cli: Cli, trained: Path) -> None:
     result = cli("sample", trained, "-n", 3, "--new", "--temperature", 0, "--max-length", 4)
     assert result.code == 0
     assert len(result.out.splitlines()) <= 1
-    assert "of 3: the next 20,000 draws brought no other new name; try a higher --temperature" in result.err
+    assert "of 3 new names: the next 20,000 samples had no other; try a higher --temperature" in result.err
 
 
 def test_sample_without_the_data(cli: Cli, tmp_path: Path, names_file: Path) -> None:
@@ -193,16 +194,16 @@ def test_sample_without_the_data(cli: Cli, tmp_path: Path, names_file: Path) -> 
     changed = cli("sample", run)
     assert changed.out == whole.out
     assert (
-        changed.err == f"can't tell which names are new: {names_file}: has changed since the model was trained on it\n"
+        changed.err == f"cannot tell which names are new: {names_file}: has changed since the model was trained on it\n"
     )
     assert "has changed since the model was trained on it" in cli("eval", run).err
     names_file.unlink()
     gone = cli("sample", run)
     assert (gone.code, gone.out) == (0, whole.out)
-    assert gone.err.startswith(f"can't tell which names are new: {names_file}: no such file")
+    assert gone.err.startswith(f"cannot tell which names are new: {names_file}: no such file")
     refused = cli("sample", run, "--new")
     assert refused.code == 2
-    assert refused.err.startswith(f"makemore: --new can't tell which names are new: {names_file}: no such file")
+    assert refused.err.startswith(f"makemore: --new cannot tell which names are new: {names_file}: no such file")
 
 
 def test_eval(cli: Cli, trained: Path, names_file: Path) -> None:
@@ -220,7 +221,7 @@ def test_eval(cli: Cli, trained: Path, names_file: Path) -> None:
 def test_gradcheck_passes_and_fails(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = cli("gradcheck", "--config", "lecture", "--set", "model.hidden_size=64")
     assert right.code == 0
-    assert "All agree: 37 of 37 gradients, 30 of 30 backward lines alone." in right.out
+    assert "All agree: 37 of 37 gradients, 30 of 30 backward lines checked alone." in right.out
     assert cli("gradcheck", "--run", trained, "--json", "--device", "cpu").code == 0
     assert cli("gradcheck", "--set", "train.dtype=float64", "--set", "model.first_bias=false").code == 0
 
@@ -234,7 +235,7 @@ def test_gradcheck_passes_and_fails(cli: Cli, trained: Path, monkeypatch: pytest
     shown = cli("gradcheck", "--config", "lecture")
     assert shown.code == 1
     assert "wrong: fused cross-entropy: logits (32, 27)" in shown.out
-    assert "They disagree" in shown.out
+    assert "Disagree: " in shown.out
 
 
 @NO_CUDA
@@ -309,7 +310,7 @@ def test_a_full_disk_under_stdout(arguments: list[str]) -> None:
         command = [sys.executable, "-m", "makemore_cli", *arguments]
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert result.returncode == 2
-    assert result.stderr == "makemore: can't go on: stdout: No space left on device\n"
+    assert result.stderr == "makemore: cannot continue: stdout: No space left on device\n"
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ def test_the_lectures_four_examples(cli: Cli, tmp_path: Path) -> None:
     losses = [float(line.split()[1]) for line in lines[2:23]]
     assert losses[0] > 5 > 0.1 > losses[20]
     assert lines[-1].split() == ["targets", "1.0000", "-1.0000", "-1.0000", "1.0000"]
-    assert "Predictions, and their targets" in path.read_text()
+    assert "Predictions and targets" in path.read_text()
     assert cli("scalar", "train").out == result.out  # the same seed
 
 
@@ -45,12 +45,12 @@ def test_moons(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--points", 9), "--points: is for --moons"),
+        (("--points", 9), "--points: applies to --moons only"),
         (("--moons", "--points", 0), "--points must be from 2 to 10,000, got 0"),
         (("--moons", "--points", 1), "--points must be from 2 to 10,000, got 1"),
-        (("--batch-size", 2), "--batch-size needs points: the 4 examples are one batch"),
-        (("--hidden", "4,x"), "--hidden must be whole numbers with commas, as in 16,16, got 4,x"),
-        (("--hidden", "0"), "--hidden must be of numbers from 1"),
+        (("--batch-size", 2), "--batch-size applies to moons only: the 4 examples are one batch"),
+        (("--hidden", "4,x"), "--hidden must be whole numbers separated by commas, such as 16,16, got 4,x"),
+        (("--hidden", "0"), "--hidden must be numbers from 1"),
         (("--loss", "l1"), "--loss must be one of mse, logistic, hinge, got l1"),
         (("--activation", "gelu"), "--activation must be one of relu"),
         (("--lr", "nan"), "--lr must be at least 0 and finite, got nan"),

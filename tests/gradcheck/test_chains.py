@@ -196,10 +196,10 @@ line = chain("one line", {"x": "n D", "W": "D H", "b": "H"},
         ("h * (1 - h) * dh", "(1 - h**2) * dh", "h", ""),
         ("h * (1 - h) * dh", "y * (1 - h) * dh", "h", "y is used instead of h"),
         ("h * (1 - h) * dh", "dh", "h", "passed on unchanged: the local derivative is missing"),
-        ("h * (1 - h) * dh", "h * (1 - h)", "h", "it does not read dh, the gradient from above"),
+        ("h * (1 - h) * dh", "h * (1 - h)", "h", "it does not read dh, the upstream gradient"),
         ("h * (1 - h) * dh", "h * dh", "h", "the factor 1 - h is missing"),
         ("h * (1 - h) * dh", "h * (1 - h) * dh * 2", "h", "it is twice what it should be"),
-        (") - (dp * h)", ") + (dp * h)", "p", "a minus is missing in front of (dp * h).sum"),
+        (") - (dp * h)", ") + (dp * h)", "p", "a minus sign is missing in front of (dp * h).sum"),
         ("(dp * h).sum(1, keepdim=True) /", "dp * h /", "p", "the sum over dimension 1 of dp * h /"),
     ],
 )
@@ -219,7 +219,7 @@ def test_what_is_said_of_a_wrong_line(right: str, wrong: str, step_: str, told: 
 
 def test_a_line_that_changes_what_it_was_given(tmp_path: Path) -> None:
     text = LINE.replace("dy=lambda h, dh: h * (1 - h) * dh", "dy=lambda h, dh: dh.mul_(h * (1 - h))")
-    assert "it changes dh, which it was given" in check_chain(load(written(tmp_path, text))).failures()[0]
+    assert "it changes dh in place" in check_chain(load(written(tmp_path, text))).failures()[0]
 
 
 # What autograd can't show, and what has no derivative.
@@ -346,21 +346,21 @@ DECLARED = 'from makemore_cli import *\nimport torch\nmine = chain("mine", {{"x"
 @pytest.mark.parametrize(
     ("steps", "told"),
     [
-        ('step("y", lambda x, V: x @ V)', "step y reads V, which is no input and no step before it; there are x, W, n, D, H"),
-        ('step("y", lambda x, z: x + z), step("z", lambda y: y)', "step y reads z, which is computed from it: y → z → y, a cycle"),
-        ('step("y", lambda x, z: x + z), step("z", lambda x: x)', "step y reads z, which comes after it: move step z before it"),
-        ('step("x", lambda W: W)', "x is an input already, so it can't be a step too"),
+        ('step("y", lambda x, V: x @ V)', "step y reads V, which is neither an input nor an earlier step; known names are x, W, n, D, H"),
+        ('step("y", lambda x, z: x + z), step("z", lambda y: y)', "step y reads z, which depends on it: break the cycle y → z → y"),
+        ('step("y", lambda x, z: x + z), step("z", lambda x: x)', "step y reads z, which comes later: move step z before it"),
+        ('step("x", lambda W: W)', "x is already an input, so it can't be a step too"),
         ('step("dx", lambda x: x)', "dx would be the gradient of x"),
         ('step("1y", lambda x: x)', "'1y' can't be the name of a step"),
         ('step("y", lambda x, W: x @ W, db=lambda dy: dy)', "step y has a line for db, but it reads x and W"),
-        ('step("y", lambda x, W: x @ W, dx=lambda W, dz: dz @ W.T)', "the line for dx in step y reads dz, which is unknown there"),
-        ('step("y", lambda x, W: x @ W, dx=lambda W, dx: dx @ W.T)', "it gets dy only"),
+        ('step("y", lambda x, W: x @ W, dx=lambda W, dz: dz @ W.T)', "the line for dx in step y reads dz, which is unknown; known names are x, W, n, D, H, y and dy"),
+        ('step("y", lambda x, W: x @ W, dx=lambda W, dx: dx @ W.T)', "the only gradient that it can read is dy"),
         ('step("y", lambda *all: all[0])', "write lambda x, W: …"),
-        ('step("y", lambda x: x, dx=lambda dy: dy)', "no step reads the input W: leave it out"),
+        ('step("y", lambda x: x, dx=lambda dy: dy)', "no step reads the input W: remove it"),
         ("", "has no steps"),
         ('step("y", lambda x, W: W @ x)', "step y can't be run: mat1 and mat2 shapes cannot be multiplied"),
-        ('step("y", lambda x, W: x @ W, shape="n D")', "step y is declared n D, which is (4, 6), but its line gives (4, 8)"),
-        ('step("y", lambda x, W: x @ W, shape="n (D")', "(D is no dimension"),
+        ('step("y", lambda x, W: x @ W, shape="n D")', "step y is declared as n D, which is (4, 6), but its line returns (4, 8)"),
+        ('step("y", lambda x, W: x @ W, shape="n (D")', "(D is not a valid dimension"),
         ('step("y", lambda x, W: x @ W, dx=lambda W, dy: dy @ W.T)', "step y reads W, but has no line for dW: add dW=lambda …"),
         ('step("y", lambda x, W: undefined + x @ W)', "name 'undefined' is not defined"),
     ],
@@ -398,10 +398,10 @@ def test_a_file_without_anything_to_check(text: str, told: str, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--size", "q=3"], "--size must be of n, D, H, got q"),
-        (["--size", "n=0"], "--size n=0: write a size and a whole number from 1 to 100,000"),
+        (["--size", "q=3"], "--size must name a size of the chain (n, D, H), got q"),
+        (["--size", "n=0"], "--size n=0: must be a size and a whole number from 1 to 100,000"),
         (["--dtype", "half"], "--dtype must be one of float32, float64, got half"),
-        (["--set", "optim.lr=1"], "--chain: has its own inputs"),
+        (["--set", "optim.lr=1"], "--chain: a chain has its own inputs"),
     ],
 )
 def test_wrong_options(options: list[str], told: str, tmp_path: Path, cli: Cli) -> None:
@@ -604,7 +604,7 @@ def backward(dy, a, b):
 def test_the_place_of_a_gradient_decides(returned: str, right: bool, tmp_path: Path) -> None:
     report = check(load(written(tmp_path, SWAPPED.format(returned))))
     assert report.ok == right
-    assert right or "stand in each other's place" in " ".join(report.failures())
+    assert right or "are swapped" in " ".join(report.failures())
 
 
 @pytest.mark.parametrize(
@@ -684,9 +684,9 @@ def test_what_all_wrong_lines_read_is_named(tmp_path: Path) -> None:
         ('step("y", lambda x, W: (x + torch.rand(1)) @ W, dx=lambda x: x, dW=lambda W: W)', "y is random"),
         ('step("y", lambda x, W: (x @ W).argmax(1), dx=lambda x: x, dW=lambda W: W)', "no output is real"),
         ('step("y", lambda x, W: [x @ W], dx=lambda x: x, dW=lambda W: W)', "the output y is a list, not a tensor"),
-        ('("y", lambda x, W: x @ W)', "is no step: write step("),
+        ('("y", lambda x, W: x @ W)', "is not a step: write step("),
         ('step("y", lambda x, W: x @ W), sizes={"n": (9, 4)}', "sizes has n = (9, 4)"),
-        ('step("y", lambda x, W: x @ W), sizes={"q": 3}', "sizes has q, which no shape names"),
+        ('step("y", lambda x, W: x @ W), sizes={"q": 3}', "sizes has q, which no shape uses"),
     ],
 )
 def test_a_chain_that_says_nothing(steps: str, told: str | None, tmp_path: Path, cli: Cli) -> None:
@@ -734,7 +734,7 @@ def test_names_of_a_file_are_escaped(tmp_path: Path, cli: Cli) -> None:
 
 
 def test_bounds_that_are_no_bounds() -> None:
-    with pytest.raises(ChainError, match="the lower bound must come first"):
+    with pytest.raises(ChainError, match="the first bound must be below the second"):
         between("n", 1, 0)
     with pytest.raises(ChainError, match="the number of dimensions differs"):
         given_input(torch.ones(2, 3), "n")

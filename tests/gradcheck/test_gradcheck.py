@@ -245,13 +245,13 @@ def test_the_lectures_notebook_agrees(tmp_path: Path, dtype: torch.dtype) -> Non
     assert len(findings) == 26
     assert all(f.alone for f in findings)
     assert sum(f.comparison.exact for f in findings) >= 11  # down to b2
-    assert not any("left aside" in remark for remark in report.remarks)
+    assert not any("so ignored" in remark for remark in report.remarks)
 
 
 WRONG_LINES = [  # a line of the notebook, what a user writes instead, the tensor that is to be named, the diagnosis
     ("dlogprobs[range(n), Y] = -1.0 / n", "dlogprobs[range(n), Y] = -1.0", "logprobs", "1/n is missing"),
     ("dprobs = dlogprobs / probs", "dprobs = dlogprobs * probs", "probs", None),
-    ("dcounts = dcounts + torch.ones", "dcounts = torch.ones", "counts", "only the part through counts_sum is there"),
+    ("dcounts = dcounts + torch.ones", "dcounts = torch.ones", "counts", "the part through counts_sum is included"),
     ("dcounts_sum = -counts_sum**-2", "dcounts_sum = counts_sum**-2", "counts_sum", "sign"),
     ("    dlogit_maxes = -dnorm", "    dlogit_maxes = dnorm_logits.sum(1, keepdim=True) + 1 #", "logit_maxes", None),
     ("dW2 = h.T @ dlogits", "dW2 = (h.T @ dlogits).T", "W2", "transpose"),
@@ -294,7 +294,7 @@ def test_a_pass_that_changes_what_it_was_given(tmp_path: Path) -> None:
     text = "def backward(probs, Y, n):\n    probs[range(n), Y] -= 1\n    return {'dlogits': probs / n}\n"
     report = check_user(NetworkProblem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert not report.ok
-    assert report.failures() == ["mine.py changes probs, which it was given: work on a copy"]
+    assert report.failures() == ["mine.py changes probs in place: work on a copy"]
 
 
 @pytest.mark.parametrize(
@@ -450,7 +450,7 @@ def test_no_gradient_at_all_is_no_agreement(tmp_path: Path) -> None:
     report = check_user(NetworkProblem(*problem(), EPS, 0.0), user(tmp_path, text), SOURCES["autograd"])
     assert not report.ok
     assert "returned no gradient of the chain's tensors" in report.failures()[0]
-    assert "no tensor of the chain, so left aside: dfoo" in report.remarks
+    assert "not a tensor of the chain, so ignored: dfoo" in report.remarks
 
 
 # The commands.
@@ -487,7 +487,7 @@ def test_the_command_line(cli: Cli, tmp_path: Path) -> None:
         ("--of nonsense", "--of must be one of atomic, fused, "),
         ("--against nonsense", "--against must be one of atomic, fused, "),
         ("--user none.py", "none.py: no such file"),
-        ("--user none.py --of fused", "--user: is what is checked; leave out --of"),
+        ("--user none.py --of fused", "--user: FILE is what is checked; omit --of"),
         ("--trials 3 --config tiny", "--trials: draws its own problems"),
     ],
 )
@@ -527,12 +527,12 @@ def test_explain_shows_the_codes_lines(cli: Cli) -> None:
     for name in steps.SHAPES:
         result = cli("explain", name, "--numbers")
         assert result.code == 0
-        assert "numbers of a small batch: n = 3" in result.out
+        assert "a small batch: n = 3" in result.out
     assert "dhprebn = bngain * bnvar_inv / n" in cli("explain", "batchnorm", "--numbers").out
     wrong = cli("explain", "logit")
     assert (wrong.code, wrong.err) == (
         2,
-        "makemore: logit: no tensor of the chain and no derivation; did you mean logits?\n",
+        "makemore: logit: not a tensor or derivation of the chain; did you mean logits?\n",
     )
 
 

@@ -39,7 +39,7 @@ NOT_SUMMED = "it is not summed over the dimension that was broadcast: .sum("
 KEEPDIM = "its numbers are right, but not its shape: keepdim=True"
 NO_KEEPDIM = "its numbers are right, but its shape should be (27,): leave out keepdim=True"
 UNCHANGED = "is passed on unchanged: the local derivative is missing"
-NOT_MEAN = "it is the mean where it should be the sum"
+NOT_MEAN = "mean is used instead of sum"
 EPSILON = "epsilon is forgotten"
 
 # Sizes on which no two dimensions are equal, so that a wrong one can't fit by chance.
@@ -168,7 +168,7 @@ def test_a_wrong_line_is_caught_named_and_diagnosed(m: Mutation, dtype: torch.dt
         assert m.told in first.diagnosis
     # What comes after the wrong line inherits its error and is not blamed.
     blamed = [f.comparison.tensor for f in report.sections[0].findings if f.alone is False]
-    stopped = report.faults and "after that the chain can't go on" in report.faults[0]
+    stopped = report.faults and "after that, the chain can't continue" in report.faults[0]
     assert stopped or blamed == [m.target[1:]]
 
 

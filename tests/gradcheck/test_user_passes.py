@@ -74,13 +74,13 @@ def test_wrong_passes_are_caught_named_and_explained(tmp_path: Path, wrong: Wron
         ("dhprebn += 1.0 / n", "dhprebn += 2.0 / n", "the part through bnmeani is added twice"),
         ("(bnvar + 1e-5) ** -1.5", "bnvar ** -1.5", "the term eps is missing"),
         ("(1.0 - h**2) * dh", "dh", "dh is passed on unchanged: the local derivative is missing"),
-        ("* torch.ones_like(bndiff2) * dbnvar", "* dbnvar", "it is not spread over what was summed"),
+        ("* torch.ones_like(bndiff2) * dbnvar", "* dbnvar", "it is not expanded to the shape before the sum"),
         ("(1.0 - h**2) * dh", "(1.0 - hpreact**2) * dh", "tanh, taken at its input hpreact"),
         ("(1.0 - h**2) * dh", "(1.0 - torch.tanh(h)**2) * dh", "torch.tanh(h) is used instead of h"),
         ("(1.0 - h**2) * dh", "dh * 1.0 - h**2", "the parentheses around 1 - h ** 2 are missing"),
         ("dbnbias = dhpreact.sum", "dbnbias = dh.sum", "dh is used instead of dhpreact"),
         ("dbnraw = bngain * dhpreact", "dbnraw = dhpreact.clone()", "dhpreact is passed on unchanged"),
-        ("dC[X[k, j]] += demb", "dC[X[k, j]] = demb", "is overwritten, not added"),
+        ("dC[X[k, j]] += demb", "dC[X[k, j]] = demb", "are overwritten, not added"),
         ("dlogits @ W2.T", "dlogits @ (W2 - 0.1 * (h.T @ dlogits)).T", "W2 was updated before this line read it"),
         ("dW2 = h.T @ dlogits", "dW2 = (h.T @ dlogits).half()", "rounded to float16"),
         ("dW2 = h.T @ dlogits", "dW2 = hpreact.T @ dlogits", "hpreact is used instead of h"),
@@ -90,10 +90,10 @@ def test_wrong_passes_are_caught_named_and_explained(tmp_path: Path, wrong: Wron
         ("dh = dlogits @ W2.T", "dh = dlogits @ W2.T * h", "it is multiplied by h, which does not belong there"),
         ("range(n), Y] = -1.0 / n", "range(n), X[:, -1]] = -1.0 / n", "X[:, 2] is used instead of Y"),
         ("range(n), Y] = -1.0 / n", "range(n), Y] = -1.0 / n * (logprobs[range(n), Y] > -3.3)", "9 of its 12 entries"),
-        ("db2 = dlogits.sum(0)", "db2 = dlogits[0]", "only the first entry along dimension 0 is there, not the sum"),
+        ("db2 = dlogits.sum(0)", "db2 = dlogits[0]", "only the first entry along dimension 0 is used, not the sum"),
         ("dhprebn += 1.0 / n", "dhprebn *= 1.0 / n", "bndiff and bnmeani are multiplied, not added"),
-        ("dC[X[k, j]] += demb[k, j]", "dC[X[k, j]] += demb[k, j] / (X == X[k, j]).sum()", "is averaged, not added"),
-        ("    return locals()", "    dbngain, dbnbias = dbnbias, dbngain\n    return locals()", "each other's place"),
+        ("dC[X[k, j]] += demb[k, j]", "dC[X[k, j]] += demb[k, j] / (X == X[k, j]).sum()", "are averaged, not added"),
+        ("    return locals()", "    dbngain, dbnbias = dbnbias, dbngain\n    return locals()", "dbnbias are swapped"),
         ("dhprebn = dbndiff.clone()", "dhprebn = dbndiff", "are one tensor (an alias)"),
     ],
 )  # fmt: skip
@@ -108,7 +108,7 @@ def test_the_diagonal_of_softmax_alone_is_told(tmp_path: Path) -> None:
     text += "    dprobs[range(n), Y] = -1.0 / n / probs[range(n), Y]\n    dlogits = probs * (1 - probs) * dprobs\n"
     report = checked(tmp_path, text + "    return {'dprobs': dprobs, 'dlogits': dlogits}\n")
     assert "logits" in report.failures()[0]
-    assert "only the diagonal of the derivative is there" in report.failures()[0]
+    assert "only the diagonal of the Jacobian is used" in report.failures()[0]
 
 
 @pytest.mark.every(4)
@@ -120,14 +120,14 @@ def test_what_no_loss_can_show_is_a_remark(tmp_path: Path, wrong: Wrong) -> None
     told = [remark for remark in report.remarks if DIFFERS in remark]
     assert BLIND in report.remarks
     assert len(told) == 1
-    assert told[0].startswith(f"d{wrong.tensors}, {DIFFERS}: ")
+    assert told[0].startswith(f"d{wrong.tensors} {DIFFERS}: ")
 
 
 def test_an_unfinished_gradient_is_told_as_unfinished(tmp_path: Path) -> None:
     text = CHAIN[: CHAIN.index("    dcounts_sum = ")] + "    return locals()\n"
     report = checked(tmp_path, text)
     assert not report.ok
-    assert "it is unfinished: the part through probs is there, the one through counts_sum" in report.failures()[0]
+    assert "it is unfinished: the part through probs is included, the one through counts_sum" in report.failures()[0]
 
 
 def test_a_branch_that_was_read_too_early(tmp_path: Path) -> None:
@@ -269,17 +269,17 @@ def test_a_pass_that_computes_everything_anew_is_not_accused(tmp_path: Path) -> 
         (notebook([]), "a.ipynb", "has no code cells"),
         ("class backward: pass\n", "a.py", "`backward` is a class, not a function"),
         ("async def backward(h): return {}\n", "a.py", "`backward` is asynchronous"),
-        ("def backward(*args): return {}\n", "a.py", "it gets only what it asks for by name"),
+        ("def backward(*args): return {}\n", "a.py", "arguments are given by name"),
         (
             "def backward(h): return {'grad_W2': h}\n",
             "a.py",
-            "returned grad_W2; a gradient's name is d and the tensor's",
+            "returned grad_W2; prefix the tensor's name with d",
         ),
         (notebook(["dlogits = logits @"]), "a.ipynb", "cell 1, line 1: invalid syntax"),
         (notebook(["1", "dlogits = 1 / 0"]), "a.ipynb", "cell 2, line 1: ZeroDivisionError"),
         ("print(3)\n", "a.py", "has neither a function `backward` nor assignments of gradients"),
         ("dlogits = logits + lost\n", "a.py", "line 1: NameError: name 'lost' is not defined"),
-        ("def backward(logits): return [1, 2]\n", "a.py", "returned 2 values; a list holds the gradients of C, W1, b1"),
+        ("def backward(logits): return [1, 2]\n", "a.py", "returned 2 values; return the gradients of C, W1, b1"),
     ],
 )
 def test_files_that_can_not_be_run(tmp_path: Path, text: str, name: str, message: str) -> None:

@@ -180,7 +180,7 @@ def test_the_lectures_procedure_has_no_options(trained: Path) -> None:
     checkpoint = load_checkpoint(trained)
     assert len(sample_run(checkpoint, 3, None, Options(), lecture=True).names()) == 3
     for options, only_new in ((Options(temperature=2.0), False), (Options(prefix="a"), False), (Options(), True)):
-        with pytest.raises(MakemoreError, match="lecture goes with no other option of sampling than a seed"):
+        with pytest.raises(MakemoreError, match="lecture cannot be combined with any sampling option but a seed"):
             sample_run(checkpoint, 3, None, options, only_new=only_new, lecture=True)
 
 
@@ -198,9 +198,9 @@ def test_a_temperature_near_zero_is_nearly_greedy() -> None:
 def test_a_model_that_has_overflowed() -> None:
     hot = model()
     hot.parameters["W2"].fill(3e38)
-    with pytest.raises(MakemoreError, match="the model's scores are not finite"):
+    with pytest.raises(MakemoreError, match="the model's logits are not finite"):
         sample(hot, VOCABULARY, 5, 1)
-    with pytest.raises(MakemoreError, match="the model's scores are not finite"):
+    with pytest.raises(MakemoreError, match="the model's logits are not finite"):
         next(lecture_names(hot, VOCABULARY, 1))
 
 
@@ -247,7 +247,7 @@ def test_options_that_make_no_sense(options) -> None:
 
 
 def test_a_prefix_that_the_model_does_not_know() -> None:
-    with pytest.raises(MakemoreError, match=r"'axb': the model knows no 'x'; its letters are abc"):
+    with pytest.raises(MakemoreError, match=r"'axb': the model does not know 'x'; its characters are abc"):
         sample(model(), VOCABULARY, 1, 1, Options(prefix="axb"))
 
 

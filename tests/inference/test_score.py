@@ -59,7 +59,7 @@ def test_the_command(cli: Cli, trained: Path) -> None:
     assert [entry["name"] for entry in told] == names
     unknown = cli("score", trained, "émile")
     assert (unknown.code, unknown.out) == (2, "")
-    assert unknown.err.startswith("makemore: 'émile': the model knows no 'é'; its letters are abc")
+    assert unknown.err.startswith("makemore: 'émile': the model does not know 'é'; its characters are abc")
 
 
 def test_names_from_a_pipe(trained: Path) -> None:
@@ -73,7 +73,7 @@ def test_names_from_a_pipe(trained: Path) -> None:
         assert result.returncode == code
         assert [line.split()[1].decode() for line in result.stdout.splitlines()] == expected
     assert result.stderr.startswith(b"makemore: stdin, line 2: not UTF-8")
-    with pytest.raises(MakemoreError, match="stdin, line 2: a name of more than 1,000 letters"):
+    with pytest.raises(MakemoreError, match="stdin, line 2: a name of more than 1,000 characters"):
         list(names_of(io.BytesIO(b"anna\n" + b"x" * 10**6).readline))
 
 
@@ -94,7 +94,7 @@ def test_colours_in_a_terminal(trained: Path) -> None:
     behind = re.findall(r"\x1b\[30;48;2;(\d+);(\d+);(\d+)m(\w)", shown)
     expected = [tuple(bytes.fromhex(shade(p)[1:])) for p in found.probabilities[:4]]
     assert [tuple(map(int, colour)) for *colour, _ in behind] == expected
-    assert "a letter's probability" in shown
+    assert "probability of a character" in shown
     assert "e=0." in in_terminal("score", str(trained), "emma", NO_COLOR="1")
 
 

@@ -137,7 +137,7 @@ def test_the_list(cli: Cli) -> None:
     assert list(json.loads(cli("demo", "--json").out)) == list(DEMOS)
     told = cli("demo", "cliped-loss")
     assert (told.code, told.err) == (2, "makemore: there is no demonstration cliped-loss; did you mean clipped-loss?\n")
-    assert "there are overwritten-gradient" in cli("demo", "x\x1b[31m").err
+    assert "choose one of overwritten-gradient" in cli("demo", "x\x1b[31m").err
 
 
 def test_the_list_needs_no_tensor_library() -> None:

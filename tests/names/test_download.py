@@ -73,7 +73,7 @@ def test_another_file_is_refused_and_leaves_nothing(server: Server, cli: Cli, tm
     (server.folder / "names.txt").write_bytes(CONTENT + b"x")
     result = cli("data", "get", "--url", server.url)
     assert result.code == 2
-    assert "what came is not the lecture's file (its SHA-256 differs)" in result.err
+    assert "the download is not the lecture's file (its SHA-256 differs)" in result.err
     assert result.err.count("\n") == 1
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -84,7 +84,7 @@ def test_a_damaged_copy_is_replaced_only_by_a_whole_one(server: Server, cli: Cli
     copy.write_bytes(b"damaged")
     (server.folder / "names.txt").rename(server.folder / "away.txt")
     missing = cli("data", "get", "--url", server.url)
-    assert (missing.code, missing.err) == (2, f"makemore: {server.url}: can't be fetched: 404 File not found\n")
+    assert (missing.code, missing.err) == (2, f"makemore: {server.url}: can't be downloaded: 404 File not found\n")
     (server.folder / "away.txt").rename(server.folder / "names.txt")
     assert cli("data", "get", "--url", server.url).code == 0
     assert copy.read_bytes() == CONTENT
@@ -93,9 +93,9 @@ def test_a_damaged_copy_is_replaced_only_by_a_whole_one(server: Server, cli: Cli
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("http://127.0.0.1:9/names.txt", "can't be fetched: no connection to 127.0.0.1:9; check the network"),
-        ("gopher://127.0.0.1/names.txt", "is no address that can be fetched"),
-        ("nonsense-with-a-hash", "is no address that can be fetched"),
+        ("http://127.0.0.1:9/names.txt", "can't be downloaded: no connection to 127.0.0.1:9; check the network"),
+        ("gopher://127.0.0.1/names.txt", "is not an http or https URL"),
+        ("nonsense-with-a-hash", "is not an http or https URL"),
     ],
 )
 def test_no_network(url: str, reason: str, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -51,7 +51,7 @@ def test_runs_are_found(runs: Path) -> None:
         info = found[name]
         assert (info.loss, info.step, info.parameters) == (summary["loss"], summary["steps"], summary["parameters"])
         assert info.finished
-        assert abs((info.date - datetime.now(timezone.utc)).total_seconds()) < 600
+        assert abs((info.date - datetime.now(UTC)).total_seconds()) < 600
         assert info.environment["python"]
     stopped = found["deeper/stopped"]
     assert (stopped.step, stopped.finished, stopped.parameters) == (432, False, None)
@@ -122,7 +122,7 @@ def test_the_table(runs: Path, cli: Cli) -> None:
 
 def test_mistakes(runs: Path, cli: Cli, tmp_path: Path) -> None:
     for arguments, message in (
-        (["--dir", tmp_path / "none"], "is not a folder; give the one that holds your runs (--dir)"),
+        (["--dir", tmp_path / "none"], "is not a folder; give the folder that holds your runs (--dir)"),
         (["--dir", runs, "--sort", "loss"], "--sort must be one of name, data, train"),
         (["diff", runs / "tiny", runs / "notes"], "holds no run"),
     ):
@@ -131,7 +131,7 @@ def test_mistakes(runs: Path, cli: Cli, tmp_path: Path) -> None:
         assert message in result.err
     empty = cli("runs", "--dir", tmp_path)
     assert (empty.code, empty.out) == (0, "")
-    assert "holds no runs" in empty.err
+    assert "contains no runs" in empty.err
     (tmp_path / "config.yaml").write_text("model: 3")
     (tmp_path / "metrics.jsonl").touch()
     broken = cli("runs", "--dir", tmp_path)

@@ -14,6 +14,8 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.runs import metrics as log
 from makemore_cli.runs.metrics import Metrics, load_ending, load_metrics, positive
 
+NO_RECORD = "is not a training record"
+
 
 def step(number: int, loss: float = 2.5, lr: float = 0.1) -> str:
     return json.dumps({"step": number, "loss": loss, "lr": lr}) + "\n"
@@ -53,21 +55,24 @@ def test_a_last_line_that_is_being_written_is_left_out(torn: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (step(1) + "rubbish\n" + step(2), "line 2: is not a record"),
-        (step(1) + "[]\n", "line 2: is not a record"),
-        (step(1) + "1,2\n", "line 2: is not a record"),
-        (step(1) + '{"step": "2", "loss": 1.0, "lr": 1.0}\n', "line 2: is not a record"),
-        (step(1) + '{"step": 2, "loss": "low", "lr": 0.1}\n', "is not a record"),
-        (step(1) + '{"step": 2, "loss": 2.5}\n', "is not a record"),
-        (step(1) + '{"step": 2, "eval": 3}\n', "is not a record"),
-        (step(1) + '{"step": 2, "loss": [1.0, 2.0], "lr": 0.1}\n', "is not a record"),
-        (step(1) + f'{{"step": 2, "loss": {"9" * 400}, "lr": 0.1}}\n', "is not a record"),
-        (step(1) + "\ufeff" + step(2), "is not a record"),
-        (step(1) + '{"step": 1, "diagnose": {"grad_data": [1]}}\n', "is not a record"),
-        (step(1) + '{"step": 1, "diagnose": {"grad_data": {"C": null}, "update_data": null}}\n', "is not a record"),
-        (step(1) + step(3), "does not hold each step once and in order"),
-        (step(2), "does not hold each step once and in order"),
-        (step(1) + step(1), "does not hold each step once and in order"),
+        (step(1) + "rubbish\n" + step(2), "line 2: is not a training record"),
+        (step(1) + "[]\n", "line 2: is not a training record"),
+        (step(1) + "1,2\n", "line 2: is not a training record"),
+        (step(1) + '{"step": "2", "loss": 1.0, "lr": 1.0}\n', "line 2: is not a training record"),
+        (step(1) + '{"step": 2, "loss": "low", "lr": 0.1}\n', NO_RECORD),
+        (step(1) + '{"step": 2, "loss": 2.5}\n', NO_RECORD),
+        (step(1) + '{"step": 2, "eval": 3}\n', NO_RECORD),
+        (step(1) + '{"step": 2, "loss": [1.0, 2.0], "lr": 0.1}\n', NO_RECORD),
+        (step(1) + f'{{"step": 2, "loss": {"9" * 400}, "lr": 0.1}}\n', NO_RECORD),
+        (step(1) + "\ufeff" + step(2), NO_RECORD),
+        (step(1) + '{"step": 1, "diagnose": {"grad_data": [1]}}\n', NO_RECORD),
+        (
+            step(1) + '{"step": 1, "diagnose": {"grad_data": {"C": null}, "update_data": null}}\n',
+            NO_RECORD,
+        ),
+        (step(1) + step(3), "steps are missing, repeated or out of order"),
+        (step(2), "steps are missing, repeated or out of order"),
+        (step(1) + step(1), "steps are missing, repeated or out of order"),
     ],
 )
 def test_a_damaged_file_is_told(text: str, message: str, tmp_path: Path) -> None:
@@ -117,7 +122,7 @@ def test_the_end_of_a_log(torn: str, tmp_path: Path) -> None:
 
 def test_the_end_of_a_damaged_log(tmp_path: Path) -> None:
     for line in ('{"step": 1, "eval": 3}\n', '{"step": 1, "eval": {"val": "x"}}\n', '{"step": 1, "eval": [1]}\n'):
-        with pytest.raises(MakemoreError, match="its last lines are not records"):
+        with pytest.raises(MakemoreError, match="its last lines are not training records"):
             load_ending(write(tmp_path, step(1) + line))
     with pytest.raises(MakemoreError, match="can't be read"):
         load_ending(tmp_path / "nowhere")

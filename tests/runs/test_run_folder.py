@@ -82,7 +82,7 @@ def test_it_is_a_plain_safetensors_file_with_the_lectures_names(content: bytes) 
 @given(cut=st.integers(0, 10**6))
 @settings(max_examples=100)
 def test_a_checkpoint_cut_short_is_refused(content: bytes, cut: int, scratch: Path) -> None:
-    with pytest.raises(MakemoreError, match="not a whole safetensors checkpoint"):
+    with pytest.raises(MakemoreError, match="not a valid safetensors checkpoint"):
         from_bytes(content[: cut % len(content)], scratch)
 
 
@@ -135,20 +135,20 @@ def _about(header: dict, **changes) -> dict:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h: h | {"__metadata__": {}}, "a safetensors file, but not a checkpoint of makemore"),
-        (lambda h: h | {"__metadata__": {"makemore": "[]"}}, "not a checkpoint of makemore"),
-        (lambda h: _about(h, format="makemore/9"), "not a checkpoint of makemore"),
+        (lambda h: h | {"__metadata__": {}}, "a safetensors file, but not a makemore checkpoint"),
+        (lambda h: h | {"__metadata__": {"makemore": "[]"}}, "not a makemore checkpoint"),
+        (lambda h: _about(h, format="makemore/9"), "not a makemore checkpoint"),
         (lambda h: _about(h, letters=None), "its vocabulary is missing"),
-        (lambda h: _about(h, letters="zyx"), "its vocabulary is missing or not in order"),
+        (lambda h: _about(h, letters="zyx"), "its vocabulary is missing or invalid"),
         (lambda h: _about(h, letters="abc"), "tensor C is (27, 4) F32, but its configuration says (4, 4) F32"),
-        (lambda h: _about(h, step=None), "its step, its data's checksum or its loss is missing"),
+        (lambda h: _about(h, step=None), "its step, data checksum or loss is missing or invalid"),
         (lambda h: _about(h, config=None), "its configuration: "),
         (lambda h: _about(h, config={"model": {"hidden_size": "x"}}), "model.hidden_size: should be a valid integer"),
         (lambda h: _about(h, config=Config().model_dump()), "tensor C is (27, 4) F32"),
         (lambda h: _without(h, "W2"), "has no tensor W2"),
         (lambda h: h | {"C": h["C"] | {"dtype": "I32"}}, "tensor C is (27, 4) I32"),
         (lambda h: h | {"C": h["C"] | {"shape": [4, 27]}}, "tensor C is (4, 27) F32"),
-        (lambda h: h | {"C": h["C"] | {"shape": [27, 5]}}, "not a whole safetensors checkpoint"),
+        (lambda h: h | {"C": h["C"] | {"shape": [27, 5]}}, "not a valid safetensors checkpoint"),
     ],
 )
 def test_a_checkpoint_of_another_kind_is_refused(content: bytes, change, message: str, scratch: Path) -> None:
@@ -168,15 +168,15 @@ def test_numbers_that_are_not_finite_are_refused(content: bytes, scratch: Path) 
 
 
 def test_a_folder_is_never_lost(tmp_path: Path) -> None:
-    with pytest.raises(MakemoreError, match="holds other files than a run's"):
+    with pytest.raises(MakemoreError, match="holds files that are not a run's"):
         Run.create(_with(tmp_path / "thesis", "thesis.tex"), overwrite=True)
-    with pytest.raises(MakemoreError, match="holds other files than a run's"):
+    with pytest.raises(MakemoreError, match="holds files that are not a run's"):
         Run.create(_with(tmp_path / "settings", runs.CONFIG), overwrite=True)
     with pytest.raises(MakemoreError, match="holds an unfinished run already; overwrite it, or choose another folder"):
         Run.create(_with(tmp_path / "run", runs.METRICS))
     with pytest.raises(MakemoreError, match="is not a folder"):
         Run.create(_with(tmp_path / "folder", "file") / "file", overwrite=True)
-    with pytest.raises(MakemoreError, match="can't make the run folder"):
+    with pytest.raises(MakemoreError, match="can't create the run folder"):
         Run.create(tmp_path / "folder" / "file" / "run")
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "run", tmp_path / "empty", tmp_path / "a" / "new" / "one"):
@@ -196,10 +196,10 @@ def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     config = Config()
     with Run.create(tmp_path / "run") as run:
         for take in (lambda: Run.create(tmp_path / "run", overwrite=True), lambda: Run.create(tmp_path / "run")):
-            with pytest.raises(MakemoreError, match="another process trains in this folder"):
+            with pytest.raises(MakemoreError, match="another process is training in this folder"):
                 take()
         run.begin(config)
-        with pytest.raises(MakemoreError, match="another process trains in this folder"):
+        with pytest.raises(MakemoreError, match="another process is training in this folder"):
             Run.resume(tmp_path / "run")
     with Run.resume(tmp_path / "run"):
         pass
@@ -268,5 +268,5 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
         run.begin(Config())
         run.append_steps(0, [3.0], [0.1])
         shutil.rmtree(tmp_path / "run")
-        with pytest.raises(MakemoreError, match=r"metrics.jsonl: is gone; somebody has moved or removed it"):
+        with pytest.raises(MakemoreError, match=r"metrics.jsonl: is gone; it or its folder was moved or removed"):
             run.append_steps(1, [3.0], [0.1])

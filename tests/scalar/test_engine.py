@@ -266,7 +266,7 @@ def test_what_micrograd_lets_one_do() -> None:
     out = Value(3.0, _op="mine")
     out._prev = {a, b}
     assert set(topological_order(out)) == {a, b, out}
-    with pytest.raises(TypeError, match="'3' is a text, not a number"):
+    with pytest.raises(TypeError, match="'3' is a string, not a number"):
         a + "3"  # type: ignore[operator]
 
 

@@ -161,8 +161,8 @@ def test_the_plane_as_text() -> None:
         ({"lr": float("nan")}, "lr must be at least 0 and finite, got nan"),
         ({"points": 1}, "points must be from 2 to 10,000, got 1"),
         ({"points": 10, "batch_size": 11}, "batch_size must be from 1 to 10"),
-        ({"batch_size": 2}, "batch_size needs points"),
-        ({"hidden": (4, 0)}, "hidden must be of numbers from 1 to 1,000, got 4, 0"),
+        ({"batch_size": 2}, "batch_size applies to moons only"),
+        ({"hidden": (4, 0)}, "hidden must be numbers from 1 to 1,000, got 4, 0"),
         ({"activation": "gelu"}, "activation must be one of relu"),
     ],
 )

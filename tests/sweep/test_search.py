@@ -135,12 +135,12 @@ def test_what_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     assert [trial.state for trial in ended] == ["complete", "failed", "failed"]
     told = {trial.settings["optim.lr"]: trial.told for trial in ended[1:]}
     assert "step 2: the loss is nan" in told[1e25] or "not finite" in told[1e25]
-    assert told[0.2] == "optim: nesterov looks ahead along the velocity, so it needs a momentum"
+    assert told[0.2] == "optim: nesterov needs a momentum above 0"
 
 
 def test_a_study_of_something_else_is_refused(tmp_path: Path, names_file: Path) -> None:
     worked(planned(tmp_path / "one", trials=1), 1)
-    told = "the study sweep was begun with another {}, .*; choose another folder"
+    told = "the {} is not what the study sweep was started with, .*; choose another folder"
     for what, plan in (
         ("configuration", planned(tmp_path / "one", SPACE, "optim.warmup=3")),
         ("space", planned(tmp_path / "one", SPACE.replace("[16, 64]", "[16, 32]"))),
@@ -218,7 +218,7 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     plan = planned(tmp_path, trials=1)
     with files.open_log(tmp_path / ".lock") as file:
         assert files.lock(file)
-        with pytest.raises(MakemoreError, match="another process sweeps in this folder"):
+        with pytest.raises(MakemoreError, match="another sweep is running in this folder"):
             sweeps.sweep(plan, print)
 
 
@@ -298,22 +298,22 @@ def test_a_sweep_that_comes_to_nothing_is_a_mistake(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty; a space has keys"),
+        ("", "is empty; a search space gives each configuration key"),
         ("- 3", f"{EXPECTED}, but this is a list"),
         ("optim.lr: 3", "optim.lr: give a list of values or {low: …, high: …}, not 3"),
-        ("optim.lr: [0.1]", "optim.lr: give at least two values, each once"),
-        ("optim.lr: [0.1, 0.1]", "optim.lr: give at least two values, each once"),
+        ("optim.lr: [0.1]", "optim.lr: give at least two values, all different"),
+        ("optim.lr: [0.1, 0.1]", "optim.lr: give at least two values, all different"),
         ("optim.lr: {low: 1}", "optim.lr: high: is missing"),
         ("optim.lr: {low: 1, high: .nan}", "optim.lr: high: should be a number, but is nan"),
         ("optim.lr: {low: 1, high: 2, log: 3}", "optim.lr: log: should be true or false, but is 3"),
-        ("optim.lr: [2020-01-01, 2020-01-02]", "optim.lr: gives a value that a configuration can't have, such as a"),
-        ("optim.schedule: [{name: 2020-01-01}, null]", "optim.schedule: gives a value that a configuration can't have"),
-        ("optim.lr.x: [1, 2]", "lr is no section, but a value"),
-        ("optim.beta1: [0.5, 0.6]", "optim: beta1 is adamw's, and this is sgd"),
-        ("data.split_seed: [1, 2]", "data.split_seed: losses on other data can't be compared; leave it out"),
-        ("'': [1, 2]", f"{EXPECTED}, but here is the key ''"),
+        ("optim.lr: [2020-01-01, 2020-01-02]", "optim.lr: has a value that a configuration can't have, such as a"),
+        ("optim.schedule: [{name: 2020-01-01}, null]", "optim.schedule: has a value that a configuration can't have"),
+        ("optim.lr.x: [1, 2]", "lr is a value, not a section"),
+        ("optim.beta1: [0.5, 0.6]", "optim: beta1 belongs to adamw, but optim.name is sgd"),
+        ("data.split_seed: [1, 2]", "data.split_seed: losses on different data can't be compared; remove"),
+        ("'': [1, 2]", f"{EXPECTED}, but '' is not a key"),
         ("optim.lr: {low: 2, high: 1}", "optim.lr: low must be less than high"),
-        ("optim.lr: {low: 0, high: 1, log: true}", "optim.lr: log needs numbers above zero"),
+        ("optim.lr: {low: 0, high: 1, log: true}", "optim.lr: low must be above 0 if log is true"),
         ("optim.lr: {low: 1, high: 2, lgo: true}", "optim.lr: lgo: unknown key; known here: low, high, log, step"),
         ("optim.lr: {low: -1, high: 1}", "optim.lr: should be greater than or equal to 0, but is -1"),
         ("optim.lrr: [1, 2]", "optim.lrr: unknown key; did you mean lr?"),
@@ -321,7 +321,7 @@ def test_a_sweep_that_comes_to_nothing_is_a_mistake(tmp_path: Path) -> None:
         ("model.hidden_size: {low: 8, high: 9.5}", "model.hidden_size: should be a valid integer"),
         (
             "3: [1, 2]",
-            "a space has keys of the configuration, each with a list of values or {low: …, high: …}, but here",
+            "a search space gives each configuration key a list of values or {low: …, high: …}, but 3 is not",
         ),
     ],
 )

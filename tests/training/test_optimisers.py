@@ -390,9 +390,9 @@ def test_what_a_diverging_optimiser_says(engine: str, tmp_path: Path) -> None:
     [
         ("optim={name: adamw, epsilon: 0}", "optim.epsilon: should be greater than or equal to 1e-30, but is 0"),
         ("optim.momentum=1", "optim.momentum: should be less than 1, but is 1"),
-        ("optim.nesterov=true", "optim: nesterov looks ahead along the velocity, so it needs a momentum"),
-        ("optim.beta2=0.99", "optim: beta2 is adamw's, and this is sgd"),
-        ("optim={name: adamw, momentum: 0.9}", "optim: momentum is sgd's, and this is adamw"),
+        ("optim.nesterov=true", "optim: nesterov needs a momentum above 0"),
+        ("optim.beta2=0.99", "optim: beta2 belongs to adamw, but optim.name is sgd"),
+        ("optim={name: adamw, momentum: 0.9}", "optim: momentum belongs to sgd, but optim.name is adamw"),
         ("optim.clip=0", "optim.clip: should be greater than or equal to 1e-30, but is 0"),
         ("optim.name=adam", "optim.name: should be one of sgd, adamw, but is 'adam'"),
         ("optim.average={name: men}", "optim.average.name: should be one of exponential, mean, but is 'men'"),
@@ -401,8 +401,8 @@ def test_what_a_diverging_optimiser_says(engine: str, tmp_path: Path) -> None:
         ("optim.average=0.999", "optim.average: should be a section, but is 0.999"),
         (
             "{model: {batchnorm: {statistics: running}}, optim: {average: {}}}",
-            "optim.average: averaged parameters need batchnorm statistics of their own: model.batchnorm.statistics "
-            "must be calibrated",
+            "optim.average: averaged parameters need their own batchnorm statistics; set model.batchnorm.statistics to "
+            "calibrated",
         ),
     ],
 )

@@ -304,7 +304,7 @@ def test_a_run_in_use_is_refused(tmp_path: Path) -> None:
             with process("train", "--config", "tiny", "--out", folder, *options) as other:
                 out, err = other.communicate()
             assert (other.returncode, out, err.count("\n")) == (2, "", 1)
-            assert err.startswith(f"makemore: {folder}: another process trains in this folder")
+            assert err.startswith(f"makemore: {folder}: another process is training in this folder")
         busy.kill()  # the lock dies with it
     with process("train", "--config", "tiny", "--out", folder, "--overwrite", "-q") as other:
         assert other.wait() == 0
@@ -358,10 +358,10 @@ def test_a_goal_is_kept_unless_another_is_given(cli: Cli, tmp_path: Path) -> Non
     ]
     lower = cli(*command, "--steps", reached + 10)
     assert lower.code == 0, lower.err
-    assert f"resuming after step {reached:,}; train.steps was 1,000,000,000, and is now {reached + 10:,}" in lower.err
+    assert f"resuming after step {reached:,}; train.steps was 1,000,000,000 and is now {reached + 10:,}" in lower.err
     assert cli(*command, "--steps", reached + 500).code == 0
     kept = cli(*command)
-    assert f"all {max(2000, reached + 500):,} steps are trained already" in kept.err or "resuming" in kept.err
+    assert f"all {max(2000, reached + 500):,} steps are already trained" in kept.err or "resuming" in kept.err
     assert load_checkpoint(tmp_path / "run").step == max(2000, reached + 500)
 
 
@@ -413,7 +413,7 @@ def test_a_further_goal_is_reached_as_if_it_had_been_the_goal_from_the_first(cli
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()}
     again = cli("train", "--resume", tmp_path / "run")
     assert (again.code, again.out) == (0, result.out)
-    assert "all 700 steps are trained already; raise train.steps to train more" in again.err
+    assert "all 700 steps are already trained; increase train.steps to train more" in again.err
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").iterdir()} == before
 
 
@@ -463,7 +463,7 @@ def test_a_damaged_best_is_told_and_replaced(tmp_path: Path, capfd: pytest.Captu
     train(config, tmp_path / "run", QuietDisplay())
     (tmp_path / "run" / BEST).write_bytes(b"damaged")
     train(configuration.override(config, train__steps=200), tmp_path / "run", QuietDisplay(), resume=True)
-    assert "best.safetensors: not a whole safetensors checkpoint" in capfd.readouterr().err
+    assert "best.safetensors: not a valid safetensors checkpoint" in capfd.readouterr().err
     assert load_checkpoint(tmp_path / "run" / BEST).step == 200
 
 
@@ -485,7 +485,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert (full.returncode, out, err.count("\n")) == (2, "", 1)
         match = re.fullmatch(
             rf"makemore: {disk}/run/\S+: can't write: No space left on device; "
-            rf"the last checkpoint is that of step ([\d,]+); resume with: makemore train --resume {disk}/run\n",
+            rf"the last checkpoint is from step ([\d,]+); resume with: makemore train --resume {disk}/run\n",
             err,
         )
         assert match, err
@@ -541,7 +541,7 @@ def test_files_may_not_grow(tmp_path: Path) -> None:
         check=False,
     )
     assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
-    assert "metrics.jsonl: can't write: File too large; the last checkpoint is that of step" in result.stderr
+    assert "metrics.jsonl: can't write: File too large; the last checkpoint is from step" in result.stderr
     assert load_checkpoint(tmp_path / "run").step >= 2000
 
 
@@ -554,7 +554,7 @@ def test_a_folder_that_is_moved_while_another_takes_its_name(tmp_path: Path) -> 
                 (tmp_path / "run").rename(tmp_path / "moved")
                 train(tiny("train.steps=20", "train.seed=5"), tmp_path / "run")
 
-    with pytest.raises(WriteError, match=r"metrics.jsonl: is gone; somebody has moved or removed it"):
+    with pytest.raises(WriteError, match=r"metrics.jsonl: is gone; it or its folder was moved or removed"):
         train(tiny(), tmp_path / "run", Move())
     assert load_checkpoint(tmp_path / "run").step == 20
     assert json.loads((tmp_path / "run" / SUMMARY).read_text())["steps"] == 20
@@ -593,7 +593,7 @@ def test_the_first_tensor_that_went_wrong_is_named(engine: str, tmp_path: Path) 
     assert re.fullmatch(
         r"step 42: the loss is nan: hprebn \(32, 32\) is the first tensor with numbers that are not finite "
         r"\(1,024 of 1,024, first in row 0 of the batch: '\S' after '...'\); try a smaller learning rate "
-        r"\(it is 2e\+29\) in a new run; the last good checkpoint is that of step 30",
+        r"\(it is 2e\+29\) in a new run; the last good checkpoint is from step 30",
         str(error.value),
     ), error.value
     assert load_checkpoint(tmp_path / "run").step == 30
@@ -603,7 +603,7 @@ def test_the_first_tensor_that_went_wrong_is_named(engine: str, tmp_path: Path) 
 def test_a_large_learning_rate(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """At 10,000 nothing overflows, since batchnorm holds everything together, but tanh is saturated for good."""
     train(tiny("optim.lr=1e4", "train.steps=10_500"), tmp_path / "run", QuietDisplay())
-    warning = "warning: step 1,000: 100% of tanh's outputs are saturated, so hardly any gradient comes through; "
+    warning = "warning: step 1,000: 100% of tanh's outputs are saturated, so almost no gradient passes through; "
     assert capfd.readouterr().err == warning + "try a smaller learning rate (it is 10000)\n"
 
 
@@ -615,7 +615,7 @@ def test_a_network_that_does_not_learn(lr: str, advice: str, tmp_path: Path, cap
     train(tiny(f"optim.lr={lr}", "train.steps=10_500"), tmp_path / "run", QuietDisplay())
     told = capfd.readouterr().err
     assert re.match(
-        r"warning: step 1,000: the loss is 3\.\d+, and it began at 3\.\d+: the network does not learn; ", told
+        r"warning: step 1,000: the loss is 3\.\d+, and it began at 3\.\d+: the network is not learning; ", told
     )
     assert advice in told
     assert told.count("\n") == 1

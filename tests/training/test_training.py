@@ -322,7 +322,7 @@ def test_crosscheck_stops_at_a_wrong_gradient(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(fused, "batchnorm_backward", wrong)
     with pytest.raises(
-        CheckFailedError, match=r"^step 31: the training pass by hand.* disagrees with .* bnbias \(1, 32\)"
+        CheckFailedError, match=r"^step 31: the hand-written training pass.* disagrees with .* bnbias \(1, 32\)"
     ):
         run(tiny("train.steps=100", "train.engine=tensor"), tmp_path / "run", crosscheck_every=10)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
@@ -371,11 +371,11 @@ def test_what_trains_is_what_is_crosschecked(cli: Cli, tmp_path: Path, monkeypat
         assert result.code == 0, result.err
         (told[engine],) = [line for line in result.err.splitlines() if "crosschecks" in line]
     assert told["autograd"].endswith(
-        "autograd through PyTorch's own functions, against the chain by hand, line by line"
+        "autograd through PyTorch's own functions, against the hand-written chain, line by line"
     )
-    assert told["tensor"].endswith("the training pass by hand, against autograd through PyTorch's own functions")
+    assert told["tensor"].endswith("the hand-written training pass, against autograd through PyTorch's own functions")
     broken = replace(SOURCES["functions"], gradients=lambda *problem: {"b2": torch.zeros(27)})
     monkeypatch.setitem(SOURCES, "functions", broken)
     failed = cli(*options, "--engine", "autograd", "--out", tmp_path / "wrong")
     assert failed.code == 1
-    assert "autograd through PyTorch's own functions disagrees with the chain by hand" in failed.err
+    assert "autograd through PyTorch's own functions disagrees with the hand-written chain" in failed.err

@@ -119,7 +119,11 @@ def test_dead_neurons_are_found(trained: Path) -> None:
     numbers = inspect(look(changed(checkpoint, bnbias=bnbias), dataset))
     assert numbers["dead"] == [4, 9, 31]
     verdict = next(v for v in numbers["verdicts"] if v["what"] == "dead")
-    assert verdict == {"what": "dead", "fine": False, "text": "3 of 32 neurons are dead on all of 1,000 examples"}
+    assert verdict == {
+        "what": "dead",
+        "fine": False,
+        "text": "3 of 32 neurons are dead (saturated on all 1,000 examples)",
+    }
     one = inspect(look(changed(checkpoint, bnbias=np.where(np.arange(32) == 4, 100, bnbias * 0)), dataset))
     assert "1 of 32 neurons is dead" in next(v["text"] for v in one["verdicts"] if v["what"] == "dead")
 
@@ -132,7 +136,7 @@ def test_verdicts_on_saturation_and_updates(trained: Path) -> None:
     bngain = checkpoint.model.parameters["bngain"]
     bad = {v["what"]: v for v in inspect(look(changed(checkpoint, bngain=1000 * bngain), dataset))["verdicts"]}
     assert not bad["saturated"]["fine"]
-    assert "hardly any gradient comes through" in bad["saturated"]["text"]
+    assert "almost no gradient passes through" in bad["saturated"]["text"]
     fast = replace(checkpoint, config=tiny("optim.lr=1000"))
     bad = {v["what"]: v for v in inspect(look(fast, dataset))["verdicts"]}
     assert not bad["update_data.W2"]["fine"]
@@ -171,7 +175,7 @@ def test_wide_networks_are_looked_at_with_fewer_examples(trained: Path, monkeypa
 def test_the_command(cli: Cli, trained: Path, tmp_path: Path) -> None:
     shown = cli("inspect", trained)
     assert shown.code == 0
-    assert "0 of 32 neurons are dead on all of 1,000 examples" in shown.out
+    assert "0 of 32 neurons are dead (saturated on all 1,000 examples)" in shown.out
     told = json.loads(cli("inspect", trained, "--json").out)
     for name, tensor in look_at_run(trained).values.items():
         if name in told["activations"]:
@@ -204,4 +208,4 @@ def test_a_network_that_knows_its_names_by_heart(cli: Cli, tmp_path: Path, names
     assert told["losses"]["val"] == pytest.approx(summary["loss"]["val"])
     verdict = next(v for v in told["verdicts"] if v["what"] == "generalisation")
     assert not verdict["fine"]
-    assert "by heart" in verdict["text"]
+    assert "overfits" in verdict["text"]

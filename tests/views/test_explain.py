@@ -68,8 +68,8 @@ def test_the_lectures_routes_lead_to_the_same() -> None:
         (["repeated_gather", "--entries"], ["dC21 = demb11 + demb31"]),
         (["softmax_cases"], ["∂p_y/∂z_i = −e^z_y · e^z_i / (Σ e^z_j)² = −p_y · p_i", "p_y · (1 − p_y)"]),
         (["batchnorm_by_hand", "--entries"], ["mu 5", "·dvar11 = −2/3·(1 − 3 + 2 − 3 + 4 − 3 + 5 − 3)·"]),
-        (["batchnorm"], ["33 in all", "∂σ²/∂μ", "The i of the sums becomes j"]),
-        (["cross_entropy"], ["the lecture's own route", "If i ≠ y"]),
+        (["batchnorm"], ["33 in all", "∂σ²/∂μ", "The index i inside the sums becomes j"]),
+        (["cross_entropy"], ["the lecture's derivation", "If i ≠ y"]),
         (["bessel", "--numbers"], ["0.750", "n − 1 at test time"]),
         (["hot_dog", "--numbers"], ["loss = 0.9163", "loss = 2.3026", "loss = 0.0101"]),
         (["neuron", "--numbers"], ["tanh(a)", "σ(a)"]),
@@ -158,7 +158,7 @@ def test_somebodys_own_chain(tmp_path: Path, cli: Cli) -> None:
     assert "shapes   x (n × D), W (D × H), b (H)" in one
     assert "z11 = x11·W11 + x12·W21 + x13·W31 + b1" in one
     told = cli("explain", "--chain", path, "nope")
-    assert (told.code, told.err) == (2, "makemore: nope: no tensor of a linear layer; there are x, W, b, z, h\n")
+    assert (told.code, told.err) == (2, "makemore: nope: not a tensor of a linear layer; choose one of x, W, b, z, h\n")
     path.write_text("def forward(x: 'n'):\n    y = x\n    return y\ndef backward(dy):\n    return dy\n")
     assert "has functions forward and backward, not a chain" in cli("explain", "--chain", path).err
     assert cli("explain", "--chain", "linear", "W").out.startswith("W  (D × H)")

@@ -169,7 +169,7 @@ def test_without_graphviz(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     result = cli("graph", "--out", tmp_path / "x.svg")
-    assert "a picture of a graph needs Graphviz: pip install pygraphviz; a .dot file does not" in result.err
+    assert "an .svg file needs Graphviz; install it (pip install pygraphviz), or write a .dot file" in result.err
     assert cli("graph", "--out", tmp_path / "x.dot").code == 0
     program = tmp_path / "dot"  # as Graphviz's own would be found
     program.write_text(
@@ -179,13 +179,13 @@ def test_without_graphviz(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert cli("graph", "--out", tmp_path / "x.svg").code == 0
     assert b"makemore graph" in (tmp_path / "x.svg").read_bytes()
     program.write_text(f"#!{sys.executable}\nraise SystemExit(1)\n")
-    assert "Graphviz can't draw it" in cli("graph", "--out", tmp_path / "y.svg").err
+    assert "Graphviz can't draw the graph" in cli("graph", "--out", tmp_path / "y.svg").err
     assert not (tmp_path / "y.svg").exists()
 
 
 def test_a_layout_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dot, "LAYOUT_SECONDS", 0.01)
-    with pytest.raises(MakemoreError, match="no picture after"):
+    with pytest.raises(MakemoreError, match="Graphviz did not finish within"):
         dot._laid_out("digraph {}")
 
 
@@ -230,14 +230,14 @@ def test_on_a_terminal_it_is_a_tree() -> None:
         (("1/x", "x=0"), "divides by zero"),
         (("sqrt(x)", "x=0"), "the derivative of (0)**0.5 divides by zero"),
         (("--step", 9), "--step must be from 0 to 5, the number of backward steps, got 9"),
-        (("--chain", "nope"), "nope: no file, and no chain that ships; there are makemore, linear"),
-        (("--chain", "linear", "--scalar-mlp"), "draw one of them at a time"),
-        (("x", "x=1", "--scalar-mlp"), "draw one of them at a time"),
-        (("--scalar-mlp", "x=1"), "draw one of them at a time"),
-        (("--examples", 2), "--examples: is for --scalar-mlp"),
+        (("--chain", "nope"), "nope: no such file or bundled chain; the bundled chains are makemore, linear"),
+        (("--chain", "linear", "--scalar-mlp"), "give only one of them"),
+        (("x", "x=1", "--scalar-mlp"), "give only one of them"),
+        (("--scalar-mlp", "x=1"), "give only one of them"),
+        (("--examples", 2), "--examples: applies to --scalar-mlp only"),
         (("--scalar-mlp", "--examples", 5), "--examples must be from 1 to 4, got 5"),
-        (("--chain", ""), "no file, and no chain that ships"),
-        (("--out", "x.svg", "--format", "tree"), "leave out --format"),
+        (("--chain", ""), "no such file or bundled chain"),
+        (("--out", "x.svg", "--format", "tree"), "omit --format"),
         (("x1=5", "zz=3"), "zz is not a variable of the expression"),
         (("--out", "x.png"), "--out must be a .svg or .dot file, got x.png"),
         (("--format", "gif"), "--format must be tree or dot, got gif"),

@@ -102,7 +102,7 @@ def test_ratios(subject: Subject) -> None:
     picture = make(subject, "ratios")
     records = [json.loads(line) for line in (subject.run / "metrics.jsonl").read_text().splitlines()]
     found = [record for record in records if "diagnose" in record]
-    assert picture.left_out == ["b1 (only rounding)"]
+    assert picture.left_out == ["b1 (rounding error only)"]
     assert picture.steps.tolist() == list(range(100, 2001, 100))
     for kind in ("grad_data", "update_data"):
         series = getattr(picture, kind)
@@ -198,7 +198,7 @@ def test_embedding_of_two_dimensions_is_drawn_as_it_is(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(tmp_path / "run")
     picture = embedding_picture(checkpoint, "of")
     np.testing.assert_array_equal(picture.points, checkpoint.model.parameters["C"].astype(np.float64))
-    assert picture.axes[0] == "first number of the embedding"
+    assert picture.axes[0] == "first dimension of the embedding"
 
 
 @given(arrays(np.float64, (9, 5), elements=st.floats(-10, 10)))
@@ -337,7 +337,7 @@ def test_svg_is_well_formed_and_the_same_each_time(cli: Cli, trained: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--what", "losss"], "--what must be some of loss, ratios"),
+        (["--what", "losss"], "--what must be one or more of loss, ratios"),
         (["--format", "gif"], "--format must be png or svg, got gif"),
         (["--what", "loss;ratios"], "got loss;ratios"),
     ],
@@ -354,7 +354,7 @@ def test_nothing_of_others_is_replaced(cli: Cli, trained: Path, tmp_path: Path) 
         (tmp_path / "loss.png").write_bytes(other)
         result = cli("plot", trained, "--out", tmp_path)
         assert result.code == 2
-        assert "loss.png: exists, and was not made by makemore; choose another place (--out)" in result.err
+        assert "loss.png: exists, but was not made by makemore; choose another path (--out)" in result.err
         assert (tmp_path / "loss.png").read_bytes() == other
     (tmp_path / "file").touch()
     result = cli("plot", trained, "--out", tmp_path / "file")
@@ -372,7 +372,7 @@ def test_what_cannot_be_drawn_is_said(cli: Cli, tmp_path: Path, names_file: Path
     assert [Path(line).stem for line in result.out.splitlines()] == ["loss", "embedding", "next-letter"]
     first, second = result.err.splitlines()
     assert first.startswith("left out: ratios: ")
-    assert "set train.diagnose_every, to 100 for example" in first
+    assert "set train.diagnose_every, for example to 100" in first
     assert second.startswith("left out: saturation, activations, gradients, weight-gradients, dlogits: ")
     asked = cli("plot", tmp_path / "run", "--what", "ratios")
     assert (asked.code, asked.out) == (2, "")
@@ -461,7 +461,7 @@ def test_one_step_is_seen(tmp_path: Path) -> None:
 def test_a_large_alphabet(tmp_path: Path) -> None:
     subject = odd(tmp_path, "".join(map(chr, range(0x4E00, 0x4E00 + 1000))), "train.steps=3", "train.diagnose_every=0")
     make(subject, "embedding").render("png")
-    with pytest.raises(MakemoreError, match="1,001 letters are too many for a table"):
+    with pytest.raises(MakemoreError, match="1,001 characters are too many for a table"):
         make(subject, "next-letter")
 
 

@@ -90,7 +90,7 @@ def test_its_names_are_the_samples_with_their_kinds_and_colours(page: Path, trai
         re.DOTALL,
     )
     assert len(shown) == 50
-    kinds = {"in the training names": "train", "in the held-out names": "held_out", "new": "new"}
+    kinds = {"in the training split": "train", "in the held-out data": "held_out", "new": "new"}
     for (word, loss, kind), expected in zip(shown, scores, strict=True):
         letters = re.findall(r'background:(#\w+)" title="([\d.]+)%">(.)<', word)
         assert "".join(letter for *_, letter in letters) == expected.letters

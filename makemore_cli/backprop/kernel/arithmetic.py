@@ -1,4 +1,4 @@
-"""The kernel's decorators, exp and tanh, and what is done with one strip of numbers."""
+"""The kernel's decorators, exp and tanh, and operations on one strip of numbers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numba.extending import overload
 from makemore_cli.backprop.kernel.intrinsics import Pointer, strip_length, typed
 
 _inner = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
-# Sums stay in their order. Only a product and the sum that takes it become one instruction.
+# Sums keep their order. Only a multiplication and the addition of its result become one instruction.
 exact = _inner(fastmath={"contract"})
-# For sums along a strip, which must be split in order to become vectors.
+# For sums along a strip, which must be reordered to be vectorised.
 any_order = _inner(fastmath={"contract", "reassoc", "nsz"})
 
-# Of float32 and float64: the lowest number, where 2^m becomes zero, and the highest; log(2) in so few bits that m times
-# it is exact, and the rest of it; an exponent's bias, and its lowest bit.
+# For float32 and float64: the types of real and whole numbers; exp's lowest argument, where 2^m becomes zero, and its
+# highest; log(2) in so few bits that m times it is exact, and the remainder; the exponent's bias, and its lowest bit.
 _FORMATS: dict[Any, tuple[Any, Any, float, float, float, float, int, int]] = {
     types.float32: (np.float32, np.int32, -88.0, 88.0, 0.693359375, -2.12194440054690583e-4, 127, 23),
     types.float64: (np.float64, np.int64, -709.0, 709.0, 0.693145751953125, 1.42860682030941723e-6, 1023, 52),
@@ -30,7 +30,7 @@ _FORMATS: dict[Any, tuple[Any, Any, float, float, float, float, int, int]] = {
 def split_exp(x: Any) -> Any:
     """2^m and e^r − 1, for e^x = 2^m · e^r with |r| ≤ log(2)/2, in compiled code. NaN stays NaN.
 
-    Taylor's polynomial to the 7th power is good to a rounding of float32, to the 13th to one of float64.
+    The Taylor polynomial of degree 7 is accurate to float32's rounding, that of degree 13 to float64's.
     """
     raise NotImplementedError
 
@@ -64,14 +64,14 @@ def _split_exp(x: types.Type) -> Callable[[Any], Any]:
 
 @exact
 def exp(x: Any) -> Any:
-    """e^x; zero from where it is no longer a normal number."""
+    """e^x; zero for an x so low that e^x is not a normal number."""
     power, expm1 = split_exp(x)
     return power + power * expm1
 
 
 @exact
 def tanh(x: Any) -> Any:
-    """Computed as u / (u + 2) with u = e^2x − 1, which keeps its digits for small x."""
+    """Computed as u / (u + 2) with u = e^2x − 1, which is accurate for small x too."""
     power, expm1 = split_exp(x + x)
     u = power * expm1 + (power - typed(x, 1))
     return u / (u + typed(x, 2))

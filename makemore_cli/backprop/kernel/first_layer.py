@@ -1,7 +1,8 @@
-"""The first layer, looked up: each position of the context has a table, emb @ W1, of what each letter adds to hprebn.
+"""The first layer as a lookup. Each position of the context has a lookup table, emb @ W1, with each character's
+contribution to hprebn.
 
-So a letter that stands in many examples is multiplied once. An example's row of hprebn is the sum of T rows of the
-tables; backward, a row of a table gathers the gradients of its uses.
+So a character that occurs in many examples is multiplied once. An example's row of hprebn is the sum of T rows of the
+tables. Backward, a row of a table gets the sum of the gradients of its uses.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from makemore_cli.backprop.kernel.products import FEW
 
 @exact
 def find_letters(letters: Letters, X: Array, step: int) -> int:
-    """Give each position's letters their slots (see `Letters`). Returns the number of slots, unused ones included."""
+    """Assign slots to the characters of each position (see `Letters`). Returns the number of slots, used or not."""
     n, T = X.shape[1], X.shape[2]
     slots = 0
     for position in range(T):
         now = step * T + position + 1
         letters.first[position] = slots
-        # New letters get slots. For now, `end` counts the uses of each slot.
+        # New characters get slots. For now, `end` counts the uses of each slot.
         for i in range(n):
             letter = X[step, i, position]
             if letters.seen[letter] != now:
@@ -33,7 +34,7 @@ def find_letters(letters: Letters, X: Array, step: int) -> int:
             slot = letters.slot_of_letter[letter]
             letters.slot_of_use[i * T + position] = slot
             letters.end[slot] += 1
-        # A counting sort of the examples by slot: `end` is where the next one is written, and comes to its end.
+        # A counting sort of the examples by slot: `end` is where the next one is written.
         begin = position * n
         for slot in range(letters.first[position], slots):
             uses = letters.end[slot]
@@ -52,7 +53,7 @@ def find_letters(letters: Letters, X: Array, step: int) -> int:
 
 @exact
 def embed(emb: Pointer, C: Pointer, letters: Letters, s: Dimensions) -> None:
-    """Set the row of emb of each slot to its letter's row of C."""
+    """Set each slot's row of emb to its character's row of C."""
     row = strip(emb)
     for position in range(s.T):
         for slot in range(letters.first[position], letters.first[position] + letters.used[position]):
@@ -64,7 +65,7 @@ def embed(emb: Pointer, C: Pointer, letters: Letters, s: Dimensions) -> None:
 
 @exact
 def look_up_hprebn(t: Tile, letters: Letters, s: Dimensions) -> None:
-    """Set hprebn (n, width) to the sums of b1 and the tables' rows. Leaves the sum of its rows in bnmean."""
+    """Set hprebn (n, width) to the sums of b1 and the tables' rows, and bnmean to the sum of hprebn's rows."""
     total, row, bias = strip(t.hprebn), strip(t.hprebn), strip(t.hprebn)
     for c in range(0, t.width, strip_length(t.hprebn)):
         clear(total)
@@ -103,7 +104,7 @@ def gather_dtables(t: Tile, letters: Letters, slots: int) -> None:
 
 @exact
 def gather_dC(dC: Pointer, partial_demb: Array, letters: Letters, s: Dimensions, begin: int, end: int) -> None:  # noqa: N802
-    """Set the rows `begin` to `end` of dC to the sums of their slots' gradients, over the groups of tiles."""
+    """Set the rows `begin` to `end` of dC to the gradients of their slots, summed over the groups of tiles."""
     row = strip(dC)
     for e in range(begin * s.padded_E, end * s.padded_E):
         dC[e] = 0

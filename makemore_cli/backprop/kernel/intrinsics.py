@@ -1,6 +1,6 @@
-"""What Numba lacks: pointers, arrays that become registers, a counter that threads share.
+"""Functions that Numba lacks: pointers, arrays in registers, and a counter that threads share.
 
-Each function here is a few instructions of LLVM. Only compiled code can call it.
+Each function is a few LLVM instructions. Only compiled code can call it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _INT64 = ir.IntType(64)
 
 
 def intrinsic(function: Callable[..., Any]) -> Any:
-    """Numba's decorator, without its type hints, which are those of the function before it is decorated."""
+    """Numba's decorator without its type hints, which are those of the undecorated function."""
     return extending.intrinsic(function)
 
 
@@ -31,9 +31,9 @@ def intrinsic(function: Callable[..., Any]) -> Any:
 def at(typingctx: Any, array: Any, *index: Any) -> Any:
     """Return a pointer to array[index].
 
-    Slicing an array counts a reference to it, with an atomic instruction. A pointer costs nothing.
+    Slicing an array counts a reference to it with an atomic instruction. A pointer costs nothing.
     """
-    together: Any = index[0]  # as Numba sometimes has them
+    together: Any = index[0]  # Numba sometimes passes them as one tuple
     if isinstance(index[0], types.BaseTuple):
         index = tuple(together)
 
@@ -47,7 +47,7 @@ def at(typingctx: Any, array: Any, *index: Any) -> Any:
 
 @intrinsic
 def ahead(typingctx: Any, p: Any, distance: Any) -> Any:
-    """Return the pointer that is so many numbers further on. Numba has no sum of a pointer and a number."""
+    """Return the pointer that is `distance` numbers further on. Numba can't add a number to a pointer."""
     return p(p, types.int64), lambda context, builder, signature, arguments: builder.gep(arguments[0], [arguments[1]])
 
 
@@ -57,9 +57,9 @@ def _strip_length(dtype: Any) -> int:
 
 @intrinsic
 def strip_length(typingctx: Any, p: Any) -> Any:
-    """Return the length of a strip of such numbers.
+    """Return the length of a strip of numbers of the type that p points to.
 
-    Loops over it have a length that the compiler knows, so they are unrolled and become vector instructions.
+    The compiler knows this length, so it unrolls loops over a strip and vectorises them.
     """
     return types.int64(p), lambda context, builder, signature, arguments: ir.Constant(_INT64, _strip_length(p.dtype))
 
@@ -77,22 +77,22 @@ def _local(p: Any, length: int) -> Any:
 
 @intrinsic
 def strip(typingctx: Any, p: Any) -> Any:
-    """Return a strip of numbers of the type that p points to, in this function's own memory.
+    """Return a strip of numbers of the type that p points to, in the calling function's local memory.
 
-    Nothing else can point there, so that LLVM keeps the numbers in registers.
+    Nothing else can point there, so LLVM keeps the numbers in registers.
     """
     return _local(p, _strip_length(p.dtype))
 
 
 @intrinsic
 def square_side(typingctx: Any, p: Any) -> Any:
-    """Return the side of such a `square`."""
+    """Return the side of a `square` of numbers of the type that p points to."""
     return types.int64(p), lambda context, builder, signature, arguments: ir.Constant(_INT64, _side(p.dtype))
 
 
 @intrinsic
 def square_bits(typingctx: Any, p: Any) -> Any:
-    """Return the number of bits of a row's or a column's index in it."""
+    """Return the number of bits of a row or column index in a `square`."""
     return types.int64(p), lambda context, builder, signature, arguments: ir.Constant(
         _INT64, _side(p.dtype).bit_length() - 1
     )
@@ -100,7 +100,7 @@ def square_bits(typingctx: Any, p: Any) -> Any:
 
 @intrinsic
 def square(typingctx: Any, p: Any) -> Any:
-    """Return a square of numbers, as long and wide as a vector register, like `strip`."""
+    """Return a square of numbers in registers, like `strip`; its side is the length of a vector register."""
     return _local(p, _side(p.dtype) ** 2)
 
 
@@ -112,7 +112,7 @@ def _side(dtype: Any) -> int:
 def typed(typingctx: Any, p: Any, number: Any) -> Any:
     """Return a number in the type of p, or of what p points to.
 
-    A plain 1 would make a float64 of a float32 that it is added to.
+    A plain 1 would turn a float32 that it is added to into a float64.
     """
     kind = p.dtype if isinstance(p, types.CPointer) else p
 
@@ -124,7 +124,7 @@ def typed(typingctx: Any, p: Any, number: Any) -> Any:
 
 @intrinsic
 def arrive(typingctx: Any, counter: Any) -> Any:
-    """Add one to a counter. What this thread wrote before is seen by whoever reads the counter after."""
+    """Add one to a counter. Threads that then read the counter see what this thread wrote before."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.atomic_rmw("add", arguments[0], ir.Constant(_INT64, 1), "seq_cst")
@@ -134,13 +134,13 @@ def arrive(typingctx: Any, counter: Any) -> Any:
 
 @intrinsic
 def arrived(typingctx: Any, counter: Any) -> Any:
-    """Read a counter from memory, at each call anew, and only then what other threads wrote."""
+    """Read a counter from memory, anew at each call. Later reads see what other threads wrote before they arrived."""
     return types.int64(counter), lambda context, builder, signature, arguments: builder.load_atomic(
         arguments[0], "acquire", 8
     )
 
 
-# LLVM's name of the instruction, and its arguments. On other processors `pause` does nothing. Only x86 has been tried.
+# LLVM's name of the instruction, and its arguments. On other processors `pause` does nothing. Only x86 is tested.
 _INT32 = ir.IntType(32)
 _X86_PAUSE: Any = ("llvm.x86.sse2.pause", [])
 _ARM_YIELD: Any = ("llvm.aarch64.hint", [ir.Constant(_INT32, 1)])
@@ -149,7 +149,7 @@ _PAUSES = {"x86_64": _X86_PAUSE, "amd64": _X86_PAUSE, "i686": _X86_PAUSE, "aarch
 
 @intrinsic
 def pause(typingctx: Any) -> Any:
-    """Tell the processor that this is a loop that waits, which spares power and the core's other thread."""
+    """Tell the processor that this loop waits, which saves power and leaves more of the core to its other thread."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         architecture = builder.module.triple.partition("-")[0]
@@ -163,9 +163,9 @@ def pause(typingctx: Any) -> Any:
 
 
 def _yield_core() -> Any:
-    """The system's function that lets another thread have the core: of Linux and macOS, or of Windows.
+    """The operating system's function that yields the core to another thread: for Linux and macOS, or for Windows.
 
-    Only Linux has been tried.
+    Only Linux is tested.
     """
     if sys.platform == "win32":
         name = "SwitchToThread"

@@ -14,11 +14,11 @@ from makemore_cli.network.model import Sizes
 from makemore_cli.system.compiled import straight_line_vectors
 from makemore_cli.system.side_by_side import side_by_side
 
-_ENOUGH = 1 << 62  # a count of arrivals that is beyond every barrier's
+_ENOUGH = 1 << 62  # more arrivals than any barrier waits for
 
 
 class Kernel:
-    """The compiled pass for one network and batch size, with memory of its own."""
+    """The compiled pass for one network and batch size, with its own memory."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Kernel:
         rule: Rule = SGD,
         kept: Sequence[str] = (),
     ) -> None:
-        """`kept` names what the optimiser's rule keeps from step to step, and "average" if there is one."""
+        """`kept` names the vectors that the optimiser keeps, and "average" if the parameters are averaged."""
         self.sizes, self.batch_size, self.real = sizes, batch_size, dtype.type
         self.names = ("parameters", "gradients", *kept)
         self.layout = Layout(sizes, batch_size, np.dtype(dtype), smoothing, len(self.names))
@@ -45,12 +45,12 @@ class Kernel:
         return self.layout.dimensions.groups
 
     def load(self, parameters: Mapping[str, Array], kept: Mapping[str, Mapping[str, Array]] | None = None) -> None:
-        """Copy the parameters, by name and in their own shapes, into the kernel's memory; so, too, what is kept."""
+        """Copy the parameters, by name and in their own shapes, and the kept vectors into the kernel's memory."""
         for name, arrays in {"parameters": parameters, **(kept or {})}.items():
             self.layout.put(self.names.index(name), arrays)
 
     def store(self, parameters: Mapping[str, Array], kept: Mapping[str, Mapping[str, Array]] | None = None) -> None:
-        """Copy all of it back."""
+        """Copy the parameters and the kept vectors back."""
         for name, arrays in {"parameters": parameters, **(kept or {})}.items():
             self.layout.take(self.names.index(name), arrays)
 
@@ -61,15 +61,15 @@ class Kernel:
         return arrays
 
     def prepare(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Have the machine code: from the disk, or compiled, of which `say` is told.
+        """Load the machine code from disk, or compile it and report this to `say`.
 
-        Raises MakemoreError if Numba is kept from compiling.
+        Raises MakemoreError if compilation is turned off in Numba.
         """
         machine_code.begin(self.real.__name__, self.no_steps)
         machine_code.wait(self.real.__name__, self.no_steps, say)
 
     def no_steps(self) -> None:
-        """Train no steps, for which the compiled pass must be at hand."""
+        """Train zero steps, which loads or compiles the machine code."""
         nothing = np.zeros((0, self.batch_size, self.sizes.context), np.int64)
         self._train(nothing, nothing[:, :, 0], [], None, 1)
 
@@ -82,11 +82,11 @@ class Kernel:
         *,
         threads: int = 1,
     ) -> NDArray[np.float64]:
-        """A step for each leading index of X (steps, n, T) and Y (steps, n). Returns the losses, in nats per character.
+        """Train a step for each leading index of X (steps, n, T) and Y (steps, n).
 
-        `factors` are the steps' own numbers (see `Factors`). `running` holds averages (H,) of the batches' mean
-        and variance, which are updated, and the batch's share in them. The threads share the hidden units, which
-        changes no digit; at most `most_threads` are used.
+        Returns the losses in nats per character. `factors` holds each step's numbers (see `Factors`). `running` holds
+        averages (H,) of the batches' mean and variance, which are updated, and the weight of a new batch in them. The
+        hidden units are divided among at most `most_threads` threads, whose number does not change a digit.
         """
         self.prepare()
         return self._train(X, Y, factors, running, threads)
@@ -127,19 +127,19 @@ class Kernel:
 
 
 def smallest(real: str) -> Kernel:
-    """The kernel of a smallest network, for float32 or float64."""
+    """The kernel of the smallest network, for float32 or float64."""
     return Kernel(Sizes(2, 1, 1, 1), 2, np.dtype(real), 1.0)
 
 
 def begin_to_compile(real: str) -> None:
-    """Begin to compile for float32 or float64 in another process, if the machine code is not on the disk.
+    """Start compiling for float32 or float64 in another process, if the machine code is not on disk.
 
-    `Kernel.prepare` waits for it. Raises MakemoreError if Numba is kept from compiling.
+    `Kernel.prepare` waits for it. Raises MakemoreError if compilation is turned off in Numba.
     """
     machine_code.begin(real, smallest(real).no_steps)
 
 
 def compile_for(real: str) -> None:
-    """Compile for float32 or float64 in this process, which leaves the machine code on disk."""
+    """Compile for float32 or float64 in this process, and store the machine code on disk."""
     with straight_line_vectors():
         smallest(real).no_steps()

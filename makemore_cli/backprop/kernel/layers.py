@@ -17,10 +17,11 @@ from makemore_cli.backprop.kernel.update import lerp
 
 @exact
 def batchnorm_and_tanh(t: Tile, s: Dimensions, numbers: Numbers) -> None:
-    """Set bnraw, in place of hprebn (n, width), and h = tanh(bngain · bnraw + bnbias). bnmean comes as the sum of rows.
+    """Set bnraw, in place of hprebn (n, width), and h = tanh(bngain · bnraw + bnbias).
 
-    The mean of many rows has an error of rounding. So the mean of the differences from it, which should be zero, is
-    added to it, and the sum of their squares is lowered to match: Σ(x − m − δ)² = Σ(x − m)² − n·δ².
+    On entry, bnmean is the sum of rows. The mean of many rows has a rounding error. So δ, the mean of the differences
+    from it, which should be zero, is added to it, and the sum of squares is corrected accordingly:
+    Σ(x − m − δ)² = Σ(x − m)² − n·δ².
     """
     n, one = numbers.n, typed(t.h, 1)
     mean, differences, squares, inv = strip(t.h), strip(t.h), strip(t.h), strip(t.h)
@@ -72,7 +73,7 @@ def average_statistics(t: Tile, momentum: Any) -> None:
 def tanh_and_batchnorm_backward(t: Tile, s: Dimensions, numbers: Numbers) -> None:
     """Set dhpreact = (1 − h²) · dh, and then dhprebn = γσ⁻¹ · (dy − Σdy/n − x̂ · Σ(dy·x̂)/(n−1)), all in place of dh.
 
-    The two sums are the gradients of bias and gain. They are summed in blocks of FEW rows, which keeps their digits.
+    The two sums are the gradients of bias and gain. Summing in blocks of FEW rows keeps rounding errors small.
     """
     n, one = numbers.n, typed(t.dh, 1)
     dbngain, dbnbias, few_dbngain, few_dbnbias = strip(t.dh), strip(t.dh), strip(t.dh), strip(t.dh)
@@ -115,7 +116,7 @@ def tanh_and_batchnorm_backward(t: Tile, s: Dimensions, numbers: Numbers) -> Non
 def cross_entropy(m: Memory, s: Dimensions, numbers: Numbers, i: int, letter: int) -> Any:
     """Set dlogits = (softmax − target) / n for example i. Returns its loss.
 
-    With label smoothing s, the target is 1 − s for the next letter, and s/V more for each letter.
+    With label smoothing s, the target is 1 − s for the next character, plus s/V for every character.
     """
     b2, mask, smoothing = at(m.b2, PARAMETERS, 0, 0), at(m.target, 0, 0), at(m.target, 1, 0)
     row, top, counts, smoothed = strip(b2), strip(b2), strip(b2), strip(b2)

@@ -1,13 +1,13 @@
-"""The kernel's memory: which arrays there are, their shapes, and where the parameters stand in them.
+"""The kernel's memory: its arrays, their shapes, and the place of the parameters in them.
 
-Hidden units are cut into tiles of at most `TILE`. What belongs to a tile lies together, so that a thread that owns it
-finds it in its own cache. Tiles come in groups, as many as threads can be used; a thread owns whole groups.
+Hidden units are divided into tiles of at most `TILE`. The data of a tile lies together, so the thread that owns it
+finds it in its own cache. Tiles form groups, as many as threads can be used; a thread owns whole groups.
 
-The vocabulary is cut into panels of `PANEL` letters: the logits of a panel are a matrix of their own, which a cache
-holds.
+The vocabulary is divided into panels of `PANEL` characters. The logits of a panel are a matrix of their own, which fits
+into a cache.
 
-Every width is padded to a multiple of `LINE`, and every array starts at a cache line. What is padded in the parameters
-is zero and stays zero, since its gradient is; what is padded elsewhere never affects a result.
+Every width is padded to a multiple of `LINE`, and every array starts at a cache line. The padding of parameters is zero
+and stays zero, since its gradient is zero; other padding never affects a result.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from makemore_cli.network.model import Sizes
 
 LINE = 16  # float32 numbers in a cache line
 TILE = 64  # hidden units
-ROWS = 4  # that a product does at a time
-FEWEST_TILES = 2  # if there are hidden units enough
+ROWS = 4  # that a matrix product computes at a time
+FEWEST_TILES = 2  # if there are enough hidden units
 MOST_GROUPS = 16
-PANEL = 128  # letters of the vocabulary
-PARAMETERS, GRADIENTS = 0, 1  # of the kinds of numbers in the weights, b2 and C
-NO_LETTER = -1e30  # score of what pads the vocabulary: its probability is exactly zero
+PANEL = 128  # characters of the vocabulary
+PARAMETERS, GRADIENTS = 0, 1  # indices of the kinds of numbers in the weights, b2 and C
+NO_LETTER = -1e30  # logit of the vocabulary's padding, whose probability is then exactly zero
 
-Array = Any  # of NumPy, or what describes one
+Array = Any  # a NumPy array, or its type and shape
 
 
 class Dimensions(NamedTuple):
@@ -45,35 +45,35 @@ class Dimensions(NamedTuple):
     ld_panel: int  # numbers from one row of a panel to the next
     tiles: int
     groups: int
-    trained: int  # rows of a tile's weights: all, or all but the last, which is b1
+    trained: int  # rows of a tile's weights that are trained: all, or all but the last, b1
 
 
 class Memory(NamedTuple):
-    """All that the compiled pass works on. Widths are padded; numbers have the parameters' type if not said otherwise.
+    """The arrays of the compiled pass. Widths are padded. Numbers have the parameters' type unless stated otherwise.
 
-    Of each parameter there are several kinds of numbers: the parameter, its gradient, what the optimiser keeps from
-    step to step (velocity, or m and v), and its average.
+    Each parameter has several kinds of numbers: the parameter, its gradient, the optimiser's vectors (velocity, or m
+    and v), and its average.
     """
 
     weights: (
-        Array  # (kinds, tiles, rows, TILE), the rows being those of W1 for each position, of W2T, bngain, bnbias, b1
+        Array  # (kinds, tiles, rows, TILE); the rows are those of W1 for each position, of W2T, bngain, bnbias and b1
     )
     b2: Array  # (kinds, 1, V)
     C: Array  # (kinds, V, E)
-    W1T: Array  # (tiles, T, TILE, E), the first layer's weights transposed, made after each update
-    W2: Array  # (tiles, panels, TILE, PANEL), and the second's
+    W1T: Array  # (tiles, T, TILE, E), the transpose of W1, renewed after each update
+    W2: Array  # (tiles, panels, TILE, PANEL), the transpose of W2T, renewed likewise
     emb: Array  # (threads, slots, E), the rows of C that a batch uses
-    tables: Array  # (tiles, slots, TILE), emb @ W1, and then dtables
-    units: Array  # (tiles, 3, n, TILE): bnraw, and hprebn before; h; dh, and dhpreact and dhprebn after
-    statistics: Array  # (tiles, 5, TILE): bnmean, bnvar, bnvar_inv, and averages of the first two
+    tables: Array  # (tiles, slots, TILE): emb @ W1, then dtables
+    units: Array  # (tiles, 3, n, TILE): hprebn, then bnraw; h; dh, then dhpreact, then dhprebn
+    statistics: Array  # (tiles, 5, TILE): bnmean, bnvar, bnvar_inv, and running averages of the first two
     partial_logits: Array  # (groups, panels, n, PANEL)
-    dlogits: Array  # (panels, n, PANEL), and logits before
+    dlogits: Array  # (panels, n, PANEL): logits, then dlogits
     partial_demb: Array  # (groups, slots, E)
-    target: Array  # (2, V): zero, and NO_LETTER for what pads the vocabulary; what label smoothing adds to the target
+    target: Array  # (2, V): zero, or NO_LETTER in the padding; what label smoothing adds to the target
     losses: Array  # (n,) in nats, float64
-    squares: Array  # (tiles + V,), float64, of the gradients' entries, for clipping: of each tile, of each row of C
+    squares: Array  # (tiles + V,), float64: sums of squared gradients, for clipping: of each tile, of each row of C
     letters: Array  # (threads, 9, length), int64: see `pointers.Letters`
-    tiles: Array  # (tiles, 3), int64: hidden units, rounded up to whole lines; the tile's group; its index in that
+    tiles: Array  # (tiles, 3), int64: hidden units, rounded up to whole lines; the tile's group; its index in the group
 
 
 class Numbers(NamedTuple):
@@ -81,12 +81,12 @@ class Numbers(NamedTuple):
 
     n: Any
     eps: Any
-    right: Any  # the target of the next letter, before label smoothing adds to it
+    right: Any  # the target of the next character, before label smoothing adds to it
     running_momentum: Any
 
 
 class Batches(NamedTuple):
-    """What comes in and goes out, for each step."""
+    """The inputs and the losses of each step."""
 
     X: Array  # (steps, n, T)
     Y: Array  # (steps, n)
@@ -95,7 +95,7 @@ class Batches(NamedTuple):
 
 
 def up(length: int, multiple: int) -> int:
-    """The length, rounded up."""
+    """The length, rounded up to a multiple."""
     return -(-length // multiple) * multiple
 
 
@@ -105,7 +105,7 @@ def dimensions(sizes: Sizes, n: int) -> Dimensions:
     lines, padded_E, padded_V = -(-H // LINE), up(E, LINE), up(V, LINE)
     tiles = max(-(-lines * LINE // TILE), min(FEWEST_TILES, lines))
     width = min(padded_V, PANEL)
-    # At an even number of lines from each other, the rows of a panel would share few places of the cache.
+    # If rows were an even number of cache lines apart, the rows of a panel would share few places in the cache.
     ld_panel = width if width // LINE % 2 else width + LINE
     trained = T * padded_E + padded_V + (3 if sizes.first_bias else 2)
     groups = min(tiles, MOST_GROUPS)
@@ -139,7 +139,7 @@ def arrays(d: Dimensions, dtype: np.dtype[Any], kinds: int) -> Memory:
 
 
 def memory_bytes(sizes: Sizes, n: int, dtype: np.dtype[Any], kinds: int) -> int:
-    """How much memory the pass takes."""
+    """The memory that the pass takes, in bytes."""
     return sum(_bytes(*array) for array in arrays(dimensions(sizes, n), dtype, kinds))
 
 
@@ -160,19 +160,19 @@ class Layout:
         self.memory.tiles[:] = np.column_stack([widths, group, np.arange(d.tiles) - np.array(first)[group]])
 
     def put(self, kind: int, arrays: Mapping[str, Array]) -> None:
-        """Copy the parameters, by name and in their own shapes, as one kind; what is padded becomes zero."""
+        """Copy the parameters, by name and in their own shapes, into one kind of numbers. Padding becomes zero."""
         for part in (self.memory.weights, self.memory.b2, self.memory.C):
             part[kind] = 0
         for padded, own in self._views(kind, arrays):
             padded[...] = own
 
     def take(self, kind: int, arrays: Mapping[str, Array]) -> None:
-        """Copy them back."""
+        """Copy one kind of numbers back."""
         for padded, own in self._views(kind, arrays):
             own[...] = padded
 
     def _views(self, kind: int, arrays: Mapping[str, Array]) -> Iterator[tuple[Array, Array]]:
-        """Pairs of views: a part of a parameter in the memory, and in its own array."""
+        """Pairs of views of a part of a parameter: in the kernel's memory, and in its own array."""
         d, memory = self.dimensions, self.memory
         yield memory.C[kind, :, : d.E], arrays["C"]
         yield memory.b2[kind, 0, : d.V], arrays["b2"]
@@ -188,7 +188,7 @@ class Layout:
                 yield rows[rest + 2], arrays["b1"][units]
 
     def running(self, averages: Array) -> Iterator[tuple[Array, Array]]:
-        """Pairs of views: a part of the averages of bnmean and bnvar in the memory, and in an array (2, H)."""
+        """Pairs of views of a part of the running averages: in the kernel's memory, and in an array (2, H)."""
         for tile, units in zip(self.memory.statistics, self.units, strict=True):
             yield tile[3:, : units.stop - units.start], averages[:, units]
 
@@ -198,9 +198,9 @@ def _bytes(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
 
 
 def aligned(*shapes: tuple[np.dtype[Any], tuple[int, ...]]) -> list[Array]:
-    """Zeros of these types and shapes in one piece of memory, each at the start of a cache line.
+    """Zeros of these types and shapes in one block of memory. Each array starts at a cache line.
 
-    Between two of them a line is left free, so that two threads never write to the same.
+    A line between two arrays is left free, so that two threads never write to the same one.
     """
     memory = np.zeros(sum(up(_bytes(*array), 64) + 64 for array in shapes) + 64, np.uint8)
     begin = -memory.ctypes.data % 64

@@ -1,4 +1,4 @@
-"""The compiled steps: taken from the disk, or compiled by a process of its own. One compilation serves all sizes."""
+"""The compiled steps: loaded from disk, or compiled by a separate process. One compilation serves all sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from makemore_cli.system.environment import NO_JIT
 def train_steps(real: str) -> Kept:
     """`training_steps.train_steps` for float32 or float64.
 
-    Each has a file of its own on the disk, by its name: two processes that compile at the same time write the same.
+    Each has its own file on disk, so two processes that compile at the same time write the same one.
     """
     settings()
     from makemore_cli.backprop.kernel import training_steps
@@ -31,7 +31,7 @@ def train_steps(real: str) -> Kept:
 
 
 def _digest() -> str:
-    """A digest of what the machine code is made from: the source files, Numba with its settings, and the processor."""
+    """A digest of what determines the machine code: the source files, Numba and its settings, and the processor."""
     from llvmlite import __version__ as llvmlite_version
     from llvmlite import binding as llvm
     from numba import __version__ as numba_version
@@ -46,17 +46,17 @@ def _digest() -> str:
     return made_from.hexdigest()[:16]
 
 
-# The processes that are compiling, by the type of the numbers, and when each began.
+# The processes that are compiling and their start times, by the type of the numbers.
 _compiling: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
 _ready: set[str] = set()
 
 
 def begin(real: str, run: Callable[[], Any]) -> None:
-    """Begin to compile what `run` runs, in a process of its own, if it is not on the disk.
+    """Start compiling what `run` runs in a separate process, if it is not on disk.
 
-    Code that is compiled in this process is optimised differently from code that is loaded from the disk, and differs
-    in the last digits. So another process compiles, and this one always loads.
-    Raises MakemoreError if Numba is kept from compiling.
+    Code that is compiled in this process is optimised differently from code that is loaded from disk, and its results
+    differ in the last digits. So another process compiles, and this one always loads.
+    Raises MakemoreError if compilation is turned off in Numba.
     """
     if real in _ready or real in _compiling:
         return
@@ -86,14 +86,14 @@ def begin(real: str, run: Callable[[], Any]) -> None:
 
 
 def wait(real: str, run: Callable[[], Any], say: Callable[[str], None]) -> None:
-    """Have the machine code, after `begin`; if it is being compiled, say so, and how long that took."""
+    """Wait for what `begin` started, if anything, and load it. Tells `say` about the compilation and its duration."""
     if real not in _compiling:
         return
     process, began = _compiling[real]
     say("compiling the kernel, once: some seconds")
     process.wait()
     _compiling.pop(real, None)
-    with straight_line_vectors():  # if it could not be written to the disk, this process compiles it now
+    with straight_line_vectors():  # if it could not be written to disk, this process compiles it now
         run()
     _ready.add(real)
     say(f"compiled in {time.perf_counter() - began:.1f} s")

@@ -1,4 +1,4 @@
-"""Where things are in the kernel's memory: pointers, by the names of what they point to (see `layout.Memory`)."""
+"""Pointers into the kernel's memory, named after what they point to (see `layout.Memory`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from makemore_cli.backprop.kernel.products import Matrix, matrix
 
 
 class Tile(NamedTuple):
-    """What belongs to a tile of hidden units. Rows are TILE numbers apart."""
+    """The data of a tile of hidden units. Rows are TILE numbers apart."""
 
     W1: Pointer  # padded_E rows for each position of the context
     W2T: Pointer
@@ -36,7 +36,7 @@ class Tile(NamedTuple):
     number: int
     width: int  # hidden units, rounded up to whole lines
     group: int
-    adds: bool  # whether its group has an earlier tile, to whose part of a sum it adds its own
+    adds: bool  # whether its group has an earlier tile, to whose partial sums it adds its own
 
 
 @exact
@@ -74,25 +74,25 @@ def tile_at(m: Memory, s: Dimensions, tile: int) -> Tile:
 
 
 class Letters(NamedTuple):
-    """Where the letters of a batch stand. Each position of the context has a slot for each letter that stands there.
+    """The places of a batch's characters. Each position of the context has a slot for each character that occurs there.
 
-    The first slot of a position is a multiple of ROWS. Between the positions there may be slots that nothing uses.
+    The first slot of a position is a multiple of ROWS. Between the positions there may be unused slots.
     """
 
-    slot_of_use: Pointer  # (n, T): the slot of each letter of the batch
-    examples: Pointer  # the examples that have the letter of slot 0, then those of slot 1 …
+    slot_of_use: Pointer  # (n, T): the slot of each character of the batch
+    examples: Pointer  # the examples that have the character of slot 0, then those of slot 1 …
     start: Pointer  # (slots,): where a slot's examples begin
     end: Pointer  # (slots,): where they end
-    letter: Pointer  # (slots,): a slot's letter
+    letter: Pointer  # (slots,): a slot's character
     first: Pointer  # (T,): the first slot of a position
     used: Pointer  # (T,): the number of its slots
-    seen: Pointer  # (V,): when a letter was last seen
+    seen: Pointer  # (V,): when a character was last seen
     slot_of_letter: Pointer  # (V,): the slot that it had then
 
 
 @exact
 def letters_of(m: Memory, me: int) -> Letters:
-    """Those of one thread."""
+    """The `Letters` of one thread."""
     return Letters(
         at(m.letters, me, 0, 0),
         at(m.letters, me, 1, 0),
@@ -107,7 +107,7 @@ def letters_of(m: Memory, me: int) -> Letters:
 
 
 class Position(NamedTuple):
-    """What belongs to a tile and one position of the context: the letters that stand there, and their part of W1."""
+    """The data of a tile at one position of the context: the characters there, and the position's part of W1."""
 
     emb: Matrix  # (slots, E)
     W1: Matrix  # (E, width)
@@ -136,7 +136,7 @@ def position_at(m: Memory, s: Dimensions, t: Tile, letters: Letters, me: int, po
 
 
 class Panel(NamedTuple):
-    """What belongs to a tile and one panel of the vocabulary."""
+    """The data of a tile and one panel of the vocabulary."""
 
     W2: Matrix  # (width, letters)
     W2T: Matrix  # (letters, width)
@@ -167,16 +167,16 @@ def dlogits_at(m: Memory, s: Dimensions, panel: int) -> Matrix:
 
 
 class Rows(NamedTuple):
-    """Some rows of parameters, with their gradients and what is kept for each of them."""
+    """Some rows of parameters, with their gradients and kept vectors."""
 
     p: Pointer
     d: Pointer
     velocity: Pointer  # of SGD with momentum
-    m: Pointer  # of AdamW, which has no velocity: both are the first that is kept
-    v: Pointer  # of AdamW, the second
-    average: Pointer  # the last
+    m: Pointer  # of AdamW, which has no velocity: both are the first kept vector
+    v: Pointer  # of AdamW: the second kept vector
+    average: Pointer  # the last kept vector
     length: int  # rows
-    ld: int  # numbers from row to row
+    ld: int  # numbers from one row to the next
     width: int
 
 

@@ -1,4 +1,4 @@
-"""What the compiled pass must know of the processor: how long its vectors are, and how many fit into its registers."""
+"""The processor's vector registers, and the length of a strip that follows from them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import platform
 from makemore_cli.backprop.kernel.layout import ROWS
 from makemore_cli.system import compiled
 
-compiled.settings()  # before Numba makes its first function, which is in one of the files that import this
+compiled.settings()  # before Numba makes its first function, in one of the files that import this one
 
-_SPARE = 4  # registers for what is multiplied
+_SPARE = 4  # registers for the factors of products
 _LINE = 64  # bytes of a cache line
 
 
 def registers() -> tuple[int, int]:
-    """The bytes of a vector register, and how many there are."""
+    """The bytes of a vector register, and the number of registers."""
     if platform.machine().lower() in ("aarch64", "arm64"):
         return 16, 32
     features = compiled.processor_features().split(",")
@@ -24,7 +24,7 @@ def registers() -> tuple[int, int]:
 
 
 def strip_bytes() -> int:
-    """The bytes of a strip: a cache line, if ROWS strips of sums fit into the registers, and else half of one."""
+    """The bytes of a strip: a cache line if ROWS strips of sums fit into the registers, otherwise half a line."""
     size, count = registers()
     return _LINE if size * (count - _SPARE) >= ROWS * _LINE else _LINE // 2
 

@@ -1,7 +1,7 @@
 """Matrix products, transposition and sums of rows.
 
-Numbers are read, worked on and written in loops of their own. So the compiler need not fear that what is written
-changes what is yet to be read, and each loop becomes vector instructions.
+Separate loops read, compute and write numbers. So the compiler knows that no write changes a number that is yet to be
+read, and vectorises each loop.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from makemore_cli.backprop.kernel.arithmetic import clear, exact, put
 from makemore_cli.backprop.kernel.intrinsics import Pointer, square, square_bits, square_side, strip, strip_length
 from makemore_cli.backprop.kernel.layout import ROWS
 
-DEPTH = 256  # products that are summed in one block, which keeps their digits, and their factors in the cache
-FEW = 32  # rows that are summed in one block, which keeps their digits
+DEPTH = 256  # products summed in one block, which keeps rounding errors small, and the factors in the cache
+FEW = 32  # rows summed in one block, which keeps rounding errors small
 
 
 class Matrix(NamedTuple):
-    """Where a matrix begins, and the distances of its rows and of its columns, in numbers."""
+    """The start of a matrix, and the distances between its rows and between its columns, in numbers."""
 
     p: Pointer
     row: int
@@ -40,7 +40,7 @@ def transposed(A: Matrix) -> Matrix:
 
 @exact
 def product(out: Matrix, A: Matrix, B: Matrix, M: int, K: int, N: int) -> None:
-    """Set out (M, N) to A (M, K) @ B (K, N). See `add_product` for what is rounded up."""
+    """Set out (M, N) to A (M, K) @ B (K, N). M and N are rounded up as in `add_product`."""
     add_product(np.bool_(False), out, A, B, M, K, N)
 
 
@@ -48,8 +48,8 @@ def product(out: Matrix, A: Matrix, B: Matrix, M: int, K: int, N: int) -> None:
 def add_product(add: Any, out: Matrix, A: Matrix, B: Matrix, M: int, K: int, N: int) -> None:
     """Add A (M, K) @ B (K, N) to out (M, N) if `add`, and otherwise set out to it. Only A may be transposed.
 
-    ROWS rows, that is four, are done at a time. So M is rounded up to a multiple of ROWS, and N to whole strips; what
-    is beyond M and N becomes zero, or is never read.
+    ROWS rows, that is four, are computed at a time. So M is rounded up to a multiple of ROWS, and N to whole strips.
+    Numbers beyond M and N become zero, or are never read.
     """
     row0, row1, row2, row3 = strip(out.p), strip(out.p), strip(out.p), strip(out.p)
     for first in range(0, K, DEPTH):
@@ -86,10 +86,11 @@ def put_or_add(out: Pointer, offset: int, row: Pointer, add: Any) -> None:
 
 @exact
 def transpose(out: Matrix, A: Matrix, M: int, N: int) -> None:
-    """Set out (N, M) to A (M, N) transposed, in square blocks; M and N are rounded up to whole ones.
+    """Set out (N, M) to A (M, N) transposed, in square blocks; M and N are rounded up to whole blocks.
 
-    To interleave the first half of a square with the second rotates the bits of each number's index by one. The index
-    is the row's bits and then the column's. So after as many times as a column has bits, the two are exchanged.
+    The index of a number in a square consists of the bits of its row and then those of its column. Interleaving the
+    first half of the square with the second rotates these bits by one. After as many rotations as a column has bits,
+    row and column are exchanged.
     """
     a, b = square(out.p), square(out.p)
     numbers = square_side(out.p) * square_side(out.p)

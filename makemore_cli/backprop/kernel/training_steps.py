@@ -1,11 +1,11 @@
-"""The training steps, compiled for the CPU and shared among threads: the pass of `fused.py`, and then the update.
+"""The training steps, compiled for the CPU and divided among threads: the pass of `fused.py`, and then the update.
 
-The lines are those of `fused.py` in the same order, but for the first layer, which is looked up (see `first_layer.py`).
+The lines are those of `fused.py` in the same order, except for the first layer, which is a lookup (`first_layer.py`).
 
-All but the logits, the loss, db2 and dC is independent for each hidden unit. So the hidden units are cut into tiles,
-and each thread has some of them: from W1 to its part of the logits, and from dlogits back to its part of dC, it needs
-nothing of the others. At some points, the barriers, the threads wait for each other. The parts of a sum are added in
-the order of the tiles, so no digit depends on the number of threads.
+Everything except the logits, the loss, db2 and dC is independent for each hidden unit. So the hidden units are divided
+into tiles, and each thread has some of them: from W1 to its part of the logits, and from dlogits back to its part of
+dC, it needs nothing from the others. At some points, the barriers, the threads wait for each other. Partial sums are
+added in the order of the tiles, so no digit depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from makemore_cli.backprop.kernel.products import add_product, matrix, product, 
 from makemore_cli.backprop.kernel.update import clip_factor, squares, update
 from makemore_cli.backprop.update_numbers import Factors, Rule
 
-SPINS = 2000  # times that a waiting thread looks at the counter before it lets others have its core
+SPINS = 2000  # times that a waiting thread reads the counter before it yields its core
 
 
 @exact
 def barrier(counter: Pointer, threads: int, barriers: int) -> int:
-    """Wait until all threads have come to this barrier. Returns the number of barriers so far."""
+    """Wait until all threads have reached this barrier. Returns the number of barriers so far."""
     barriers += 1
     arrive(counter)
     spins = 0
@@ -72,7 +72,7 @@ def update_tile(m: Memory, s: Dimensions, t: Tile, rule: Rule, factors: Factors,
     """Update a tile's parameters, and then W1T and W2."""
     for position in range(s.T):  # one by one, without the rows that pad E
         update(rows_of_tile(m, t.number, position * s.padded_E, s.E), rule, factors, scale)
-    first = s.T * s.padded_E  # of the rows of W2T, bngain, bnbias and b1
+    first = s.T * s.padded_E  # row of W2T, which bngain, bnbias and b1 follow
     update(rows_of_tile(m, t.number, first, s.trained - first), rule, factors, scale)
     transpose_weights(m, s, t)
 
@@ -91,12 +91,12 @@ def transpose_weights(m: Memory, s: Dimensions, t: Tile) -> None:
 def train_steps(
     m: Memory, s: Dimensions, numbers: Numbers, rule: Rule, batches: Batches, arrivals: Array, me: int, threads: int
 ) -> None:
-    """Train all steps, as thread `me` of `threads`, which all do this at the same time.
+    """Train all steps as thread `me` of `threads`, which all run this at the same time.
 
-    `machine_code.py` has it compiled. `arrivals` counts the threads that have come to barriers, from 0.
+    `machine_code.py` has it compiled. `arrivals` counts the arrivals of threads at barriers, from 0.
     """
     counter, barriers = at(arrivals, 0), np.int64(0)
-    # What this thread does: tiles, examples for the loss, and letters for C.
+    # The work of this thread: tiles, examples for the loss, and characters for C.
     first, last = s.groups * me // threads, s.groups * (me + 1) // threads
     tiles = range(s.tiles * first // s.groups, s.tiles * last // s.groups)
     examples = range(s.n * me // threads, s.n * (me + 1) // threads)
@@ -110,7 +110,7 @@ def train_steps(
     for step in range(batches.X.shape[0]):
         f = at(batches.factors, step, 0)
         factors, scale = Factors(f[0], f[1], f[2], f[3], f[4]), typed(numbers.n, 1)
-        # Each thread finds the letters and embeds them for itself, which takes less time than to wait for another. All
+        # Each thread finds and embeds the characters for itself, which takes less time than waiting for another. All
         # find the same, so a slot has the same number in every thread.
         slots = find_letters(letters, batches.X, step)
         barriers = barrier(counter, threads, barriers)  # the last step is over: C and b2 are updated
@@ -129,12 +129,12 @@ def train_steps(
                 panel = panel_at(m, s, t, v)
                 h = matrix(t.h, TILE)
                 add_product(t.adds, panel.partial_logits, h, panel.W2, s.n, t.width, panel.padded)  # h @ W2
-        barriers = barrier(counter, threads, barriers)  # all parts of the logits are there
+        barriers = barrier(counter, threads, barriers)  # all parts of the logits are ready
         for i in examples:
             m.losses[i] = cross_entropy(m, s, numbers, i, batches.Y[step, i])
-        barriers = barrier(counter, threads, barriers)  # dlogits is there
+        barriers = barrier(counter, threads, barriers)  # dlogits is ready
 
-        # Backward, from the loss up.
+        # Backward.
         if me == 0:
             for v in range(s.panels):
                 db2 = at(m.b2, GRADIENTS, 0, v * PANEL)
@@ -156,16 +156,16 @@ def train_steps(
                 add_product(t.adds, demb, dtable, position.W1T, position.slots, t.width, s.padded_E)  # dtable @ W1.T
             if rule.clip == 0:
                 update_tile(m, s, t, rule, factors, scale)  # at once: no other thread reads this tile's parameters
-        barriers = barrier(counter, threads, barriers)  # all parts of demb are there, and db2
+        barriers = barrier(counter, threads, barriers)  # all parts of demb are ready, and db2
         gather_dC(at(m.C, GRADIENTS, 0, 0), m.partial_demb, letters, s, first_letter, last_letter)
 
-        # The update. If the gradient is clipped, the tiles have had to wait for its norm.
+        # The update. If gradients are clipped, the tiles are updated here, since they need the norm of all gradients.
         if rule.clip > 0:
             for tile in tiles:
                 m.squares[tile] = squares(rows_of_tile(m, tile, np.int64(0), s.trained))
             for letter in range(first_letter, last_letter):
                 m.squares[s.tiles + letter] = squares(rows_of_C(m, letter, letter + 1))
-            barriers = barrier(counter, threads, barriers)  # all squares are there
+            barriers = barrier(counter, threads, barriers)  # all squares are ready
             scale = typed(numbers.n, clip_factor(m.squares, squares(rows_of_b2(m)), rule.clip))
             for tile in tiles:
                 update_tile(m, s, tile_at(m, s, tile), rule, factors, scale)

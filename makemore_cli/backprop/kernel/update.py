@@ -16,7 +16,7 @@ CLIP_EPSILON = 1e-6  # see `optimisers.CLIP_EPSILON`
 
 @exact
 def squares(r: Rows) -> Any:
-    """The sum of the squares of the gradients: along a row in their own type, over the rows in float64."""
+    """The sum of the squared gradients: along a row in their own type, over the rows in float64."""
     sums = strip(r.d)
     result = 0.0
     for i in range(r.length):
@@ -30,7 +30,7 @@ def squares(r: Rows) -> Any:
 
 @exact
 def clip_factor(parts: Array, rest: Any, clip: Any) -> Any:
-    """The number that scales down a gradient whose norm exceeds `clip`, from the parts of the sum of its squares."""
+    """The factor that clips the gradient's norm to `clip`, or 1. The squared norm is `rest` plus the sum of `parts`."""
     result = rest
     for part in range(len(parts)):
         result += parts[part]
@@ -40,7 +40,7 @@ def clip_factor(parts: Array, rest: Any, clip: Any) -> Any:
 
 @exact
 def update(r: Rows, rule: Rule, factors: Factors, scale: Any) -> None:
-    """Take one step of the optimiser, with the gradient times `scale`."""
+    """Take one optimiser step with the gradient times `scale`."""
     if rule.adamw:
         adamw(r, rule, factors, scale)
     elif rule.momentum > 0:
@@ -64,7 +64,7 @@ def sgd(r: Rows, rule: Rule, lr: Any, scale: Any) -> None:
 
 @exact
 def momentum(r: Rows, rule: Rule, lr: Any, scale: Any) -> None:
-    """The same with velocity = μ · velocity + d: p −= lr · velocity, or Nesterov's p −= lr · (d + μ · velocity)."""
+    """SGD with velocity = μ · velocity + d: p −= lr · velocity, or Nesterov's p −= lr · (d + μ · velocity)."""
     p, velocity = strip(r.p), strip(r.p)
     zero, one = typed(r.p, 0), typed(r.p, 1)
     of_gradient, of_velocity = (one, rule.momentum) if rule.nesterov else (zero, one)
@@ -97,7 +97,7 @@ def adamw(r: Rows, rule: Rule, factors: Factors, scale: Any) -> None:
 
 @exact
 def lerp(average: Pointer, new: Pointer, share: Any, rows: int, ld: int, width: int) -> None:
-    """Move an average towards `new`; exactly to it if its share is 1, whatever the average was."""
+    """Move an average towards `new`. If `share` is 1, it becomes exactly `new`, whatever it was."""
     moved = strip(average)
     whole = share == typed(average, 1)
     for i in range(rows):

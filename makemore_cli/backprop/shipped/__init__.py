@@ -1,4 +1,4 @@
-"""Chains that ship besides the network: small ones, each of which makes a rule obvious."""
+"""Bundled chains besides the network's: small ones that each show one rule."""
 
 from __future__ import annotations
 

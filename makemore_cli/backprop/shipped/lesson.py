@@ -1,4 +1,4 @@
-"""What a chain that ships is shown with: what it is about, and examples in numbers."""
+"""What is shown with a bundled chain: a title, notes, and examples in numbers."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from makemore_cli.backprop.step import Values
 
 @dataclass(frozen=True)
 class Example:
-    """Inputs of a chain in numbers, and what there is to see in them."""
+    """Inputs of a chain in numbers, and a text that says what they show."""
 
     says: str
-    inputs: Mapping[str, Any]  # lists of numbers; whole numbers are an index
+    inputs: Mapping[str, Any]  # numbers or lists of numbers; a list of whole numbers is an index
     sizes: Mapping[str, int]
 
     def values(self) -> Values:
-        """The inputs as tensors in float64, with the sizes."""
+        """The inputs as tensors, float64 or int64, with the sizes."""
         given = {name: _tensor(value) for name, value in self.inputs.items()}
         return {**self.sizes, **given}
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A chain with its title, what is to be said of it, and examples."""
+    """A chain with a title, notes and examples."""
 
     chain: Chain
     title: str
     notes: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
-    table: Callable[[], list[str]] | None = None  # more figures, which are computed
+    table: Callable[[], list[str]] | None = None  # further figures, which are computed
 
 
 def _tensor(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A linear layer with mean squared error; and what leads to it: one neuron, slopes, a single prediction."""
+"""A linear layer with mean squared error, and what leads up to it: one neuron, slopes, a single prediction."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _Y = step(
     db=lambda dy: dy.sum(0),
     shape="n H",
     rule=PRODUCT,
-    why="Each output is a sum of products, so each factor gets the gradient times the other. The shapes allow one "
-    "order only: dW has W's shape, and (D×n)·(n×H) is D×H.",
+    why="Each output is a sum of products, so each factor gets the upstream gradient times the other factor. The "
+    "shapes allow only one order: dW has W's shape, and (D×n)·(n×H) is D×H.",
 )
 
 
 TRANSPOSED = (
-    "With W on the left, as in y = σ(Wx + b), x is a column. (xW)ᵀ = Wᵀxᵀ: that W is this one transposed, and "
-    "everything else is the same."
+    "If W is written on the left, as in y = σ(Wx + b), then x is a column. Since (xW)ᵀ = Wᵀxᵀ, that W is the transpose "
+    "of this one, and everything else is the same."
 )
 
 _ERROR = (
@@ -39,7 +39,7 @@ _ERROR = (
         dt=lambda derror: -derror,
         shape="n H",
         rule="difference ⇄ copy and negation",
-        why="An addition passes its gradient on to both sides as it is; a difference negates one of them.",
+        why="A sum passes its gradient on to both terms unchanged; a difference negates it for the second.",
     ),
     step(
         "loss",
@@ -47,24 +47,24 @@ _ERROR = (
         derror=lambda error, dloss: 2 * error / error.numel() * dloss,
         shape="",
         rule="power ⇄ local derivative; mean ⇄ 1/N each",
-        why="The square brings a 2, the mean over N numbers 1/N. For two outputs they cancel, and only then: the "
-        "gradient is the error itself.",
+        why="The square brings a factor 2, and the mean over N numbers a factor 1/N. For N = 2, and only then, they "
+        "cancel, and the gradient is the error itself.",
     ),
 )
 
 LINEAR = Lesson(
     chain("linear", {"x": "n D", "W": "D H", "b": "H", "t": "n H"}, _Y, *_ERROR),
-    "a linear layer y = x·W + b, and the mean squared error against targets t",
+    "a linear layer y = x·W + b with the mean squared error against targets t",
     (
-        "X (1×3) times W (3×2) is Y (1×2): the inner sizes match and vanish, the outer ones remain. Backward, "
+        "x (1×3) times W (3×2) is y (1×2): the inner sizes match and disappear, and the outer ones remain. Backward, "
         "dW = xᵀ·dy is (3×1)·(1×2) = 3×2, and dx = dy·Wᵀ is (1×2)·(2×3) = 1×3: a gradient has its tensor's shape.",
         TRANSPOSED,
-        "Mean squared error is the simplest loss. For a choice among letters, cross-entropy takes its place: "
-        "the chain softmax_cases.",
+        "Mean squared error is the simplest loss. To predict one of several characters, cross-entropy takes its "
+        "place: see the chain softmax_cases.",
     ),
     (
         Example(
-            "Two outputs of 1.0 against targets of 0.4: ½ and 2 cancel, so the gradient of each is 0.6.",
+            "Two outputs of 1.0 against targets of 0.4. The factors ½ and 2 cancel, so each gradient is 0.6.",
             {
                 "x": [[1.0, 0.5, -0.5]],
                 "W": [[1.0, 0.5], [1.0, 1.0], [1.0, 0.0]],
@@ -74,7 +74,7 @@ LINEAR = Lesson(
             {"n": 1, "D": 3, "H": 2},
         ),
         Example(
-            "All weights are 2, and each gradient is 4. An update with the learning rate 0.1 gives 2 − 0.1·4 = 1.6.",
+            "All weights are 2, and their gradients are 4. A step with learning rate 0.1 gives 2 − 0.1·4 = 1.6.",
             {
                 "x": [[1.0, 1.0, 1.0]],
                 "W": [[2.0, 2.0], [2.0, 2.0], [2.0, 2.0]],
@@ -105,15 +105,15 @@ LINEAR_TANH = Lesson(
             da=lambda y, dy: (1 - y**2) * dy,
             shape="n H",
             rule="tanh ⇄ local derivative",
-            why="The derivative of tanh is 1 − tanh², which the forward pass has at hand.",
+            why="The derivative of tanh is 1 − tanh², which needs only the output y.",
         ),
         *_ERROR,
     ),
-    "the same layer through tanh: y = tanh(x·W + b)",
+    "the same layer with tanh: y = tanh(x·W + b)",
     (TRANSPOSED,),
     (
         Example(
-            "One output near 0, where tanh lets the gradient through, and one far out, where it is flat.",
+            "One output near 0, where tanh lets the gradient through, and one near 1, where tanh is flat.",
             {"x": [[1.0, 0.5]], "W": [[0.2, 2.0], [-0.2, 2.0]], "b": [0.0, 0.0], "t": [[0.0, 0.0]]},
             {"n": 1, "D": 2, "H": 2},
         ),
@@ -122,7 +122,7 @@ LINEAR_TANH = Lesson(
 
 LINEAR_BATCHES = Lesson(
     chain(
-        "linear over panes",
+        "linear over a batch",
         {"x": "p n D", "W": "D H", "b": "H"},
         step(
             "y",
@@ -132,14 +132,14 @@ LINEAR_BATCHES = Lesson(
             db=lambda dy: dy.sum((0, 1)),
             shape="p n H",
             rule=PRODUCT,
-            why="The panes of a cube share one W, so their contributions are added: the same as one tall matrix of all "
-            "their rows.",
+            why="All p matrices share one W, so their contributions are added. The result is the same as for one tall "
+            "matrix of all their rows.",
         ),
     ),
-    "a batch of batches: a cube of p panes, each times the same W",
+    "a batch of batches: p matrices, each times the same W",
     examples=(
         Example(
-            "Two panes of one row each.",
+            "Two matrices of one row each.",
             {"x": [[[1.0, 2.0]], [[3.0, -1.0]]], "W": [[1.0, 0.0], [0.5, -1.0]], "b": [0.0, 0.0]},
             {"p": 2, "n": 1, "D": 2, "H": 2},
         ),
@@ -148,7 +148,7 @@ LINEAR_BATCHES = Lesson(
 
 
 def _curves() -> list[str]:
-    """Tanh and the sigmoid with their slopes, at some places."""
+    """Tanh and the sigmoid with their slopes, at some points."""
     lines = ["       a     tanh(a)   slope     σ(a)    slope"]
     for a in (-4, -2, -1, 0, 1, 2, 4):
         t, s = math.tanh(a), 1 / (1 + math.exp(-a))
@@ -168,7 +168,7 @@ NEURON = Lesson(
             db=lambda da: da,
             shape="",
             rule="product ⇄ the other factor; sum ⇄ broadcast",
-            why="An input of 0 gives its weight no gradient: whatever the weight, nothing would change.",
+            why="A weight whose input is 0 gets no gradient: changing the weight would change nothing.",
         ),
         step(
             "o",
@@ -176,10 +176,10 @@ NEURON = Lesson(
             da=lambda o, do: (1 - o**2) * do,
             shape="",
             rule="tanh ⇄ local derivative",
-            why="Far from 0 the curve is flat, and hardly anything comes back.",
+            why="Far from 0, tanh is flat and passes hardly any gradient back.",
         ),
     ),
-    "one neuron: Σ xᵢ·wᵢ + b, through tanh",
+    "one neuron: tanh(Σ xᵢ·wᵢ + b)",
     examples=(
         Example(
             "Four inputs.",
@@ -202,7 +202,7 @@ SLOPES = Lesson(
             dc=lambda dy: dy,
             shape="",
             rule="sum ⇄ copy",
-            why="An addition passes its gradient on to both sides.",
+            why="A sum passes its gradient on to both terms unchanged.",
         ),
         step(
             "loss",
@@ -212,8 +212,8 @@ SLOPES = Lesson(
             rule="power ⇄ local derivative",
         ),
     ),
-    "an addition, and y = 2·x, whose slope is 2",
-    examples=(Example("A gradient of 0.6 from above.", {"x": 0.25, "c": 0.5}, {}),),
+    "a sum, and the product 2·x, whose slope is 2",
+    examples=(Example("An upstream gradient of 0.6.", {"x": 0.25, "c": 0.5}, {}),),
 )
 
 HOT_DOG = Lesson(
@@ -226,13 +226,13 @@ HOT_DOG = Lesson(
             dy=lambda y, dloss: -dloss / y,
             shape="",
             rule="log ⇄ local derivative",
-            why="The farther the prediction is from 1, the larger the gradient: the error becomes its size.",
+            why="The further the prediction is from its target, 1, the larger the gradient.",
         ),
     ),
-    "one prediction y between 0 and 1, whose target is 1: is it a hot dog?",
+    "one prediction y between 0 and 1 with target 1: the probability of a hot dog",
     examples=(
-        Example("It says 0.4.", {"y": 0.4}, {}),
-        Example("It says 0.1: the loss is huge.", {"y": 0.1}, {}),
-        Example("It says 0.99: the loss is small.", {"y": 0.99}, {}),
+        Example("The prediction is 0.4.", {"y": 0.4}, {}),
+        Example("The prediction is 0.1, and the loss is large.", {"y": 0.1}, {}),
+        Example("The prediction is 0.99, and the loss is small.", {"y": 0.99}, {}),
     ),
 )

@@ -1,4 +1,4 @@
-"""Small cases, each of which makes one rule obvious."""
+"""Small cases that each show one rule."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ MATRIX_PRODUCT = Lesson(
             dc=lambda dD: dD.sum(0),
             shape="n k",
             rule="matrix product ⇄ product with the other factor, transposed; broadcast ⇄ sum",
-            why="Collect what each entry gets, entry by entry, and a matrix product appears.",
+            why="Written out entry by entry, the gradients form matrix products again.",
         ),
     ),
-    "D = A·B + c, by hand at 2×2",
+    "D = A·B + c, by hand for 2×2 matrices",
     (
-        "a11 is in d11 (times b11) and in d12 (times b12), so its gradient is dd11·b11 + dd12·b12: the first row of dD "
-        "times the first row of B, and that is dD·Bᵀ.",
-        "c1 is added in both rows, so it gets the sum of its column.",
+        "a11 occurs in d11 (times b11) and in d12 (times b12), so its gradient is dd11·b11 + dd12·b12: the first row "
+        "of dD times the first row of B. This is the first entry of dD·Bᵀ.",
+        "c1 is added in both rows, so it gets the sum over the first column of dD.",
     ),
     (
         Example(
-            "At 2×2.",
+            "2×2 matrices.",
             {"A": [[1.0, 2.0], [3.0, 4.0]], "B": [[0.5, -1.0], [2.0, 0.0]], "c": [0.1, 0.2]},
             {"n": 2, "m": 2, "k": 2},
         ),
@@ -53,11 +53,11 @@ BROADCAST_PRODUCT = Lesson(
             db=lambda A, dC: (A * dC).sum(1, keepdim=True),
             shape="n m",
             rule="product ⇄ the other factor; broadcast ⇄ sum",
-            why="Two things happen: b is replicated along the row, then multiplied. The sum undoes the replication.",
+            why="b is first replicated along the row, then multiplied. Backward, the replication becomes a sum.",
         ),
     ),
     "3×3 times 3×1: replicate, then multiply",
-    examples=(Example("At 3×3.", {"A": A, "b": [[1.0], [2.0], [-1.0]]}, {"n": 3, "m": 3}),),
+    examples=(Example("A 3×3 matrix.", {"A": A, "b": [[1.0], [2.0], [-1.0]]}, {"n": 3, "m": 3}),),
 )
 
 ROW_SUM = Lesson(
@@ -70,11 +70,11 @@ ROW_SUM = Lesson(
             dA=lambda A, ds: torch.ones_like(A) * ds,
             shape="n 1",
             rule="sum ⇄ broadcast",
-            why="Every entry of a row counts once in its sum, so the gradient is replicated: the other way round.",
+            why="Every entry has weight 1 in its row's sum, so the sum's gradient is replicated along the row.",
         ),
     ),
-    "a sum over each row",
-    examples=(Example("At 3×3.", {"A": A}, {"n": 3, "m": 3}),),
+    "the sum of each row",
+    examples=(Example("A 3×3 matrix.", {"A": A}, {"n": 3, "m": 3}),),
 )
 
 BROADCAST_DIFFERENCE = Lesson(
@@ -88,11 +88,11 @@ BROADCAST_DIFFERENCE = Lesson(
             db=lambda dc: -dc.sum(1, keepdim=True),
             shape="n m",
             rule="difference ⇄ copy and negation; broadcast ⇄ sum",
-            why="b is taken from every entry of its row, so it gets the sum over the row, with a minus.",
+            why="b is subtracted from every entry of its row, so b gets minus the sum over the row.",
         ),
     ),
     "a − b, where b is a column",
-    examples=(Example("At 3×3.", {"a": A, "b": [[3.0], [6.0], [9.0]]}, {"n": 3, "m": 3}),),
+    examples=(Example("A 3×3 matrix.", {"a": A, "b": [[3.0], [6.0], [9.0]]}, {"n": 3, "m": 3}),),
 )
 
 TOY_LOSS = Lesson(
@@ -107,7 +107,7 @@ TOY_LOSS = Lesson(
             dc=lambda dloss: -dloss / 3,
             shape="",
             rule="mean ⇄ 1/n each",
-            why="Each of the three counts −1/3.",
+            why="Each of the three has weight −1/3.",
         ),
     ),
     "−(a + b + c)/3: each gets −1/3",
@@ -131,11 +131,11 @@ PICKED = Lesson(
                 1, Y[:, None], (-dloss / n).expand(n, 1)
             ),
             shape="",
-            rule="choice ⇄ to the chosen one; mean ⇄ 1/n each",
-            why="What is not picked has no say in the loss, so it gets 0.",
+            rule="selection ⇄ gradient to the selected entry; mean ⇄ 1/n each",
+            why="The loss does not depend on the other numbers, so they get 0.",
         ),
     ),
-    "the mean of one picked number a row: the picked get −1/n, all others 0",
+    "minus the mean of one picked number per row: the picked ones get −1/n, all others 0",
     examples=(
         Example(
             "Three rows.",
@@ -155,19 +155,19 @@ ROW_MAXIMUM = Lesson(
             lambda a: a.max(1, keepdim=True).values,
             da=lambda a, dtop: torch.zeros_like(a).scatter(1, a.max(1, keepdim=True).indices, dtop),
             shape="n 1",
-            rule="choice ⇄ to the chosen one",
-            why="Only the entry that was largest has any say.",
+            rule="selection ⇄ gradient to the selected entry",
+            why="Only the largest entry of a row affects the result, so it gets the whole gradient.",
         ),
         stages=(
             Stage(
-                "The same by a one-hot matrix of the places of the maxima.",
+                "The same, with a one-hot matrix that marks the maxima.",
                 "da",
                 lambda a, dtop: F.one_hot(a.argmax(1), a.shape[1]) * dtop,
             ),
         ),
     ),
-    "the largest of each row, by scatter or by a one-hot matrix",
-    examples=(Example("At 3×3.", {"a": [[0.1, 2.0, -1.0], [3.0, 0.0, 1.0], [0.5, 0.4, 0.6]]}, {"n": 3, "m": 3}),),
+    "the maximum of each row, by scatter or by a one-hot matrix",
+    examples=(Example("A 3×3 matrix.", {"a": [[0.1, 2.0, -1.0], [3.0, 0.0, 1.0], [0.5, 0.4, 0.6]]}, {"n": 3, "m": 3}),),
 )
 
 REPEATED_GATHER = Lesson(
@@ -179,11 +179,11 @@ REPEATED_GATHER = Lesson(
             lambda C, X: C[X],
             dC=lambda C, X, demb: torch.zeros_like(C).index_add(0, X, demb),
             shape="n E",
-            rule="look-up ⇄ add where it was looked up",
-            why="A row that is used twice gets two gradients, and they are added: = instead of += would keep the last.",
+            rule="lookup ⇄ add to the rows looked up",
+            why="A row that is used twice gets the sum of two gradients: = instead of += would keep only the last.",
         ),
     ),
-    "a look-up of rows, one of them twice",
+    "a lookup of rows, one of them twice",
     examples=(
         Example(
             "Row 1 is used twice.",
@@ -195,9 +195,9 @@ REPEATED_GATHER = Lesson(
 
 
 def _bessel() -> list[str]:
-    """How far the two variances of small samples are from the true one, which is 1."""
+    """The two estimates of the variance for small samples, whose true variance is 1."""
     generator = torch.Generator().manual_seed(0)
-    lines = ["     n    mean of 1/n   below 1    mean of 1/(n−1)   below 1"]
+    lines = ["     n     mean, 1/n   below 1    mean, 1/(n−1)    below 1"]
     for n in (2, 4, 8, 32):
         samples = torch.randn(20_000, n, generator=generator, dtype=torch.float64)
         biased, unbiased = samples.var(1, correction=0), samples.var(1)
@@ -205,7 +205,7 @@ def _bessel() -> list[str]:
             f"  {n:4}  {float(biased.mean()):12.3f} {float((biased < 1).double().mean()):9.0%} "
             f"{float(unbiased.mean()):16.3f} {float((unbiased < 1).double().mean()):10.0%}"
         )
-    return ["  20,000 samples of n numbers whose true variance is 1:", *lines]
+    return ["  variances of 20,000 samples of n numbers, whose true variance is 1:", *lines]
 
 
 BESSEL = Lesson(
@@ -233,15 +233,14 @@ BESSEL = Lesson(
             ddiff=lambda diff, n, dvar: 2 * diff / (n - 1) * dvar,
             shape="",
             rule="power ⇄ local derivative; sum ⇄ broadcast",
-            why="The mean is the sample's own, so the numbers are nearer to it than to the true mean. Dividing by "
-            "n − 1 instead of n makes up for that: Bessel's correction.",
+            why="The numbers are closer to the mean of the sample than to the true mean. Dividing by n − 1 instead of "
+            "n compensates for that: Bessel's correction.",
         ),
     ),
-    "the variance of a sample: over n − 1, not n",
+    "the variance of a sample, divided by n − 1 instead of n",
     (
-        "The paper on batchnorm divides by n in training and by n − 1 at test time, and so does PyTorch: the network "
-        "is tested with another variance than it was trained with. The lecture divides by n − 1 both times, and so "
-        "does this program.",
+        "The batchnorm paper divides by n in training and by n − 1 at test time, and so does PyTorch. So training and "
+        "test use different variances. The lecture and this program divide by n − 1 both times.",
     ),
     (Example("Four numbers.", {"x": [1.0, 2.0, 4.0, 5.0]}, {"n": 4}),),
     table=_bessel,
@@ -272,11 +271,11 @@ SOFTMAX_CASES = Lesson(
             lambda p, y: -p[y].log(),
             dp=lambda p, y, dloss: torch.zeros_like(p).scatter(0, torch.tensor([y]), (-dloss / p[y]).reshape(1)),
             shape="",
-            rule="choice ⇄ to the chosen one; log ⇄ local derivative",
+            rule="selection ⇄ gradient to the selected entry; log ⇄ local derivative",
         ),
         stages=(
             Stage(
-                "Both cases in one: the probabilities, less one at the right place.",
+                "Both cases in one expression: the probabilities, minus 1 at the target.",
                 "dz",
                 lambda p, y, dloss: (p - F.one_hot(torch.tensor(y), len(p))) * dloss,
             ),
@@ -284,12 +283,13 @@ SOFTMAX_CASES = Lesson(
     ),
     "cross-entropy of one example, −log softmax(z)_y, by cases",
     (
-        "p_y = e^z_y / Σ e^z_j. By the quotient rule: if i ≠ y, only the denominator depends on z_i, and "
+        "p_y = e^z_y / Σ e^z_j. Apply the quotient rule. If i ≠ y, only the denominator depends on z_i, and "
         "∂p_y/∂z_i = −e^z_y · e^z_i / (Σ e^z_j)² = −p_y · p_i. If i = y, the numerator does too, and "
         "∂p_y/∂z_y = (e^z_y · Σ e^z_j − e^z_y · e^z_y) / (Σ e^z_j)² = p_y · (1 − p_y).",
-        "The loss is −log p_y, whose derivative by p_y is −1/p_y. The product: p_i if i ≠ y, and p_y − 1 if i = y.",
+        "The loss is −log p_y, whose derivative with respect to p_y is −1/p_y. The product of the two is p_i if i ≠ y, "
+        "and p_y − 1 if i = y.",
     ),
-    (Example("Three letters, the first is right.", {"z": [1.0, 2.0, 0.5], "y": 0}, {"V": 3}),),
+    (Example("Three characters, of which the first is the target.", {"z": [1.0, 2.0, 0.5], "y": 0}, {"V": 3}),),
 )
 
 BATCHNORM_BY_HAND = Lesson(
@@ -302,7 +302,7 @@ BATCHNORM_BY_HAND = Lesson(
             dx=lambda x, n, dmu: torch.ones_like(x) * dmu / n,
             shape="1 1",
             rule="mean ⇄ 1/n each",
-            why="μ has n + 1 arrows: one to each x̂, and one to σ².",
+            why="μ has n + 1 arrows: one to each x̂ and one to σ².",
         ),
         step(
             "var",
@@ -321,7 +321,7 @@ BATCHNORM_BY_HAND = Lesson(
             dvar=lambda x, mu, var, eps, dxhat: -0.5 * (var + eps) ** -1.5 * ((x - mu) * dxhat).sum(0, keepdim=True),
             shape="n 1",
             rule="product ⇄ the other factor; power ⇄ local derivative",
-            why="σ² is used in every x̂, so it gathers all of them, and so does μ.",
+            why="σ² and μ are used in every x̂, so each gets a sum over all of them.",
         ),
         step(
             "y",
@@ -334,8 +334,8 @@ BATCHNORM_BY_HAND = Lesson(
         ),
         stages=(
             Stage(
-                "x̂ → σ² → μ → x put together. Inside the sums i is renamed j, since i is the entry asked for. "
-                "The power −3/2 is split into three times −1/2, and two of them make x̂_i and x̂_j.",
+                "Everything substituted into one expression. The index i inside the sums becomes j, since i is now the "
+                "entry of x. The power −3/2 is three times −1/2: two turn x_i − μ and x_j − μ into x̂_i and x̂_j.",
                 "dx",
                 lambda gain, var, eps, n, xhat, dy: (
                     gain * (var + eps) ** -0.5 / n * (n * dy - dy.sum(0) - n / (n - 1) * xhat * (dy * xhat).sum(0))
@@ -343,7 +343,7 @@ BATCHNORM_BY_HAND = Lesson(
             ),
         ),
     ),
-    "batchnorm of one column on paper, in the order x̂ → σ² → μ → x",
+    "batchnorm of one column by hand, backward in the order x̂ → σ² → μ → x",
     examples=(
         Example(
             "Four numbers.",

@@ -1,4 +1,4 @@
-"""A graph in DOT, Graphviz's language, and laid out by Graphviz."""
+"""A graph in DOT, the language of Graphviz, and as an SVG file laid out by Graphviz."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COLOURS = {
 
 def to_dot(graph: Graph) -> str:
     """The graph as DOT: a record for each node, an ellipse for each operation."""
-    # nslimit: without it, a number with many uses far apart takes minutes.
+    # nslimit: without it, the layout of a number with many distant uses takes minutes.
     direction = "TB" if graph.downwards else "LR"
     lines = [
         DOT_MARK,
@@ -41,7 +41,7 @@ def to_dot(graph: Graph) -> str:
     for place, node in enumerate(graph.nodes):
         fields = [node.label, node.shape, f"data {node.data}", f"grad {grad(node)}" if node.grad else ""]
         label = " | ".join(_field(field) for field in fields if field)
-        label = label if graph.downwards else f"{{{label}}}"  # braces turn the row of fields by 90 degrees
+        label = label if graph.downwards else f"{{{label}}}"  # braces rotate the row of fields by 90 degrees
         lines.append(f'  n{place} [label="{label}", fillcolor="{COLOURS[node.state]}"];')
         if node.operation:
             shape = 'box, style="rounded,filled"' if node.is_line else "ellipse"
@@ -53,7 +53,7 @@ def to_dot(graph: Graph) -> str:
 
 
 def caption(graph: Graph) -> str:
-    """The title, and how far the backward pass has come."""
+    """The title, and how many backward steps are done."""
     if graph.step == graph.steps:
         return graph.title
     return f"{graph.title}: after {graph.step} of {graph.steps} backward steps"
@@ -63,21 +63,20 @@ def _heading(graph: Graph) -> str:
     if graph.step == graph.steps:
         return caption(graph)
     return (
-        f"{caption(graph)}\ngrey: nothing has come back yet; yellow: some uses have not passed back yet; "
-        "blue: passed back in this step"
+        f"{caption(graph)}\ngrey: no gradient yet; yellow: incomplete gradient; blue: gradient passed on in this step"
     )
 
 
 def grad(node: Node) -> str:
-    """A gradient to read."""
+    """A gradient as text."""
     return f"{node.grad} so far" if node.state is State.PARTIAL else node.grad
 
 
 def draw(graph: Graph, path: Path) -> None:
-    """Write a graph as an SVG picture, or as DOT, by the file's ending.
+    """Write a graph as SVG or DOT, by the file's suffix.
 
-    Raises ParameterError for another ending; MakemoreError if there is no Graphviz, if the layout takes too long, or
-    rather than replace another's file.
+    Raises ParameterError for another suffix, and MakemoreError if Graphviz is missing, if the layout takes too long, or
+    if makemore did not make the file that is there.
     """
     ending = path.suffix.lower()
     if ending not in (".svg", ".dot"):
@@ -88,35 +87,35 @@ def draw(graph: Graph, path: Path) -> None:
 
 
 def _laid_out(text: str) -> bytes:
-    """The picture, by Graphviz in a process of its own, which can be interrupted, and whose remarks are dropped."""
+    """The SVG, by Graphviz in a process of its own, which can be interrupted, and whose warnings are dropped."""
     program = shutil.which("dot")
     if importlib.util.find_spec("pygraphviz") is not None:
         command = child_processes.command(PYGRAPHVIZ)
     elif program is not None:
         command = [program, "-Tsvg"]
     else:
-        raise MakemoreError("a picture of a graph needs Graphviz: pip install pygraphviz; a .dot file does not need it")
+        raise MakemoreError("an .svg file needs Graphviz; install it (pip install pygraphviz), or write a .dot file")
     try:
         ran = subprocess.run(command, input=text.encode(), capture_output=True, timeout=LAYOUT_SECONDS, check=True)
     except subprocess.TimeoutExpired:
         raise MakemoreError(
-            f"no picture after {LAYOUT_SECONDS} s: the graph is too large; a .dot file may have any size"
+            f"the graph is too large: Graphviz did not finish within {LAYOUT_SECONDS} s; write a .dot file instead"
         ) from None
     except (OSError, subprocess.CalledProcessError) as error:
-        raise MakemoreError(f"Graphviz can't draw it: {error}") from None
+        raise MakemoreError(f"Graphviz can't draw the graph: {error}") from None
     return ran.stdout
 
 
 def _marked(svg: bytes) -> bytes:
-    """The picture with our mark, by which a later one may replace it, in place of Graphviz's own remarks."""
+    """The SVG with our mark, which allows a later one to replace it, in place of Graphviz's comments."""
     start = svg.find(b"<svg")
     head = svg.find(b">", start) + 1
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + svg[start:head] + SVG_MARK + svg[head:]
 
 
 def _field(text: str) -> str:
-    """A text in a record, where braces, bars and angle brackets have a meaning."""
-    text = printable(text).replace("&", "&amp;")  # which Graphviz reads as HTML does
+    """Text escaped for a record, where braces, bars and angle brackets have a meaning."""
+    text = printable(text).replace("&", "&amp;")  # Graphviz reads entities
     escaped = "".join(f"\\{sign}" if sign in '\\{}|<>"' else sign for sign in text)
     return escaped.replace("  ", " \\ ")
 

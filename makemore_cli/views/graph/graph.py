@@ -1,4 +1,4 @@
-"""A graph to be drawn: boxes with what is known of a number or a tensor, and operations between them."""
+"""A graph to draw: nodes for numbers or tensors, and the operations between them."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from makemore_cli.errors import ParameterError
 
 
 class State(Enum):
-    """How far the backward pass has come with a gradient."""
+    """The state of a gradient during the backward pass."""
 
-    WAITING = "nothing has come back yet"
-    PARTIAL = "some uses have not passed back yet"
+    WAITING = "no gradient yet"
+    PARTIAL = "incomplete: some uses have not passed their part back yet"
     COMPLETE = "complete"
-    PASSING = "complete, and passed back in this step"
-    NONE = "no gradient"
+    PASSING = "complete, and passed on in this step"
+    NONE = "has no gradient"
 
 
 @dataclass(frozen=True)
 class Node:
-    """A number or a tensor, with the operation that it comes from, if it comes from one."""
+    """A number or a tensor, with the operation that computes it, if any."""
 
     label: str
     data: str
     grad: str
     state: State
-    operation: str = ""  # a sign or a function's name; or a whole line, if `is_line`
-    inputs: tuple[int, ...] = ()  # the nodes that the operation reads, by their places; one may stand twice
+    operation: str = ""  # an operator or a function's name; or a whole line, if `is_line`
+    inputs: tuple[int, ...] = ()  # places of the nodes that the operation reads; one may occur twice
     is_line: bool = False
     shape: str = ""
-    backward: str = ""  # the lines that take its gradient back
+    backward: str = ""  # its backward lines
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class Graph:
 
     title: str
     nodes: tuple[Node, ...]
-    steps: int  # of the backward pass as a whole
-    step: int  # that are done
-    downwards: bool = False  # drawn from the top down, not from left to right
+    steps: int  # of the whole backward pass
+    step: int  # backward steps done
+    downwards: bool = False  # drawn from top to bottom, not from left to right
 
     @property
     def results(self) -> list[int]:
-        """The places of the nodes that no other reads."""
+        """The places of the nodes that no other node reads."""
         read = {place for node in self.nodes for place in node.inputs}
         return [place for place in range(len(self.nodes)) if place not in read]
 
 
 def steps_done(step: int | None, steps: int) -> int:
-    """How many backward steps are done: all, or `step`. Raises ParameterError if there are not as many."""
+    """How many backward steps are done: `step`, or all if it is None. Raises ParameterError if it is out of range."""
     if step is None:
         return steps
     if not 0 <= step <= steps:
@@ -60,7 +60,7 @@ def steps_done(step: int | None, steps: int) -> int:
 
 
 def state_of(uses: int, passed: int, passing: bool) -> State:
-    """The state of a gradient of which `passed` of `uses` uses have passed something back."""
+    """The state of a gradient when `passed` of `uses` uses have passed their part back."""
     if passed < uses:
         return State.PARTIAL if passed else State.WAITING
     return State.PASSING if passing else State.COMPLETE

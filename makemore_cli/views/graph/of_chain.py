@@ -1,4 +1,4 @@
-"""The graph of a chain of steps, which does not know which network it is."""
+"""The graph of a chain of steps, of any network."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from makemore_cli.backprop.step import Values, arguments
 from makemore_cli.views.graph.graph import Graph, Node, State, state_of, steps_done
 from makemore_cli.views.graph.of_values import number
 
-FEW = 4  # numbers that are shown one by one
-LONGEST_LINE_CHARACTERS = 44  # of a forward line, before it is broken
+FEW = 4  # numbers that are shown individually
+LONGEST_LINE_CHARACTERS = 44  # longer forward lines are wrapped
 
 
 def graph_of_chain(
     chain: Chain, title: str, values: Values, above: Mapping[str, Tensor], step: int | None = None
 ) -> Graph:
-    """The graph of a chain's tensors at some forward values, after the whole backward pass or some steps of it.
+    """The graph of a chain's tensors at some forward values, after the whole backward pass or `step` steps of it.
 
-    `above` are the outputs' gradients; that of an output that it lacks is 1. In a step, one step of the chain passes
-    its gradient on. Raises ParameterError if there are not as many steps.
+    `above` holds the outputs' gradients; a missing one is 1. In a backward step, one step of the chain passes its
+    gradient on. Raises ParameterError if `step` is out of range.
     """
     backward = [s for s in reversed(chain.steps) if s.backward]
     done = steps_done(step, len(backward))
@@ -69,7 +69,7 @@ def _shape(value: Tensor) -> str:
 
 
 def _summary(value: Any) -> str:
-    """The numbers of a small tensor; of a larger one, the least and the greatest."""
+    """The numbers of a small tensor, or the minimum and maximum of a larger one."""
     if not isinstance(value, Tensor):
         return str(value)
     flat = value.flatten().tolist()

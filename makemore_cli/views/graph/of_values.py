@@ -7,10 +7,10 @@ from makemore_cli.views.graph.graph import Graph, Node, state_of, steps_done
 
 
 def graph_of_value(end: Value, title: str, step: int | None = None) -> Graph:
-    """The graph of all that a value came from, after the whole backward pass or after so many steps of it.
+    """The graph of all that a value came from, after the whole backward pass or `step` steps of it.
 
-    In a step one operation passes its gradient on. All gradients are set to zero before. Raises ParameterError if there
-    are not as many steps, and DomainError if an operation has no derivative.
+    In a step, one operation passes its gradient on. All gradients are set to zero first. Raises ParameterError if
+    `step` is out of range, and DomainError if an operation has no derivative.
     """
     order = topological_order(end)
     backward = [value for value in reversed(order) if value._children]
@@ -44,5 +44,5 @@ def graph_of_value(end: Value, title: str, step: int | None = None) -> Graph:
 
 
 def number(value: float) -> str:
-    """A number with four digits at most, as in the lecture's boxes."""
+    """A number with four decimals, as in the lecture's graphs, or in scientific notation."""
     return f"{value + 0.0:.4f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3e}"  # −0 is 0

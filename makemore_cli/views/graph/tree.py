@@ -1,4 +1,4 @@
-"""A graph as an indented tree, for a terminal: the result first, and what it reads under it."""
+"""A graph as an indented tree for a terminal: each node above the nodes that it reads, the result first."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STYLES = {
 
 
 def show(graph: Graph, console: Console) -> None:
-    """Print it. What is read more than once is written out once, and named after that."""
+    """Print the graph. A node that is read more than once is written out once, and referred to by name after that."""
     console.print(foreign(caption(graph)))
     names = _names(graph)
     seen: set[int] = set()
     for result in graph.results:
         root = Tree("", hide_root=True)
         stack = [(result, root)]
-        while stack:  # without recursion, since a graph may be deep
+        while stack:  # no recursion, since a graph may be deep
             place, above = stack.pop()
             node = graph.nodes[place]
             if place in seen and node.inputs:
@@ -41,7 +41,7 @@ def show(graph: Graph, console: Console) -> None:
 
 
 def _names(graph: Graph) -> list[str]:
-    """A name for each node: its label; without one, a constant is its number, and a result has its place."""
+    """A name for each node: its label, or else a constant's number or a result's place."""
     return [
         printable(node.label) or (f"#{place}" if node.operation else node.data)
         for place, node in enumerate(graph.nodes)

@@ -1,4 +1,1 @@
-"""The pictures of a run, drawn with Matplotlib; `gallery.py` has them by name.
-
-All share one style.
-"""
+"""The plots of a run, drawn with Matplotlib in one style; `gallery.py` lists them by name."""

@@ -1,4 +1,4 @@
-"""A function of one variable with its tangent, and how far differences are from its slope."""
+"""A function of one variable with its tangent, and the error of its difference quotients."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from makemore_cli.scalar.derivative import Slope, Study
 from makemore_cli.scalar.expression import ExpressionError
 from makemore_cli.views.plots.style import BLUE, GREEN, ORANGE, Picture, clear, shown
 
-REACH = 5.0  # to each side of 0, or of the place itself if it is nearer to the edge than BESIDE
+REACH = 5.0  # to each side of 0, or of the point itself if that is outside, or nearer to the edge than BESIDE
 BESIDE = 2.0
 POINTS = 401
-LARGEST_DRAWN = 1e300  # since an axis goes on a little beyond
+LARGEST_DRAWN = 1e300  # an axis extends a little further, and must not overflow
 
 
 class DerivativePicture(Picture):
@@ -52,13 +52,13 @@ class DerivativePicture(Picture):
         seen = [self.result, *(value for value in y if math.isfinite(value))]
         margin = 0.08 * ((max(seen) - min(seen)) or 1.0)
         if math.isfinite(max(seen) + margin - (min(seen) - margin)):
-            curve.set_ylim(min(seen) - margin, max(seen) + margin)  # the tangent may go out of sight
+            curve.set_ylim(min(seen) - margin, max(seen) + margin)  # the tangent may leave the axes
         curve.set_xlabel(shown(one.name, 20))
         curve.legend(fontsize=8)
         self._draw_errors(errors)
 
     def _draw_errors(self, axes: Axes) -> None:
-        axes.set_title("How far the difference is from the slope")
+        axes.set_title("Error of the difference quotient")
         axes.set_xlabel("h")
         drawn = False
         for which, colour in (("forward", GREEN), ("central", BLUE)):
@@ -69,7 +69,7 @@ class DerivativePicture(Picture):
                 axes.plot(*zip(*errors, strict=True), "o-", ms=3, color=colour, label=which)
                 drawn = True
         if not drawn:
-            axes.text(0.5, 0.5, "Every difference is exact.", ha="center", transform=axes.transAxes)
+            axes.text(0.5, 0.5, "Every difference quotient is exact.", ha="center", transform=axes.transAxes)
             clear(axes)
             axes.set_xticks([])
             axes.set_yticks([])

@@ -1,4 +1,4 @@
-"""All pictures by their names, and what each is made from."""
+"""All plots by name, and what each is made from."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from makemore_cli.views.plots.training import loss_picture, ratios_picture
 
 
 class Subject:
-    """A run to draw. Its parts are read when they are first needed."""
+    """A run to plot. Its parts are read when they are first needed."""
 
     def __init__(self, run: Path) -> None:
-        """Raises MakemoreError if there is neither a folder nor a file."""
+        """Raises MakemoreError if `run` is neither a folder nor a file."""
         if not run.exists():
             raise MakemoreError(f"{run}: no such run; give a run folder or a checkpoint")
         self.run = run
 
     @property
     def folder(self) -> Path:
-        """The run's folder, even if a checkpoint in it was given."""
+        """The run folder, also if `run` is a checkpoint in it."""
         return self.run.parent if self.run.is_file() else self.run
 
     @property
@@ -53,7 +53,7 @@ class Subject:
 
     @cached_property
     def seen(self) -> Look:
-        """Its network on a batch of its data."""
+        """The run's network on a batch of its data."""
         return look(self.checkpoint, self.dataset)
 
     @cached_property
@@ -67,18 +67,18 @@ class Subject:
 
     @property
     def caption(self) -> str:
-        """The caption of pictures of its network."""
+        """The caption of plots of the network."""
         return f"{self.run} · step {self.checkpoint.step:,}"
 
     @property
     def batch_caption(self) -> str:
-        """The caption of pictures of its network on a batch."""
+        """The caption of plots of the network on a batch."""
         return f"{self.caption} · {len(self.seen.X):,} training examples"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of picture."""
+    """A kind of plot."""
 
     explained: str  # in a sentence or two
     make: Callable[[Subject], Picture]
@@ -90,57 +90,60 @@ KINDS: dict[str, Kind] = {
         lambda s: loss_picture({s.name: s.metrics}, f"{s.folder} · step {s.metrics.steps:,}"),
     ),
     "ratios": Kind(
-        "How large gradients and updates are beside the parameters, each measured by its standard deviation, on single "
-        "training batches. Updates of about a thousandth (−3) are healthy.",
+        "The upper plot has the gradient-to-parameter ratio, the lower one the update-to-parameter ratio (log10 of "
+        "standard deviations, on single training batches). An update-to-parameter ratio of about 10⁻³ (−3) is healthy.",
         lambda s: ratios_picture(s.metrics, s.folder, f"{s.folder} · step {s.metrics.steps:,}"),
     ),
     "saturation": Kind(
-        "Where tanh's output is near −1 or 1, hardly any gradient comes through. A neuron for which this is so on "
-        "every example is dead: it does not learn any more.",
+        "Where the output of tanh is near −1 or 1, almost no gradient passes through. A neuron that is saturated on "
+        "every example is dead: it no longer learns.",
         lambda s: saturation_picture(s.seen, s.batch_caption),
     ),
     "activations": Kind(
-        "How the numbers that each layer puts out are distributed.",
+        "The distribution of the output of each layer.",
         lambda s: activations_picture(s.seen, s.batch_caption),
     ),
     "gradients": Kind(
-        "The same for their gradients, which should neither vanish nor explode on their way back.",
+        "The distribution of the gradient of each layer's output. Gradients should neither vanish nor explode.",
         lambda s: gradients_picture(s.seen, s.batch_caption),
     ),
     "weight-gradients": Kind(
-        "The gradients that the parameters get.", lambda s: weight_gradients_picture(s.seen, s.batch_caption)
+        "The distribution of each parameter's gradient.", lambda s: weight_gradients_picture(s.seen, s.batch_caption)
     ),
     "dlogits": Kind(
-        "Softmax less one at the right letter. The row of an example that surprised the network pulls hardest.",
+        "Each row is one example: its probabilities, minus 1 at the target. The worse the prediction, the larger the "
+        "gradient.",
         lambda s: dlogits_picture(s.seen, s.batch_caption),
     ),
     "embedding": Kind(
-        "Where the network has put the letters, seen from where they are spread most.",
+        "The learned embedding of each character. If it has more than two dimensions, the plot shows the first two "
+        "principal components.",
         lambda s: embedding_picture(s.checkpoint, s.caption),
     ),
     "next-letter": Kind(
-        "What the network expects after a name's first letter; the first row is of how names begin. It has no "
-        "experience with letters that no name begins with.",
+        "Each row has the predicted probabilities of the character that follows a name's first character; the top row, "
+        "those of the first character itself. Rows of characters that no training name begins with mean little.",
         lambda s: next_letter_picture(s.checkpoint, s.caption),
     ),
 }
 
 
 def kinds(what: str) -> list[str]:
-    """Names of pictures, from a list with commas. Raises ParameterError for an unknown one."""
+    """Names of plots, from a comma-separated list. Raises ParameterError for an unknown name."""
     names = list(dict.fromkeys(name.strip() for name in what.split(",") if name.strip()))
     for name in names:
         if name not in KINDS:
-            raise ParameterError("what", f"must be some of {', '.join(KINDS)}, got {name}")
+            raise ParameterError("what", f"must be one or more of {', '.join(KINDS)}, got {name}")
     return names
 
 
 def pictures(
     subject: Subject, names: Iterable[str], left_out: dict[str, list[str]] | None
 ) -> Iterator[tuple[str, Picture]]:
-    """Pictures of a run, by name.
+    """Plots of a run, with their names.
 
-    Those that can't be drawn have their names put into `left_out`, by the reason; where that is None, it is raised.
+    The name of a plot that can't be drawn is added to `left_out` under the reason. If `left_out` is None, the error is
+    raised.
     """
     for name in names:
         try:
@@ -154,7 +157,7 @@ def pictures(
 
 
 class Plots:
-    """Picture files, drawn while one iterates over them, and then remarks on them."""
+    """Plot files, drawn while one iterates over them; after that, the remarks are complete."""
 
     def __init__(self, paths: Iterator[Path], subjects: Sequence[Subject], left_out: Mapping[str, list[str]]) -> None:
         self._paths, self._subjects, self._left_out = paths, subjects, left_out
@@ -164,7 +167,7 @@ class Plots:
         return self._paths
 
     def remarks(self) -> list[str]:
-        """Changed data, and which pictures could not be drawn, and why."""
+        """Remarks on changed data, and on the plots that could not be drawn."""
         return [
             *(remark for subject in self._subjects for remark in subject.remarks),
             *(f"left out: {', '.join(names)}: {reason}" for reason, names in self._left_out.items()),
@@ -172,11 +175,11 @@ class Plots:
 
 
 def plot(runs: Sequence[Path], what: str | None, out: Path | None, format: str) -> Plots:
-    """Draw pictures of a run, or the losses of several in one.
+    """Draw plots of a run, or the losses of several runs in one plot.
 
-    `what` are names with commas between them. If it is None, all are drawn, and those that can't be are left out.
-    Without `out` they go to the folder `plots` in the run's folder, or for several runs in the present one. Raises
-    MakemoreError, also while one iterates over the result.
+    `what` is a comma-separated list of names. If it is None, all plots are drawn, except those that can't be. The
+    default for `out` is the folder `plots` in the run folder, or in the current folder for several runs. Raises
+    MakemoreError, also during iteration.
     """
     subjects = [Subject(run) for run in {run.absolute(): run for run in runs}.values()]
     left_out: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Pictures of what a network knows of single letters."""
+"""Plots of the embedding, and of the probabilities after a name's first character."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from makemore_cli.runs.metrics import Floats
 from makemore_cli.views.plots.style import BLUE, GREY, ORANGE, Picture, clear, thinned
 
 VOWELS = frozenset("aeiouyæøœıаеёиоуыэюяіїєαεηιουω")
-CROWD_LETTERS = 300  # letters, from which on they are not moved apart any more
-TABLE_LETTERS = 1000  # in a table
-NUMBERED_LETTERS = 40  # letters, up to which a cell has room for a number
+CROWD_LETTERS = 300  # if there are more, they are not moved apart
+TABLE_LETTERS = 1000  # in a table, at most
+NUMBERED_LETTERS = 40  # if there are more, cells have no room for numbers
 
 
 def is_vowel(letter: str) -> bool:
@@ -30,32 +30,34 @@ def is_vowel(letter: str) -> bool:
 
 @dataclass(frozen=True)
 class EmbeddingPicture(Picture):
-    """The embedding in two dimensions."""
+    """The characters' embeddings in two dimensions."""
 
     of: str
     letters: list[str]
     points: Floats  # (V, 2)
-    axes: tuple[str, str]  # what they are
-    nearness: float  # mean distance of two vowels over that of a vowel and a consonant, in all dimensions; or NaN
+    axes: tuple[str, str]  # their labels
+    nearness: float  # see `nearness`
     size: ClassVar[tuple[float, float]] = (7.0, 6.0)
 
     @property
     def title(self) -> str:
         ratio = self.nearness
         if not np.isfinite(ratio):
-            return "The embedding of the letters: those that the network treats alike lie near each other"
-        return f"The embedding: two vowels are {ratio:.2f} times as far apart as a vowel and a consonant, on average"
+            return "Character embedding: characters that the network treats alike are close together"
+        return (
+            f"Character embedding: two vowels are on average {ratio:.2f} times as far apart as a vowel and a consonant"
+        )
 
     def draw(self, figure: Figure) -> None:
-        """Draw letters as marks, moved a little if they would cover each other, with a line to their places."""
+        """Draw characters as marks. Those that would overlap are moved apart, with a line to their place."""
         axes = figure.subplots()
         low, high = self.points.min(0), self.points.max(0)
         room = np.where(high > low, 0.08 * (high - low), 1.0)
         axes.set_xlim(low[0] - room[0], high[0] + room[0])
         axes.set_ylim(low[1] - room[1], high[1] + room[1])
         size = 13 if len(self.letters) <= 60 else 8
-        inches = np.array([self.size[0] - 1.0, self.size[1] - 1.2])  # of the axes, nearly
-        scale = inches * 72 / (high - low + 2 * room)  # points a unit
+        inches = np.array([self.size[0] - 1.0, self.size[1] - 1.2])  # of the axes, roughly
+        scale = inches * 72 / (high - low + 2 * room)  # points per unit
         many = len(self.letters) > CROWD_LETTERS
         places = self.points if many else spread(self.points * scale, 1.45 * size) / scale
         for letter, point, place in zip(self.letters, self.points, places, strict=True):
@@ -69,12 +71,12 @@ class EmbeddingPicture(Picture):
         axes.set_xlabel(self.axes[0])
         axes.set_ylabel(self.axes[1])
         axes.grid(color="#eeeeee")
-        vowels = "vowels orange, consonants blue, and " if any(map(is_vowel, self.letters)) else ""
-        axes.set_title(f"{vowels}{END}, the start and end of a name, grey", color=GREY)
+        vowels = "vowels orange, consonants blue, " if any(map(is_vowel, self.letters)) else ""
+        axes.set_title(f"{vowels}{END} (start and end of a name) grey", color=GREY)
 
 
 def nearness(C: Floats, letters: Sequence[str]) -> float:
-    """The mean distance of two vowels, over that of a vowel and a consonant; NaN where there are too few."""
+    """The mean distance of two vowels over that of a vowel and a consonant, in all dimensions; NaN if too few."""
     vowels = C[[at for at, letter in enumerate(letters) if is_vowel(letter)]]
     others = C[[at for at, letter in enumerate(letters) if not is_vowel(letter) and letter != END]]
     if len(vowels) < 2 or not len(others):
@@ -85,9 +87,9 @@ def nearness(C: Floats, letters: Sequence[str]) -> float:
 
 
 def spread(points: Floats, apart: float, rounds: int = 300) -> Floats:
-    """Points moved as little as it takes to have any two `apart` from each other, in their own unit."""
+    """Points, moved a little so that any two are at least `apart` from each other, in the points' unit."""
     places = points.astype(np.float64, copy=True)
-    # Two that are the same have a direction to part in.
+    # A small offset gives identical points a direction in which to separate.
     places += 1e-3 * np.stack([np.cos(np.arange(len(places))), np.sin(np.arange(len(places)))], 1)
     for _ in range(rounds):
         between = places[:, None] - places
@@ -100,22 +102,22 @@ def spread(points: Floats, apart: float, rounds: int = 300) -> Floats:
 
 
 def embedding_picture(checkpoint: Checkpoint, of: str) -> EmbeddingPicture:
-    """The first two axes of the embedding when there are no more, else its principal axes."""
+    """The embedding itself if it has at most two dimensions, or else its first two principal components."""
     C = np.asarray(checkpoint.model.parameters["C"], dtype=np.float64)
     letters = [END, *checkpoint.vocabulary.letters]
     if C.shape[1] <= 2:
         points = np.pad(C, ((0, 0), (0, 2 - C.shape[1])))
-        second = "second number of the embedding" if C.shape[1] == 2 else "(the embedding has one number a letter)"
-        return EmbeddingPicture(of, letters, points, ("first number of the embedding", second), nearness(C, letters))
+        second = "second dimension of the embedding" if C.shape[1] == 2 else "(the embedding has one dimension)"
+        return EmbeddingPicture(of, letters, points, ("first dimension of the embedding", second), nearness(C, letters))
     points, shares = principal_axes(C)
-    first, second = (f"{which} principal axis ({share:.0%} of the variance)" for which, share in shares.items())
+    first, second = (f"{which} principal component ({share:.0%} of the variance)" for which, share in shares.items())
     return EmbeddingPicture(of, letters, points, (first, second), nearness(C, letters))
 
 
 def principal_axes(C: Floats) -> tuple[Floats, dict[str, float]]:
-    """Points (V, 2) along the two directions of most variance, and the share of the variance that each has.
+    """Points (V, 2) along the two directions of most variance, and the fraction of the variance along each.
 
-    Of the two signs that an axis can have, the one that makes its largest coordinate positive.
+    The sign of an axis is chosen so that its largest coordinate in absolute value is positive.
     """
     centred = C - C.mean(0)
     _, size, axes = np.linalg.svd(centred, full_matrices=False)
@@ -127,11 +129,11 @@ def principal_axes(C: Floats) -> tuple[Floats, dict[str, float]]:
 
 @dataclass(frozen=True)
 class NextLetterPicture(Picture):
-    """The letter that comes next, after a name's first one."""
+    """The probabilities of the character that follows a name's first character."""
 
     of: str
     letters: list[str]
-    probabilities: Floats  # (V, V): of each letter, after each; the first row is of how a name begins
+    probabilities: Floats  # (V, V): of each column's character after the row's; the first row is the start of a name
     size: ClassVar[tuple[float, float]] = (8.5, 8.2)
 
     @property
@@ -139,9 +141,9 @@ class NextLetterPicture(Picture):
         rows = self.probabilities[1:]
         row, column = np.unravel_index(int(rows.argmax()), rows.shape)
         following = self.letters[column]
-        what = "the name ends" if following == END else f"{following} comes"
+        what = "the end" if following == END else following
         return (
-            f"What comes after a name's first letter, in per cent: surest of all, {what} "
+            f"Probability of the character after a name's first one, in per cent; most certain: {what} "
             f"after {self.letters[row + 1]} ({rows[row, column]:.0%})"
         )
 
@@ -156,8 +158,8 @@ class NextLetterPicture(Picture):
         axes.xaxis.tick_top()
         axes.xaxis.set_label_position("top")
         clear(axes)
-        axes.set_xlabel(f"the letter that comes next ({END} ends the name); empty: under 0.5 %")
-        axes.set_ylabel(f"the name so far ({END} is its beginning)")
+        axes.set_xlabel(f"next character ({END} is the end of the name); empty: below 0.5%")
+        axes.set_ylabel(f"first character of the name ({END}: none yet)")
         if len(self.letters) > NUMBERED_LETTERS:
             return
         percent = np.rint(100 * self.probabilities).astype(int)
@@ -167,13 +169,15 @@ class NextLetterPicture(Picture):
 
 
 def next_letter_picture(checkpoint: Checkpoint, of: str) -> NextLetterPicture:
-    """The network's probabilities after every context of one letter, and after none.
+    """The network's probabilities at the start of a name, and after each first character.
 
-    Raises MakemoreError for more letters than a table can show.
+    Raises MakemoreError if there are more characters than a table can show.
     """
     model, letters = checkpoint.model, [END, *checkpoint.vocabulary.letters]
     if len(letters) > TABLE_LETTERS:
-        raise MakemoreError(f"{len(letters):,} letters are too many for a table; up to {TABLE_LETTERS:,} are drawn")
+        raise MakemoreError(
+            f"{len(letters):,} characters are too many for a table; at most {TABLE_LETTERS:,} can be drawn"
+        )
     X = np.zeros((len(letters), model.sizes.context), dtype=np.int64)
     X[:, -1] = np.arange(len(letters))
     return NextLetterPicture(of, letters, softmax(model.logits(X)))

@@ -1,4 +1,4 @@
-"""Pictures of a network on one batch: its activations, and the gradients that come back."""
+"""Plots of a network on one batch: its activations and their gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from makemore_cli.training.step_statistics import SATURATED, spread
 from makemore_cli.views.diagnostics import LAYERS, Look
 from makemore_cli.views.plots.style import BLUE, GREY, ORANGE, SKY, Picture, clear, thinned
 
-SHOWN_EXAMPLES = 100  # examples in the map of saturation
+SHOWN_EXAMPLES = 100  # in the map of saturation
 DLOGITS_ROWS = 32  # of dlogits
 BINS = 60
 
@@ -35,7 +35,7 @@ class SaturationPicture(Picture):
 
     @property
     def dead(self) -> NDArray[np.bool_]:
-        """(H,): neurons that are saturated for every example."""
+        """(H,): neurons that are saturated on every example."""
         dead: NDArray[np.bool_] = np.logical_and.reduce(self.saturated, axis=0)
         return dead
 
@@ -44,18 +44,18 @@ class SaturationPicture(Picture):
         n, H = self.saturated.shape
         dead = int(self.dead.sum())
         return (
-            f"{self.saturated.mean():.1%} of tanh's outputs are saturated (beyond ±{SATURATED}); "
-            f"{dead:,} of {H:,} neurons {'is' if dead == 1 else 'are'} dead on all of {n:,} examples"
+            f"{self.saturated.mean():.1%} of the outputs of tanh are saturated (beyond ±{SATURATED}); "
+            f"{dead:,} of {H:,} neurons {'is' if dead == 1 else 'are'} dead (saturated on all {n:,} examples)"
         )
 
     def draw(self, figure: Figure) -> None:
-        """Draw the fraction for each neuron, and the map beneath it."""
+        """Draw the fraction of saturated examples for each neuron, and the map of saturation below."""
         n, H = self.saturated.shape
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.6))
         colours = np.where(self.dead, ORANGE, BLUE)
         above.bar(np.arange(H), self.saturated.mean(0), width=1.0, color=colours.tolist())
         above.set_ylim(0, 1)
-        above.set_ylabel("share of\nexamples")
+        above.set_ylabel("fraction of\nexamples")
         above.yaxis.set_major_formatter(PercentFormatter(1.0))
         shown = self.saturated[:SHOWN_EXAMPLES].astype(np.int8) * (1 + self.dead.astype(np.int8))
         below.imshow(
@@ -71,7 +71,7 @@ class SaturationPicture(Picture):
             spine.set_visible(True)
         below.xaxis.set_major_locator(MaxNLocator(integer=True))
         below.set_ylabel("example" if len(shown) == n else f"example (the first {len(shown)} of {n:,})")
-        below.set_xlabel("neuron: white where it can learn, blue where it is saturated, orange if it is dead")
+        below.set_xlabel("neuron (white: not saturated; blue: saturated; orange: dead)")
 
 
 def saturation_picture(seen: Look, of: str) -> SaturationPicture:
@@ -85,17 +85,19 @@ class Histogram:
     name: str
     about: str
     edges: Floats  # (bins + 1,)
-    share: Floats  # (bins,): of all numbers
+    share: Floats  # (bins,): fraction of all values
     mean: float
     std: float
     note: str = ""
 
 
 def histogram(name: str, about: str, tensor: Tensor, note: str = "") -> Histogram:
-    """A tensor's histogram, from its least number to its largest. Raises MakemoreError if a number is not finite."""
+    """A tensor's histogram over the range of its values. Raises MakemoreError if a value is not finite."""
     numbers = tensor.detach().double().flatten().numpy()
     if not np.isfinite(numbers).all():
-        raise MakemoreError(f"{name} holds numbers that are not finite: the network's parameters are far too large")
+        raise MakemoreError(
+            f"{name}: not all values are finite, since the parameters are too large; try a smaller learning rate"
+        )
     bins = min(BINS, max(10, len(numbers) // 4))
     counts, edges = np.histogram(numbers, bins, range=_range(numbers))
     return Histogram(name, about, edges, counts / len(numbers), float(numbers.mean()), float(numbers.std()), note)
@@ -103,7 +105,7 @@ def histogram(name: str, about: str, tensor: Tensor, note: str = "") -> Histogra
 
 def _range(numbers: Floats) -> tuple[float, float]:
     low, high = float(numbers.min()), float(numbers.max())
-    # Numbers that differ by less than bins could tell apart are one number.
+    # If values differ by less than bins could resolve, they count as one value.
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         room = abs(low) or 1.0
         return low - room, high + room
@@ -131,7 +133,7 @@ class HistogramsPicture(Picture):
         for axes in grid.flat[len(self.histograms) :]:
             axes.set_visible(False)
         for axes in grid[:, 0]:
-            axes.set_ylabel("share of values")
+            axes.set_ylabel("fraction of values")
         for axes in grid.flat[: len(self.histograms)][-self.columns :]:
             axes.set_xlabel("value")
         for axes, h in zip(grid.flat, self.histograms, strict=False):
@@ -160,11 +162,11 @@ def _number(value: float) -> str:
 
 
 ABOUT = {
-    "embcat": "the embedded letters",
-    "hprebn": "out of the first linear layer",
-    "hpreact": "out of batchnorm",
-    "h": "out of tanh",
-    "logits": "out of the second linear layer",
+    "embcat": "embedded characters",
+    "hprebn": "output of the first linear layer",
+    "hpreact": "output of batchnorm",
+    "h": "output of tanh",
+    "logits": "output of the second linear layer",
 }
 
 
@@ -173,7 +175,7 @@ def activations_picture(seen: Look, of: str) -> HistogramsPicture:
     notes = {"h": f"{share:.1%} beyond ±{SATURATED}"}
     histograms = [histogram(name, ABOUT[name], seen.values[name], notes.get(name, "")) for name in LAYERS]
     into = next(h.std for h in histograms if h.name == "hpreact")
-    title = f"Activations, layer by layer: what comes into tanh has a spread of {into:.2g}, and {share:.1%} saturates"
+    title = f"Activations by layer: the input of tanh has std {into:.2g}, and {share:.1%} of its outputs are saturated"
     return HistogramsPicture(of, title, histograms)
 
 
@@ -182,16 +184,13 @@ def gradients_picture(seen: Look, of: str) -> HistogramsPicture:
     histograms = [
         histogram(
             f"d{name}",
-            f"of {ABOUT[name]}" if name == "embcat" else f"of what comes {ABOUT[name]}",
+            f"of the {ABOUT[name]}",
             seen.gradients[name],
         )
         for name in LAYERS
     ]
     first, last = histograms[0].std, histograms[-1].std
-    title = (
-        f"Gradients on their way back: a spread of {_number(last)} at the logits, and of {_number(first)} at the "
-        f"embedded letters"
-    )
+    title = f"Gradients by layer: std {_number(last)} at the logits, {_number(first)} at the embedded characters"
     return HistogramsPicture(of, title, histograms)
 
 
@@ -202,15 +201,15 @@ def weight_gradients_picture(seen: Look, of: str) -> HistogramsPicture:
         gradient, own = seen.gradients[name], spread(data)
         shape = "×".join(str(size) for size in data.shape)
         ratio = spread(gradient) / own if own else np.nan
-        note = f"gradient : parameter {_number(ratio)}" if np.isfinite(ratio) else "a single number"
-        note = "rounding only: batchnorm takes b1 out" if name == "b1" else note
+        note = f"gradient / parameter {_number(ratio)}" if np.isfinite(ratio) else "all values are equal: no ratio"
+        note = "rounding only: batchnorm cancels b1" if name == "b1" else note
         histograms.append(histogram(f"d{name}", shape, gradient, note))
         if name != "b1" and np.isfinite(ratio):
             ratios[name] = ratio
-    title = "The parameters' gradients"
+    title = "Gradients of the parameters"
     if ratios:
         largest = max(ratios, key=ratios.__getitem__)
-        title += f": beside its own size {largest} has the largest, {_number(ratios[largest])} of it"
+        title += f": the largest gradient-to-parameter ratio is that of {largest}, {_number(ratios[largest])}"
     return HistogramsPicture(of, title, histograms)
 
 
@@ -223,19 +222,17 @@ class DlogitsPicture(Picture):
     """The gradient of the logits, row by row, as in the lecture's second exercise."""
 
     of: str
-    dlogits: Floats  # (n, V), times n: the probabilities, less 1 at the right letter
-    rows: list[str]  # context → letter
+    dlogits: Floats  # (n, V), times n: the probabilities, minus 1 at the target
+    rows: list[str]  # context → target
     letters: list[str]  # of the columns
     size: ClassVar[tuple[float, float]] = (7.5, 6.5)
 
     @property
     def title(self) -> str:
-        return (
-            "The gradient of the logits: each row pulls one letter up, and pushes the others down, together by as much"
-        )
+        return "Gradient of the logits: each row pulls its target up, and pushes all others down by the same total"
 
     def draw(self, figure: Figure) -> None:
-        """Draw rows of colours, for the roots of the numbers, so that small ones can be seen, too."""
+        """Draw rows of colours, on a square-root scale, so that small numbers are visible too."""
         axes = figure.subplots()
         norm = FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * np.square(x)), -1, 1)
         image = axes.imshow(self.dlogits, aspect="auto", cmap="RdBu_r", norm=norm, interpolation="nearest")
@@ -243,11 +240,11 @@ class DlogitsPicture(Picture):
         columns = thinned(self.letters, 60)
         axes.set_xticks(columns, [self.letters[column] for column in columns], family="monospace", fontsize=8)
         clear(axes)
-        axes.set_xlabel("letter")
-        axes.set_ylabel("context → the letter that follows")
+        axes.set_xlabel("character")
+        axes.set_ylabel("context → target character")
         ticks = [-1, -0.5, -0.1, 0, 0.1, 0.5, 1]
         bar = figure.colorbar(image, ax=axes, ticks=ticks, fraction=0.04, pad=0.02, format=FuncFormatter(_signed))
-        bar.set_label("gradient × batch size, root scale (blue: the logit is to rise, red: to fall)")
+        bar.set_label("gradient × batch size, square-root scale (blue: raise logit; red: lower it)")
         bar.outline.set_visible(False)
 
 

@@ -1,4 +1,4 @@
-"""The training of a scalar network: its decision boundary, or its predictions, and its loss."""
+"""The training of a scalar network: its loss, and its decision boundary or predictions."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ACTIVATIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "linear": lambda a: a,
 }
 MARGIN = 0.5  # around the points
-GRID = 200  # points to each side
+GRID = 200  # points along each side
 
 
 def scores(model: MLP, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A network's output on many points, a row each: the same weights as matrices, which is faster."""
+    """A network's output on many points, one per row, computed with matrices for speed."""
     for layer in model.layers:
         weights = np.array([[w.data for w in neuron.w] for neuron in layer.neurons])
         biases = np.array([neuron.b.data for neuron in layer.neurons])
@@ -42,7 +42,7 @@ def plane(examples: Examples, columns: int, rows: int) -> tuple[NDArray[np.float
 
 
 def sides(model: MLP, examples: Examples, columns: int, rows: int) -> list[str]:
-    """The plane as text: ░ where the score is positive; the examples are + and −, or ! if on the wrong side."""
+    """The plane as text: ░ where the score is positive; examples are + and −, or ! if misclassified."""
     x, y = plane(examples, columns, rows)
     grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
     text = np.where(scores(model, grid)[:, 0].reshape(rows, columns) > 0, "░", " ")
@@ -59,12 +59,12 @@ class ScalarTrainingPicture(Picture):
     size = (9.0, 4.2)
 
     def __init__(self, model: MLP, examples: Examples, steps: Sequence[TrainingStep], accuracy: float, of: str) -> None:
-        """`accuracy` is that over all examples; the steps know their batches'."""
+        """`accuracy` is over all examples; the accuracies in `steps` are over their batches."""
         self.model, self.examples, self.steps, self.accuracy, self.of = model, examples, steps, accuracy, of
 
     @property
     def title(self) -> str:
-        return f"After {self.steps[-1].step} steps, {self.accuracy:.0%} of the examples are on the right side"
+        return f"After {self.steps[-1].step} steps, {self.accuracy:.0%} of the examples are classified correctly"
 
     def draw(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
@@ -78,7 +78,7 @@ class ScalarTrainingPicture(Picture):
             right.set_yscale("log")
             right.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
             right.yaxis.set_minor_formatter(lambda number, _: "")
-        right.set_title(f"Loss of the step's examples, at last {losses[-1]:.4g}")
+        right.set_title(f"Loss of each step's batch; final: {losses[-1]:.4g}")
         _count_steps(right)
 
     def _boundary(self, axes: Axes) -> None:
@@ -103,7 +103,7 @@ class ScalarTrainingPicture(Picture):
             axes.plot([one.step for one in self.steps], shown, color=ORANGE if target > 0 else BLUE)
         for target in sorted(set(self.examples.targets)):
             axes.axhline(target, color=GREY, linestyle="--", linewidth=0.8)
-        axes.set_title("Predictions, and their targets (dashed)")
+        axes.set_title("Predictions and targets (dashed)")
         _count_steps(axes)
 
 

@@ -1,4 +1,4 @@
-"""The common parts of all pictures: colours, type, size, and how they are saved."""
+"""The common parts of all plots: colours, fonts, size, and saving."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ SCRIPTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebre
 
 
 class Picture(ABC):
-    """A picture, dark on white, with a title that says what it shows."""
+    """A plot, dark on white, with a title that says what it shows."""
 
     size: ClassVar[tuple[float, float]] = (7.5, 4.5)  # inches
-    of: str  # the run or runs that it is of
+    of: str  # the run or runs that it shows
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """One sentence that says what the picture shows."""
+        """A sentence, without a full stop, that says what the plot shows."""
 
     @abstractmethod
     def draw(self, figure: Figure) -> None:
@@ -52,7 +52,7 @@ class Picture(ABC):
         return self.size
 
     def figure(self, *, titled: bool = True) -> Figure:
-        """The whole picture. To be called within `drawing()`."""
+        """The whole figure. Must be called within `drawing()`."""
         width, height = self.shape()
         below = 0.22 / height
         layout = ConstrainedLayoutEngine(rect=(0.01, below, 0.98, 0.99 - below))
@@ -67,7 +67,7 @@ class Picture(ABC):
         return figure
 
     def render(self, format: str, *, titled: bool = True) -> bytes:
-        """The file, as PNG or SVG. The same picture gives the same bytes."""
+        """The bytes of a PNG or SVG file. The same plot gives the same bytes."""
         file = io.BytesIO()
         about = {"Software": MARK} if format == "png" else {"Creator": MARK, "Date": None}
         with drawing():
@@ -77,7 +77,7 @@ class Picture(ABC):
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Draw in our style, whatever the user's own settings are."""
+    """Draw in our style, independent of the user's Matplotlib settings."""
     known = {font.name for font in font_manager.fontManager.ttflist}
     fonts = ["DejaVu Sans", *(name for name in SCRIPTS if name in known)]
     style: Any = {
@@ -93,31 +93,31 @@ def drawing() -> Iterator[None]:
         "axes.spines.right": False,
         "legend.edgecolor": "white",
         "legend.framealpha": 1.0,
-        "text.parse_math": False,  # a $ is a letter like any other
+        "text.parse_math": False,  # a $ is an ordinary character
         "svg.hashsalt": MARK,
     }
     with warnings.catch_warnings(), matplotlib.rc_context(style):
-        # A letter that no font has is drawn as a box.
+        # A character without a glyph is drawn as a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
 
 
 def save(picture: Picture, name: str, folder: Path, format: str) -> Path:
-    """Write a picture into a folder, and return its path. Raises MakemoreError rather than replace another's file."""
+    """Write a plot into a folder, and return its path. Raises MakemoreError if makemore did not make the file there."""
     return save_as(picture, folder / f"{name}.{format}", "out")
 
 
 def save_as(picture: Picture, path: Path, parameter: str) -> Path:
-    """Write a picture as a file whose ending says its format. `parameter` is the name of the caller's parameter.
+    """Write a plot as a .png or .svg file. `parameter` is the name of the caller's parameter, for errors.
 
-    Raises ParameterError for another ending, and MakemoreError rather than replace another's file.
+    Raises ParameterError for another suffix, and MakemoreError if makemore did not make the file that is there.
     """
     write_atomically(path, picture.render(check_picture(path, parameter)))
     return path
 
 
 def check_picture(path: Path, parameter: str) -> str:
-    """The format of a picture's file, by its ending. Raises as `save_as` does, so that it can be known beforehand."""
+    """The format of a plot's file, by its suffix. Raises as `save_as` does, so call it before long work."""
     format = path.suffix.lower().removeprefix(".")
     if format not in FORMATS:
         raise ParameterError(parameter, f"must be a .png or .svg file, got {path}")
@@ -126,13 +126,13 @@ def check_picture(path: Path, parameter: str) -> str:
 
 
 def thinned(letters: Sequence[str], most: int) -> list[int]:
-    """Positions of at most so many letters, evenly spaced; of wide ones, of half as many."""
+    """Evenly spaced positions of at most `most` characters, or half as many if some are wide."""
     wide = any(unicodedata.east_asian_width(letter) in "WF" for letter in letters)
     return list(range(0, len(letters), -(-len(letters) * (1 + wide) // most)))
 
 
 def _balanced(text: str, width: int) -> str:
-    """Text in as few lines as its width takes, which are about as long as each other."""
+    """Text wrapped into as few lines as possible, of about equal length."""
     lines = len(textwrap.wrap(text, width))
     while width > 1 and len(textwrap.wrap(text, width - 1)) == lines:
         width -= 1
@@ -140,13 +140,13 @@ def _balanced(text: str, width: int) -> str:
 
 
 def shown(text: str, most: int) -> str:
-    """Text that can be drawn, on one line: signs that can't are written as in Python, and a long middle left out."""
+    """Text that can be drawn on one line. Unprintable characters are escaped, and a long text loses its middle."""
     text = printable(text)
     return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most // 4) :]}"
 
 
 def clear(axes: Axes) -> None:
-    """Take away frame and ticks."""
+    """Remove the frame and tick marks."""
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)

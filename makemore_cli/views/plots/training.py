@@ -1,4 +1,4 @@
-"""Pictures of a training: what its log holds, over its steps."""
+"""Plots of the log of a run over its training steps."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.runs.metrics import Floats, Metrics, positive
 from makemore_cli.views.plots.style import BLACK, BLUE, GREY, ORANGE, PALETTE, SKY, Picture, shown
 
-NAME_CHARACTERS = 40  # signs of a run's name
-OVER, ENTRIES = 6, 30  # runs that have their legend over the lines, and that are named at all
-NEGLIGIBLE = 1e-6  # a ratio of gradient to data: below it there is nothing but rounding
+NAME_CHARACTERS = 40  # of a run's name, at most
+OVER, ENTRIES = 6, 30  # at most so many runs have the legend inside the axes; at most so many are in the legend
+NEGLIGIBLE = 1e-6  # gradient-to-parameter ratio: a smaller one is only rounding error
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,17 @@ class Curve:
 
     name: str
     steps: Floats
-    loss: Floats  # of the training batches, the mean of as many around each of the steps
-    batches: int  # how many
-    evaluated: Floats  # the steps at which the following were taken
-    train: Floats  # over the whole split; NaN where it was not evaluated
+    loss: Floats  # mean over `batches` training batches around each step
+    batches: int
+    evaluated: Floats  # the steps of the following losses
+    train: Floats  # over the whole split; NaN if it was not evaluated
     val: Floats
-    rates: list[tuple[int, float, float]]  # where the learning rate changes: step, from, to
+    rates: list[tuple[int, float, float]]  # changes of the learning rate: step, before, after
 
 
 @dataclass(frozen=True)
 class LossPicture(Picture):
-    """Loss against steps, smoothed, on a logarithmic scale; several runs over each other."""
+    """The smoothed loss of one or several runs against steps, on a logarithmic scale."""
 
     of: str
     curves: list[Curve]
@@ -48,10 +48,10 @@ class LossPicture(Picture):
     def title(self) -> str:
         last = [(curve.val[-1], curve.name) for curve in self.curves if len(curve.val) and np.isfinite(curve.val[-1])]
         if not last:
-            return "The loss over the training, smoothed"
+            return "Training loss, smoothed"
         if len(self.curves) > 1:
             loss, name = min(last)
-            return f"The least loss on the validation split, {loss:.4f}, is that of {shown(name, NAME_CHARACTERS)}"
+            return f"Lowest validation loss: {loss:.4f}, by {shown(name, NAME_CHARACTERS)}"
         (curve,) = self.curves
         steps = int(curve.evaluated[-1])
         return (
@@ -61,7 +61,7 @@ class LossPicture(Picture):
 
     @property
     def _beside(self) -> bool:
-        """Whether the legend has a column of its own: over the lines it would hide them."""
+        """Whether the legend is beside the axes, since inside it would hide the lines."""
         return len(self.curves) > OVER
 
     def shape(self) -> tuple[float, float]:
@@ -88,7 +88,7 @@ class LossPicture(Picture):
                     values,
                     mark,
                     color=shade if one else colour,
-                    markersize=7 if mark == "o" else 4.5,  # where both lie on one spot, both are seen
+                    markersize=7 if mark == "o" else 4.5,  # both are visible if they coincide
                     markerfacecolor="white" if mark == "o" else None,
                     clip_on=False,
                     zorder=3,
@@ -129,7 +129,7 @@ class LossPicture(Picture):
 
 
 def _plain_ticks(axes: Axes) -> None:
-    """Numbers as people write them, on a logarithmic axis too short for powers of ten, and steps as 10k."""
+    """Decimal numbers on the logarithmic y axis, even if it spans no power of ten, and steps such as 10k."""
     low, high = axes.get_ylim()
     if high / low < 20:
         ticks = MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
@@ -140,13 +140,13 @@ def _plain_ticks(axes: Axes) -> None:
 
 
 def steps_axis(axes: Axes) -> None:
-    """Whole steps along the x axis, thousands as 1k."""
+    """Whole steps on the x axis, thousands as 1k."""
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def loss_picture(runs: Mapping[str, Metrics], of: str) -> LossPicture:
-    """The losses of runs, by their names. Raises MakemoreError for one that has no steps."""
+    """The losses of runs, by name. Raises MakemoreError if a run has no steps."""
     curves = []
     for name, metrics in runs.items():
         if metrics.steps == 0:
@@ -158,7 +158,7 @@ def loss_picture(runs: Mapping[str, Metrics], of: str) -> LossPicture:
             for split in ("train", "val")
         )
         changes = np.flatnonzero(np.diff(metrics.lr))
-        few = changes if len(changes) < 4 else changes[:0]  # no marks for a rate that changes all the time
+        few = changes if len(changes) < 4 else changes[:0]  # no marks for a learning rate that changes often
         rates = [(int(at) + 2, float(metrics.lr[at]), float(metrics.lr[at + 1])) for at in few]
         batches = max(1, round(float(steps[1] - steps[0]))) if len(steps) > 1 else metrics.steps
         curves.append(Curve(name, steps, loss, batches, evaluated, train, val, rates))
@@ -167,7 +167,7 @@ def loss_picture(runs: Mapping[str, Metrics], of: str) -> LossPicture:
 
 @dataclass(frozen=True)
 class RatiosPicture(Picture):
-    """The size of gradients and updates relative to the parameters, over the training."""
+    """Gradient-to-parameter and update-to-parameter ratios over the training steps."""
 
     of: str
     steps: Floats
@@ -180,19 +180,19 @@ class RatiosPicture(Picture):
     def title(self) -> str:
         last = [series[-1] for series in self.update_data.values() if np.isfinite(series[-1])]
         if not last:
-            return "Gradients and updates beside the parameters' size"
-        text = f"Updates beside their parameters: in the end between {min(last):.1f} and {max(last):.1f} in log10"
+            return "Gradient-to-parameter and update-to-parameter ratios"
+        text = f"Ratio of update to parameter, log10: between {min(last):.1f} and {max(last):.1f} at the end"
         return f"{text}; about -3 is healthy".replace("-", "−")
 
     def draw(self, figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True)
         for axes, series, label in (
-            (above, self.grad_data, "gradient : parameter, log10"),
-            (below, self.update_data, "update : parameter, log10"),
+            (above, self.grad_data, "gradient / parameter, log10"),
+            (below, self.update_data, "update / parameter, log10"),
         ):
             for (name, values), colour in zip(series.items(), cycle(PALETTE), strict=False):
                 axes.plot(self.steps, values, color=colour, linewidth=1.2, label=name)
-            axes.set_ylabel(f"{label}\n(of standard deviations)")
+            axes.set_ylabel(f"{label}\n(standard deviations)")
             axes.grid(axis="y", color="#eeeeee")
         below.axhline(-3, color=BLACK, linewidth=1, linestyle="--", label="−3, healthy")
         figure.legend(*below.get_legend_handles_labels(), loc="outside right center")
@@ -204,7 +204,7 @@ def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
     """The ratios that a run has logged. Raises MakemoreError if there are none."""
     if not metrics.diagnoses:
         raise MakemoreError(
-            f"{run}: has no ratios in its log; set train.diagnose_every, to 100 for example, before training"
+            f"{run}: has no ratios in its log; set train.diagnose_every, for example to 100, and train again"
         )
     steps = np.array([step for step, _ in metrics.diagnoses], dtype=np.float64)
     found = [diagnosis for _, diagnosis in metrics.diagnoses]
@@ -212,8 +212,8 @@ def ratios_picture(metrics: Metrics, run: Path, of: str) -> RatiosPicture:
     without = [name for name, values in series["grad_data"].items() if not np.isfinite(values).any()]
     rounding = [name for name, values in series["grad_data"].items() if name not in without]
     rounding = [name for name in rounding if np.nanmedian(series["grad_data"][name]) < np.log10(NEGLIGIBLE)]
-    left_out = [f"{', '.join(rounding)} (only rounding)"] if rounding else []
-    left_out += [f"{', '.join(without)} (no spread)"] if without else []
+    left_out = [f"{', '.join(rounding)} (rounding error only)"] if rounding else []
+    left_out += [f"{', '.join(without)} (no ratio)"] if without else []
     kept = {
         key: {name: values for name, values in of.items() if name not in rounding + without}
         for key, of in series.items()
