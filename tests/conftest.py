@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,14 @@ settings.load_profile("makemore")
 
 # All problems here are small, and two threads would wait for each other.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """What a worker process sets for itself stays, if a test runs it in this one."""
+    yield
+    torch.set_num_threads(1)
+
 
 NAMES = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "amelia", "noah", "liam", "jacob", "ethan", "oliver"]
 

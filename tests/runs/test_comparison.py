@@ -136,7 +136,7 @@ def test_mistakes(runs: Path, cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").touch()
     broken = cli("runs", "--dir", tmp_path)
     assert (broken.code, broken.out) == (0, "")
-    assert "left out: " in broken.err
+    assert "skipped: " in broken.err
     assert "config.yaml: model: should be a section" in broken.err
     alone = cli("runs", "diff", tmp_path, tmp_path)
     assert (alone.code, alone.out) == (2, "")
