@@ -31,8 +31,9 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glob("*.md"))}
+TEXTS = {"README": README, **PAGES}
 NUMBERS = {8: "eight", 9: "nine", 10: "ten"}
-# Commands that download, need what is downloaded, or take minutes. Each is run by tests of its own.
+# Commands that download, need what was downloaded, or take minutes. They have tests of their own.
 NOT_RUN = ("makemore data get", "--data lecture", "makemore bench", "makemore sweep", "--install-completion")
 FILES = ("my_backward.py", "my_chain.py", "names.txt")  # that the text asks the reader to have
 FAST = ("derivative", "graph", "demo", "glossary", "stability")  # pages whose commands take a second each
@@ -91,59 +92,38 @@ def test_the_figures_and_names_to_expect(quickstart: Path) -> None:
     assert sum(ours == promised for ours, promised in zip(summary["samples"], names, strict=True)) >= 7
 
 
-def run_all(text: str, cli: Cli) -> None:
-    """Run the commands of a text. After each, what it prints contains the next block of output, if there is one."""
-    out = ""
-    for language, block in re.findall(r"^```(sh|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        if language == "sh":
-            for command in commands(f"```sh\n{block}```"):
-                if not any(part in command for part in NOT_RUN + FILES):
-                    result = cli(*shlex.split(command)[1:])
-                    assert result.code == 0, f"{command}: {result.err}"
-                    out = result.out
-        elif out:
-            assert block in out
-
-
-@pytest.mark.slow
-def test_every_command_of_the_readme_runs(quickstart: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(quickstart)
-    for command in commands(README):
-        if not any(part in command for part in NOT_RUN + FILES):
-            result = cli(*shlex.split(command)[1:])
-            assert result.code == 0, f"{command}: {result.err}"
+def run_all(name: str, cli: Cli) -> None:
+    """Run the commands of a text that no text before it has, or whose output it shows, and compare the output."""
+    parts = re.findall(r"^```(sh|text)\n(.*?)^```", TEXTS[name], re.MULTILINE | re.DOTALL)
+    for (language, block), (following, shown) in zip(parts, [*parts[1:], ("", "")], strict=True):
+        found = commands(f"```sh\n{block}```") if language == "sh" else []
+        shows = following == "text" and name not in ("README", "commands")
+        for place, command in enumerate(found, 1):
+            if any(part in command for part in NOT_RUN + FILES):
+                continue
+            compared = shows and place == len(found)
+            if compared or name == next(text for text in TEXTS if command in commands(TEXTS[text])):
+                result = cli(*shlex.split(command)[1:])
+                assert result.code == 0, f"{command}: {result.err}"
+                assert not compared or shown in result.out
 
 
 @pytest.mark.parametrize("name", FAST)
 def test_a_page_without_runs(name: str, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run_all(PAGES[name], cli)
+    run_all(name, cli)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(PAGES.keys() - {*FAST, "own_network", "commands", "gradcheck"}))
-def test_every_command_of_a_page_runs(
-    name: str, quickstart: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Python blocks of a page run as well."""
+@pytest.mark.parametrize("name", sorted(TEXTS.keys() - {*FAST, "own_network"}))
+def test_every_command_of_a_page_runs(name: str, quickstart: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python blocks of the page on scalars run as well. The page on commands has the examples of the help."""
     monkeypatch.chdir(quickstart)
-    if name == "plots":
-        Path("docs").mkdir(exist_ok=True)
-    run_all(PAGES[name], cli)
+    Path("docs").mkdir(exist_ok=True)
+    run_all(name, cli)
     if name == "scalar":
         for block in blocks(PAGES[name], "python"):
             exec(block, {})
-
-
-@pytest.mark.slow
-def test_every_example_in_the_help_runs(quickstart: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(quickstart)
-    (examples,) = [commands(PAGES["commands"].replace("makemore --help", ""))]
-    assert len(examples) > 20
-    for command in examples:
-        if not any(part in command for part in NOT_RUN + FILES):
-            result = cli(*shlex.split(command)[1:])
-            assert result.code == 0, f"{command}: {result.err}"
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))

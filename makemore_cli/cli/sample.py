@@ -93,8 +93,8 @@ def sample(
     elif sampled.counted:
         of = f"{sampled.counted:,}" if sampled.counted == sampled.drawn else f"the first {sampled.counted:,}"
         output.remark(
-            f"of {of} names, {kinds['train']:,} are in the training split, {kinds['held_out']:,} in the validation or "
-            f"test split, and {kinds['new']:,} are new"
+            f"of {of} names: {kinds['train']:,} in the training split, {kinds['held_out']:,} in the validation or test "
+            f"split, {kinds['new']:,} new"
         )
     if sampled.drawn < n:
         output.remark(

@@ -163,7 +163,7 @@ def test_sample(cli: Cli, trained: Path) -> None:
     names = result.out.splitlines()
     assert len(names) == 30
     counts = re.fullmatch(
-        r"of 30 names, (\d+) are in the training split, (\d+) in the validation or test split, and (\d+) are new\n",
+        r"of 30 names: (\d+) in the training split, (\d+) in the validation or test split, (\d+) new\n",
         result.err,
     )
     assert counts

@@ -385,6 +385,7 @@ def test_messages_are_short(arguments: list[str], cli: Cli, tmp_path: Path, monk
     for long in ("k" * 5000, "k " * 2500):
         result = cli(*(argument.replace("K", long) for argument in arguments))
         assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+        assert "cannot continue" not in result.err  # the last resort, for what no one expected
         assert len(result.err) < LONGEST_MESSAGE_CHARACTERS + 100
         assert "k" * (LONGEST_WORD_CHARACTERS + 1) not in result.err
 

@@ -81,7 +81,7 @@ def test_samples_with_their_probabilities(cli: Cli, trained: Path) -> None:
     names = cli("sample", trained, "-n", 7).out.splitlines()
     shown = cli("sample", trained, "-n", 7, "--show-probabilities")
     assert [line.split()[1] for line in shown.out.splitlines()] == [f"{name}." for name in names]
-    assert "are new" in shown.err
+    assert " new\n" in shown.err
     told = json.loads(cli("sample", trained, "-n", 7, "--show-probabilities", "--json").out)
     assert told["names"] == names
     assert [entry["name"] for entry in told["scores"]] == names

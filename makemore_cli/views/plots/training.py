@@ -181,7 +181,7 @@ class RatiosPicture(Picture):
         last = [series[-1] for series in self.update_data.values() if np.isfinite(series[-1])]
         if not last:
             return "Gradient-to-parameter and update-to-parameter ratios"
-        text = f"Ratio of update to parameter, log10: between {min(last):.1f} and {max(last):.1f} at the end"
+        text = f"Update-to-parameter ratio, log10: between {min(last):.1f} and {max(last):.1f} at the end"
         return f"{text}; about -3 is healthy".replace("-", "−")
 
     def draw(self, figure: Figure) -> None:
