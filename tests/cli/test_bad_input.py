@@ -263,8 +263,8 @@ WRONG = [
         "sample @/run --seed 99999999999999999999",
         "--seed must be from 0 to 2^63 − 1, got 99999999999999999999",
     ),
-    ("two configurations", "gradcheck --run @/run --config tiny", "--run: has its own configuration"),
-    ("a run with settings", "gradcheck --run @/run --set optim.lr=1", "--run: has its own configuration"),
+    ("two configurations", "gradcheck --run @/run --config tiny", "--run: a run has its own configuration"),
+    ("a run with settings", "gradcheck --run @/run --set optim.lr=1", "--run: a run has its own configuration"),
     # Data.
     ("only blank lines", "train --data @/blank.txt", "@/blank.txt: holds no name; at least 6 are needed"),
     ("UTF-16", "train --data @/utf16.txt", "@/utf16.txt, line 1: not UTF-8"),

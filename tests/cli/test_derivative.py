@@ -60,7 +60,7 @@ def test_the_picture(cli: Cli, tmp_path: Path) -> None:
         if text[0] == "$":
             assert "invalid" in result.err
         else:
-            assert (result.code, result.err) == (0, f"drawn: {path}\n")
+            assert (result.code, result.err) == (0, f"wrote {path}\n")
             assert path.read_bytes().startswith(b"\x89PNG")
     svg = tmp_path / "new folder" / "slope.svg"
     assert cli("derivative", PARABOLA, "--at", 3, "--plot", svg).code == 0

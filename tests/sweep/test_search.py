@@ -397,7 +397,7 @@ def test_the_command_line(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPa
             ["--space", "nonsense"],
             "nonsense: no such space; give a YAML file, or a bundled one by its name (best, fast)",
         ),
-        ([], "--space: give a YAML file that says what is searched, or a bundled one (best, fast)"),
+        ([], "--space: required; give a YAML file with a search space, or a bundled one (best, fast)"),
     ]
     for arguments, message in mistakes:
         run = cli("sweep", *arguments)
