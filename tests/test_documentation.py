@@ -186,7 +186,7 @@ def test_plots_are_made_by_the_command_on_the_page() -> None:
         name for text in PAGES.values() for name in re.findall(r"^!\[.*\]\(pictures/(.*)\.png\)$", text, re.MULTILINE)
     }
     assert drawn == set(re.findall(r"^!\[.*\]\(pictures/(.*)\.png\)$", PAGES["plots"], re.MULTILINE))
-    assert shown - drawn == {"sweep", "loss-seconds"}  # which other commands make
+    assert shown - drawn <= {"sweep", "loss-seconds"}  # which other commands make
     assert shown == {path.stem for path in (DOCS / "pictures").iterdir()}
     for name in drawn:
         assert b"makemore" in (DOCS / "pictures" / f"{name}.png").read_bytes()[:4096]
