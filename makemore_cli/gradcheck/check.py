@@ -31,7 +31,7 @@ def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
         if not wrong_lines:
             raise
         ours, witness = {}, {}  # the lines after one with a wrong shape can't run
-        faults.append(f"after that, the chain can't continue: {' '.join(str(error).split())}")
+        faults.append(_stopped(error))
     name, about = problem.first_section
     first = Pair(
         Source(name, about, lambda _: ours, by_lines=True),
@@ -55,18 +55,24 @@ def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
     return make_report(problem, sections, lines=lines, faults=faults, remarks=remarks)
 
 
+def _stopped(error: Exception) -> str:
+    return f"after that, the chain can't continue: {' '.join(str(error).split())}"
+
+
 def compare_sources(problem: Problem, of: Source, against: Source) -> Report:
     """Compare two sources in the gradients that both have, and check the loss of a source that computes it."""
     lines = check_lines(problem) if of.by_lines else []
     wrong_lines = {c.comparison.tensor: c.diagnosis for c in lines if not c.comparison.close} if lines else None
-    section = Section(
-        f"{of.name} against {against.name}",
-        f"{of.about}, {against.about}",
-        judge(problem, Pair(of, against, wrong_lines=wrong_lines)),
-    )
-    faults = dict.fromkeys(fault for source in (of, against) for fault in wrong_losses(problem, source))
-    if not section.findings:
-        faults[f"{of.name} and {against.name} have no gradient in common, so nothing was compared"] = None
+    try:
+        findings = judge(problem, Pair(of, against, wrong_lines=wrong_lines))
+        faults = dict.fromkeys(fault for source in (of, against) for fault in wrong_losses(problem, source))
+        if not findings:
+            faults[f"{of.name} and {against.name} have no gradient in common, so nothing was compared"] = None
+    except LINE_ERRORS as error:
+        if not wrong_lines:
+            raise
+        findings, faults = [], {_stopped(error): None}
+    section = Section(f"{of.name} against {against.name}", f"{of.about}, {against.about}", findings)
     return make_report(problem, [section], max(of.accuracy, against.accuracy), lines=lines, faults=list(faults))
 
 

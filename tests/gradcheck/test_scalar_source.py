@@ -190,3 +190,21 @@ def test_positive_inputs_and_indices() -> None:
         step("y", lambda emb, s: (emb * s.log()).sum()),
     )
     assert_same(drawn(mixed, DOUBLE))
+
+
+@pytest.mark.parametrize("witness", ["scalar", "float64", "finite", "complex"])
+def test_a_line_of_a_wrong_shape_is_named(witness: str, tmp_path: Path, cli: Cli) -> None:
+    """The lines after it can't run."""
+    file = tmp_path / "rms_norm.py"
+    file.write_text(
+        "from makemore_cli import chain, step\n"
+        "c = chain('RMS norm', {'x': 'n D', 'eps': 1e-6},\n"
+        "    step('square', lambda x: (x**2).mean(1, keepdim=True), dx=lambda x, D, dsquare: 2 / D * x * dsquare),\n"
+        "    step('inv', lambda square, eps: (square + eps) ** -0.5,\n"
+        "         dsquare=lambda inv, dinv: -0.5 * inv**3 * dinv),\n"
+        "    step('y', lambda x, inv: x * inv, dx=lambda inv, dy: inv * dy, dinv=lambda x, dy: (x * dy).sum(1)))\n"
+    )
+    result = cli("gradcheck", "--chain", file, "--against", witness)
+    assert result.code == 1
+    assert "wrong: the line for dinv in the step y" in result.out
+    assert "keepdim=True" in result.out
