@@ -34,7 +34,7 @@ def measure(command: list[str], seconds: float) -> Curve:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if found := LOSS.search(line):
+            if not line.startswith("test loss") and (found := LOSS.search(line)):  # which makemore prints at the end
                 curve.append((time.perf_counter() - began, float(next(filter(None, found.groups())))))
             if time.perf_counter() - began > seconds:
                 process.terminate()
