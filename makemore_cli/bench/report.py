@@ -21,7 +21,7 @@ from makemore_cli.network.threads import threads
 from makemore_cli.system.console import plain_table
 from makemore_cli.system.environment import processor
 
-# The lecture's network at several sizes, and the network of the configuration best.
+# The lecture's network at several sizes, and one with a longer context and larger embeddings.
 CASES = (*(Case(n, H) for n, H in product((32, 256), (64, 200, 1024))), Case(256, 768, context=6, embedding=48))
 
 

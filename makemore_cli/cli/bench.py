@@ -26,7 +26,8 @@ def bench(
             "--hidden-size",
             metavar="N",
             min=1,
-            help="Hidden units. Default: 64, 200 and 1024; and 768 with context length 6, embedding size 48. Repeatable.",
+            help="Hidden units. Default: 64, 200 and 1024; and 768 with context length 6, embedding size 48. "
+            "Repeatable.",
         ),
     ] = None,
     c_source: Annotated[
