@@ -135,7 +135,7 @@ def train(
     output.print_lines(summary.lines())
     if not quiet:
         quoted = shlex.quote(summary.run)
-        output.remark(f"More names: makemore sample {quoted}; pictures: makemore report {quoted}")
+        output.remark(f"More names: makemore sample {quoted}; plots: makemore report {quoted}")
 
 
 def _begin_to_compile(config: Config) -> None:
