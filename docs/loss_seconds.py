@@ -25,6 +25,7 @@ from makemore_cli.views.plots.style import drawing
 PICTURE = Path(__file__).parent / "pictures" / "loss-seconds.png"
 EVERY = {"fast": 100, "lecture": 10_000, "best": 4000}  # steps between evaluations
 LOSS = re.compile(r"(\d\.\d+) val\b|val loss +(\d\.\d+)|(?:test|val)(?: loss)?:? +(\d\.\d+)")
+TICKS = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
 Curve = list[tuple[float, float]]
 
 
@@ -48,6 +49,9 @@ def draw(curves: dict[str, Curve]) -> None:
         for name, curve in curves.items():
             axes.plot(*zip(*curve, strict=True), marker=".", label=f"{name}: {curve[-1][1]:.3f}")
         axes.set_xscale("log")
+        ticks = [tick for tick in TICKS if any(seconds >= tick for curve in curves.values() for seconds, _ in curve)]
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
         axes.set_ylim(top=2.3)
         axes.set_xlabel("seconds since the start of the command")
         axes.set_ylabel("validation loss, nats per character")

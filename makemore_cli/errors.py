@@ -37,6 +37,10 @@ class MakemoreError(Exception):
         super().__init__(brief(message))
         self.parameters, self.resume = parameters, resume
 
+    def _render_traceback_(self) -> list[str]:
+        """One line in place of a traceback, for IPython and Jupyter."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ParameterError(MakemoreError):
     """An invalid value of a parameter. `fact` says what is wrong, as in "must be at least 0, got -1"."""

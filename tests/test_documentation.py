@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,17 +16,17 @@ import torch
 import yaml
 
 from makemore_cli.backprop import atomic as steps
+from makemore_cli.checks.compare import TOLERANCE
+from makemore_cli.checks.network import SOURCES
+from makemore_cli.checks.numeric import ENTRIES
 from makemore_cli.cli.main import main
 from makemore_cli.config import load as configuration
 from makemore_cli.config.keys import settable
 from makemore_cli.config.schema import Config
-from makemore_cli.gradcheck.compare import TOLERANCE
-from makemore_cli.gradcheck.network import SOURCES
-from makemore_cli.gradcheck.numeric import ENTRIES
 from makemore_cli.learn.demo import DEMOS
 from makemore_cli.views.plots.gallery import KINDS
+from tests.checks.test_mutations import MUTATIONS
 from tests.conftest import Cli
-from tests.gradcheck.test_mutations import MUTATIONS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -118,13 +119,15 @@ def test_a_page_without_runs(name: str, tmp_path: Path, cli: Cli, monkeypatch: p
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(TEXTS.keys() - {*FAST, "own_network"}))
 def test_every_command_of_a_page_runs(name: str, quickstart: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python blocks of the page on scalars run as well. The page on commands has the examples of the help."""
+    """Python blocks of two pages run as well. The page on commands has the examples of the help."""
     monkeypatch.chdir(quickstart)
     Path("docs").mkdir(exist_ok=True)
     run_all(name, cli)
-    if name == "scalar":
+    if name in ("scalar", "python"):
+        scope: dict[str, Any] = {"__name__": "page"}
+        monkeypatch.setitem(sys.modules, "page", ModuleType("page"))
         for block in blocks(PAGES[name], "python"):
-            exec(block, {})
+            exec(block, scope)
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -156,10 +159,10 @@ def test_the_site_lists_every_page() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["commands", "configuration", "backward_pass"])
+@pytest.mark.parametrize("name", ["api", "backward_pass", "commands", "configuration"])
 def test_generated_pages_are_up_to_date(name: str) -> None:
     references = loaded("references", DOCS / "references.py")
-    assert sorted(references.PAGES) == ["backward_pass", "commands", "configuration"]
+    assert sorted(references.PAGES) == ["api", "backward_pass", "commands", "configuration"]
     assert PAGES[name] == references.page(name), "run `python docs/references.py`"
 
 

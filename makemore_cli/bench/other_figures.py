@@ -8,10 +8,10 @@ from makemore_cli.backprop import fused
 from makemore_cli.backprop.atomic import backward, forward, network_chain
 from makemore_cli.backprop.step import run
 from makemore_cli.bench.timing import Run, in_turns, timed, torch_threads
+from makemore_cli.checks.network import NetworkProblem
+from makemore_cli.checks.scalar_source import scalar_gradients
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
-from makemore_cli.gradcheck.network import NetworkProblem
-from makemore_cli.gradcheck.scalar_source import scalar_gradients
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.next_letters import Options
 from makemore_cli.inference.sample import texts

@@ -14,8 +14,9 @@ from makemore_cli.errors import CheckFailedError, MakemoreError, ParameterError,
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Configuration keys that have an option of their own, and the name of that option's parameter.
+# Configuration keys and parameters of functions that have an option of another name, and that option's parameter.
 OPTION_OF_KEY = {
+    "folder": "out",
     "data.path": "data",
     "train.device": "device",
     "train.engine": "engine",
@@ -102,7 +103,8 @@ def _flags(ctx: Any) -> dict[str, str]:
 
 
 def _told(error: MakemoreError, flags: dict[str, str]) -> str:
-    known = [flags[name] for name in (OPTION_OF_KEY.get(name, name) for name in error.parameters) if name in flags]
+    names = (name if name in flags else OPTION_OF_KEY.get(name) for name in error.parameters)
+    known = [flags[name] for name in names if name in flags]
     text = str(error)
     if isinstance(error, ParameterError) and known:
         text = f"{known[0]} {error.fact}"

@@ -18,8 +18,8 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
 
 if TYPE_CHECKING:
-    from makemore_cli.gradcheck.findings import Report
-    from makemore_cli.gradcheck.trials import Problems
+    from makemore_cli.checks.findings import Report
+    from makemore_cli.checks.trials import Problems
 
 PROGRESS_SECONDS = 5.0  # between two lines of progress
 SLOW = "scalar"  # a source that takes half a minute
@@ -163,9 +163,15 @@ def gradcheck(
 
         checkpoint = load_checkpoint(run)
         resolved = configuration.override(checkpoint.config, train__device=device, train__engine="auto")
-    from makemore_cli.training.first_batch_check import check_first_batch
+    from makemore_cli.checks.check import check_batch
+    from makemore_cli.checks.network import NAMES
+    from makemore_cli.checks.user import UserPass
+    from makemore_cli.training.first_batch import first_batch
 
-    report = check_first_batch(resolved, checkpoint, of=of, against=against, user=user)
+    own = None if user is None else UserPass(user, NAMES)
+    problem, remarks = first_batch(resolved, checkpoint)
+    report = check_batch(problem, of, against, own)
+    report.remarks.extend(remarks)
     _show(report, as_json)
 
 
@@ -173,7 +179,7 @@ def _show(report: Report, as_json: bool) -> None:
     if as_json:
         output.print_json(report.to_json())
     else:
-        from makemore_cli.gradcheck.report import show
+        from makemore_cli.checks.report import show
 
         output.print_rich(partial(show, report))
     if not report.ok:
@@ -191,8 +197,8 @@ def _chain(
     of: str | None,
     against: str | None,
 ) -> None:
-    from makemore_cli.gradcheck.check_chain import check, find
-    from makemore_cli.gradcheck.trials import chain_problems
+    from makemore_cli.checks.check_chain import check, find
+    from makemore_cli.checks.trials import chain_problems
 
     subject = find(name)
     if trials is None:
@@ -217,7 +223,7 @@ def _sizes(given: Sequence[str]) -> dict[str, int]:
 
 
 def _trials(count: int, as_json: bool, problems: Problems | None = None, seed: int = 0) -> None:
-    from makemore_cli.gradcheck.trials import network_problems, run_trials
+    from makemore_cli.checks.trials import network_problems, run_trials
 
     told = time.monotonic()
 

@@ -14,7 +14,7 @@ from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.system import output
 
 if TYPE_CHECKING:
-    from makemore_cli.views.graph.graph import Graph
+    from makemore_cli.graph.graph import Graph
 
 FORMATS = ("tree", "dot")
 WIDE = 10_000  # columns: a tree that goes into a file is not wrapped
@@ -85,7 +85,7 @@ def graph(
     if format is not None and out is not None:
         raise MakemoreError("--out: the file's ending says the format; omit --format")
     drawn = _graph(expression, values or [], scalar_mlp, examples, chain, step)
-    from makemore_cli.views.graph import dot
+    from makemore_cli.graph import dot
 
     if out is not None:
         dot.draw(drawn, out)
@@ -93,7 +93,7 @@ def graph(
     elif (format or ("tree" if sys.stdout.isatty() else "dot")) == "dot":
         output.print_texts([dot.to_dot(drawn)])
     else:
-        from makemore_cli.views.graph.tree import show
+        from makemore_cli.graph.tree import show
 
         output.print_rich(partial(show, drawn), width=WIDE)
 
@@ -108,13 +108,13 @@ def _graph(
 ) -> Graph:
     if chain is not None:
         from makemore_cli.views.explain import find
-        from makemore_cli.views.graph.of_chain import graph_of_chain
+        from makemore_cli.views.graph_of_chain import graph_of_chain
 
         subject = find(chain)
         at = subject.numbers(None)[0]
         above = {name: at.gradients[name] for name in subject.chain.outputs if name in at.gradients}
         return graph_of_chain(subject.chain, subject.chain.name, at.values, above, step)
-    from makemore_cli.views.graph.of_values import graph_of_value
+    from makemore_cli.scalar.graph_of_value import graph_of_value
 
     if scalar_mlp:
         from makemore_cli.scalar.experiment import experiment, labelled_loss

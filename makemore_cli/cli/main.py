@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _run(arguments)
     atexit.register(gc.freeze)  # skip the final garbage collection, which takes half a second
-    with Watch("stopping as soon as the present computation ends"):
+    with Watch("stopping as soon as the present computation ends", exits=True):
         return _run(sys.argv[1:])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,10 +13,6 @@ from makemore_cli.cli.app import app
 from makemore_cli.cli.options import ConfigOption, DataOption, DeviceOption, JsonOption, QuietOption, SetOption
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
-from makemore_cli.system.environment import compiles
-
-if TYPE_CHECKING:
-    from makemore_cli.config.schema import Config
 
 
 @app.command(epilog="Example: makemore train --config tiny --set optim.lr=0.05 --seed 7 --out runs/slow")
@@ -32,7 +28,7 @@ def train(
     ] = None,
     config: ConfigOption = None,
     data: DataOption = None,
-    folder: Annotated[
+    out: Annotated[
         Path | None,
         typer.Option(
             "--out",
@@ -89,46 +85,26 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train a model, evaluate it, print samples, and save everything in a run folder."""
-    from makemore_cli.config import load as configuration
-    from makemore_cli.config.schema import CONFIG
-    from makemore_cli.runs.run_folder import holds_run
+    from makemore_cli.api.training import train as start
 
     if run is not None and not resume:
         raise MakemoreError(f"{run}: to continue it, add --resume; to start a run there, use --out")
-    if run is not None and folder is not None:
-        raise MakemoreError("--out: a resumed run stays in its own folder; omit --out")
-    if run is not None and config is not None:
-        raise MakemoreError("--config: a resumed run keeps its own configuration; omit --config")
-    if resume and overwrite:
-        raise MakemoreError("--overwrite: replaces a run, but --resume continues it; give only one of them")
-    if run is not None and not holds_run(run):
-        raise MakemoreError(f"{run}: there is no run to resume here; give a run folder")
-    file = configuration.find(config) if run is None else run / CONFIG
-    folder = run or folder or Path("runs") / configuration.name(file)
-    resume = resume and (run is not None or holds_run(folder))
-    resolved = configuration.load(
-        file,
-        settings or (),
-        data__path=data,
-        train__device=device,
-        train__engine=engine,
-        train__seed=seed,
-        train__steps=steps,
-    )
-    _begin_to_compile(resolved)
-    from makemore_cli.training.observer import Observers
-    from makemore_cli.training.progress_display import suitable_display
-    from makemore_cli.training.resume import keep_steps
-    from makemore_cli.training.trainer import train as run_training
-
-    if resume and steps is None and not any(setting.partition("=")[0] == "train.steps" for setting in settings or ()):
-        resolved = keep_steps(resolved, folder)
-    observer = suitable_display(quiet=quiet)
-    if tensorboard:
-        from makemore_cli.training.tensorboard_events import TensorBoardObserver
-
-        observer = Observers(observer, TensorBoardObserver(observer.message))
-    summary = run_training(resolved, folder, observer, crosscheck_every=crosscheck, overwrite=overwrite, resume=resume)
+    summary = start(
+        config,
+        data=data,
+        steps=steps,
+        seed=seed,
+        settings=settings or (),
+        out=out,
+        resume=run or resume,
+        overwrite=overwrite,
+        device=device,
+        engine=engine,
+        crosscheck=crosscheck,
+        tensorboard=tensorboard,
+        quiet=quiet,
+    ).summary
+    assert summary is not None
     if as_json:
         output.print_json(summary.model_dump(mode="json"))
         return
@@ -136,15 +112,3 @@ def train(
     if not quiet:
         quoted = shlex.quote(summary.run)
         output.remark(f"More names: makemore sample {quoted}; plots: makemore report {quoted}")
-
-
-def _begin_to_compile(config: Config) -> None:
-    """Start compiling the kernel, if it may be needed, while PyTorch is imported and the data is loaded.
-
-    Compilation continues if the command ends early or finds a GPU, so the next command finds the kernel compiled.
-    """
-    train = config.train
-    if train.engine in ("auto", "kernel") and train.device in ("auto", "cpu") and config.optim.in_kernel and compiles():
-        from makemore_cli.backprop.kernel.kernel import begin_to_compile
-
-        begin_to_compile(train.dtype)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pydantic import ValidationError
 
@@ -42,15 +45,18 @@ def find(config: str | None, folder: str = "configs", what: str = "configuration
     raise MakemoreError(f"{name}: no such {what}; give a YAML file, or a bundled one by its name ({known})")
 
 
-def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
-    """Read a YAML file, and apply settings ("optim.lr=0.05") and then overrides ("train.steps" written train__steps).
+Settings = Mapping[str, Any] | Iterable[str]  # {"optim.lr": 0.05} or ["optim.lr=0.05"]
+
+
+def load(path: Path, settings: Settings = (), **overrides: Any) -> Config:
+    """Read a YAML file, and apply settings and then overrides ("train.steps" written train__steps).
 
     Overrides that are None are ignored. Raises MakemoreError, which names the file and the key, or ParameterError for a
     setting or an override.
     """
     raw = read_mapping(path, "a configuration has sections (data, model, optim, train)")
     validate(raw, str(path))  # before the settings, so that a mistake in the file is reported as the file's
-    for setting in settings:
+    for setting in as_texts(settings):
         key, equals, value = setting.partition("=")
         if not equals or not key.strip():
             raise ParameterError("settings", f"must be key=value, as in optim.lr=0.05, got {_cut(setting)}")
@@ -60,6 +66,21 @@ def load(path: Path, settings: Iterable[str] = (), **overrides: Any) -> Config:
         except MakemoreError as error:
             raise ParameterError("settings", str(error)) from None
     return override(validate(raw, str(path)), **overrides)
+
+
+def as_texts(settings: Settings) -> list[str]:
+    """Settings as they are typed, "optim.lr=0.05", with the value in YAML. Raises ParameterError for another type."""
+    if not isinstance(settings, Mapping):
+        return list(settings)
+    try:
+        return [f"{key}={json.dumps(value, ensure_ascii=False, default=_plain)}" for key, value in settings.items()]
+    except (TypeError, ValueError):
+        raise ParameterError("settings", f"must have numbers, strings or sections as values, got {settings}") from None
+
+
+def _plain(value: Any) -> Any:
+    """A path or a number of NumPy's as JSON has it. Raises TypeError for anything else."""
+    return value.item() if isinstance(value, np.generic) else os.fspath(value)
 
 
 def read_mapping(path: Path, expected: str) -> dict[Any, Any]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from itertools import islice
 
 import numpy as np
@@ -23,7 +24,7 @@ BATCH_NAMES = 4096  # at a time
 LONGEST_LINE_BYTES = 8 * LONGEST_NAME_LETTERS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Score:
     """A name and the probability of each of its characters."""
 
@@ -40,8 +41,19 @@ class Score:
         """The characters that the probabilities belong to, the end-of-word token last."""
         return self.name + END
 
+    def __repr__(self) -> str:
+        return f"Score({self.name!r}, loss={self.loss:.4f})"
+
     def to_json(self) -> dict[str, object]:
         return {"name": self.name, "loss": self.loss, "probabilities": self.probabilities}
+
+    def _repr_html_(self) -> str:
+        """The loss and the characters, each on the colour of its probability, for a notebook."""
+        letters = "".join(
+            f'<span style="background: {shade(p)}; color: black" title="{p:.1%}">{escape(printable(letter))}</span>'
+            for letter, p in zip(self.letters, self.probabilities, strict=True)
+        )
+        return f"<code>{self.loss:.3f} {letters}</code>"
 
 
 def score(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterator[Score]:

@@ -77,15 +77,19 @@ def resolve(path: str) -> Path:
         raise MakemoreError(f"{path}: the home folder can't be found; give a full path") from None
 
 
-def load(config: DataConfig, context_length: int, vocabulary: Vocabulary | None = None) -> Dataset:
+def load(
+    config: DataConfig, context_length: int, vocabulary: Vocabulary | None = None, content: bytes | None = None
+) -> Dataset:
     """Read, shuffle and split a UTF-8 file of names, one per line.
 
     As in the lecture: Python's `random.seed(split_seed); random.shuffle(names)`, then 80 / 10 / 10 %. Whitespace around
     a name and blank lines are ignored. If a trained model's `vocabulary` is given, no other character may occur.
+    `content` is what the file will hold, if it has not been written yet; messages then call it `data`.
+
     Raises MakemoreError, which names the file and, if there is one, the line.
     """
-    path = resolve(config.path)
-    raw = names_file.read_file(path)
+    path = resolve(config.path) if content is None else Path("data")
+    raw = names_file.read_file(path) if content is None else content
     digest = hashlib.sha256(raw).hexdigest()
     code_points = names_file.code_points(raw, path)
     del raw  # a large file should not be in memory twice

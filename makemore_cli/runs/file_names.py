@@ -8,5 +8,6 @@ METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"  # the last one
 BEST = "best.safetensors"  # of lowest validation loss
 SUMMARY = "summary.json"
-FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY)
+NAMES = "training-names.txt"  # names that were given as values, not as a file
+FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY, NAMES)
 PLOTS, REPORT, EVENTS = "plots", "report.html", "tensorboard"  # made on request

@@ -16,7 +16,7 @@ from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, WriteError
 from makemore_cli.runs.checkpoint import Checkpoint, to_bytes
-from makemore_cli.runs.file_names import BEST, CHECKPOINT, CONFIG, EVENTS, FILES, METRICS, PLOTS, REPORT, SUMMARY
+from makemore_cli.runs.file_names import BEST, CHECKPOINT, CONFIG, EVENTS, FILES, METRICS, NAMES, PLOTS, REPORT, SUMMARY
 from makemore_cli.runs.metrics import end_of_step
 from makemore_cli.runs.summary import Summary
 from makemore_cli.system.files import is_open_at, is_ours, lock, open_log, partial, write_atomically
@@ -110,8 +110,11 @@ class Run:
         """Whether the run ended before it wrote anything."""
         return not found & (set(FILES) - {METRICS}) and (self.folder / METRICS).stat().st_size == 0
 
-    def begin(self, config: Config) -> None:
-        """Start: remove the files of an earlier run, and write the resolved configuration."""
+    def begin(self, config: Config, names: bytes | None = None) -> None:
+        """Start: remove the files of an earlier run, and write the resolved configuration.
+
+        `names` is the content of the run's own file of names, if it has one.
+        """
         try:
             # All, so that old and new files are not taken for one run; another run's configuration first, so that it is
             # not resumed. The configuration of a resumed run without a checkpoint stays until it is written again.
@@ -120,9 +123,17 @@ class Run:
             self._clean()
             self._remove_drawn()
             self._log.truncate(0)
+            if not self._trains_on_own_names(config):
+                (self.folder / NAMES).unlink(missing_ok=True)
         except OSError as error:
             raise WriteError(f"{self.folder}: can't start a run: {error.strerror}") from None
-        self.save_config(config)
+        self.save_config(config, names)
+
+    def _trains_on_own_names(self, config: Config) -> bool:
+        try:
+            return (self.folder / NAMES).samefile(config.data.path)
+        except OSError:  # one of them does not exist
+            return False
 
     def end_of_step(self, step: int) -> int:
         """The byte at which a step's record ends in the metrics. Raises MakemoreError if they lack the step."""
@@ -137,8 +148,8 @@ class Run:
             )
         return end
 
-    def resume_after(self, step: int, config: Config) -> None:
-        """Remove what was written after a step, and write the resolved configuration."""
+    def resume_after(self, step: int, config: Config, names: bytes | None = None) -> None:
+        """Remove what was written after a step, and write the resolved configuration, and the names as `begin` does."""
         end = self.end_of_step(step)
         try:
             self._clean()
@@ -146,7 +157,7 @@ class Run:
             self._log.truncate(end)
         except OSError as error:
             raise WriteError(f"{self.folder}: can't resume: {error.strerror}") from None
-        self.save_config(config)
+        self.save_config(config, names)
 
     def _clean(self) -> None:
         """Remove the half-written files of a process that was killed."""
@@ -166,7 +177,9 @@ class Run:
         assert self._metrics is not None
         return self._metrics
 
-    def save_config(self, config: Config) -> None:
+    def save_config(self, config: Config, names: bytes | None = None) -> None:
+        if names is not None:
+            self._write(NAMES, names)
         self._write(CONFIG, configuration.dump(config).encode())
 
     def append_steps(self, start: int, losses: Sequence[float], learning_rates: Sequence[float]) -> None:

@@ -41,7 +41,8 @@ class Summary(BaseModel):
         except OverflowError:
             raise ValueError("is out of range") from None
 
-    def lines(self) -> list[str]:
+    def rows(self) -> list[tuple[str, str]]:
+        """Labels and values for people to read."""
         rows = [(f"{split} loss", f"{loss:.4f}") for split, loss in self.loss.items()]
         last = f", the last {self.steps - self.resumed_at:,}" if 0 < self.resumed_at < self.steps else ""
         rows += [
@@ -50,8 +51,10 @@ class Summary(BaseModel):
             ("engine", f"{self.engine} on {self.device}"),
             ("run folder", self.run),
         ]
-        rows += [("" if row else "samples", name) for row, name in enumerate(self.samples)]
-        return [f"{label:<12}{value}" for label, value in rows]
+        return rows + [("" if row else "samples", name) for row, name in enumerate(self.samples)]
+
+    def lines(self) -> list[str]:
+        return [f"{label:<12}{value}" for label, value in self.rows()]
 
 
 def load_summary(folder: Path) -> Summary | None:

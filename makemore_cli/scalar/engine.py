@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from makemore_cli.errors import MakemoreError
 from makemore_cli.scalar import operations
 from makemore_cli.scalar.operations import DomainError, Operation, power, undefined
+
+LARGEST_DRAWN_VALUES = 300  # in a notebook; Graphviz takes seconds for more
 
 
 class Value:
@@ -14,6 +17,12 @@ class Value:
 
     `data` is the number. `grad` is the derivative of the result with respect to it, after the result's `backward()`.
     `_prev` are the values that it was computed from, and `_op` is the operation. `label` is for graphs.
+
+    >>> a, b = mm.Value(2.0), mm.Value(-3.0)
+    >>> loss = a * b + 10.0
+    >>> loss.backward()
+    >>> loss.data, a.grad, b.grad
+    (4.0, -3.0, 2.0)
     """
 
     _operation: Operation | None = None
@@ -64,6 +73,19 @@ class Value:
 
     def __repr__(self) -> str:
         return f"Value(data={self.data}, grad={self.grad})"
+
+    def _repr_svg_(self) -> str | None:
+        """The graph of all that it came from, for a notebook; None without Graphviz, or if the graph is too large."""
+        from makemore_cli.graph import dot
+        from makemore_cli.scalar.graph_of_value import graph_as_it_is
+
+        order = topological_order(self)
+        if len(order) > LARGEST_DRAWN_VALUES:
+            return None
+        try:
+            return dot.to_svg(graph_as_it_is(order)).decode()
+        except MakemoreError:
+            return None
 
     def __add__(self, other: Value | float) -> Value:
         return _apply(operations.ADD, self, _value(other))

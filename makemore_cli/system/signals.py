@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from makemore_cli.system import output
 
@@ -28,15 +28,25 @@ AGAIN = "press Ctrl-C again to stop at once"
 class Watch:
     """A context manager that says that a signal was received if the process still runs half a second later.
 
-    From then on, another Ctrl-C ends the process at once. Before that, it counts as the same one, since a terminal and
+    From then on, another Ctrl-C stops the work at once. Before that, it counts as the same one, since a terminal and
     its shell each send one. Outside the main thread, nothing is watched.
     """
 
+    exits: ClassVar[bool] = False  # whether that Ctrl-C ends the process, which the command line owns
+
     def __init__(
-        self, notice: str, tell: Callable[[str], None] = output.remark, before: Callable[[], None] | None = None
+        self,
+        notice: str,
+        tell: Callable[[str], None] = output.remark,
+        before: Callable[[], None] | None = None,
+        *,
+        exits: bool = False,
     ) -> None:
-        """`tell` shows the notice, and `before` is called before the process ends at once."""
-        self._notice, self._tell, self._before = f"{notice}; {AGAIN}", tell, before
+        """`tell` shows the notice, and `before` is called before the process ends at once.
+
+        `exits` also holds for what is watched inside.
+        """
+        self._notice, self._tell, self._before, self._exits = f"{notice}; {AGAIN}", tell, before, exits
         self._socket: socket.socket | None = None
 
     def __enter__(self) -> Watch:
@@ -46,11 +56,13 @@ class Watch:
             self._thread = threading.Thread(target=self._listen, args=(ours,), name="signals", daemon=True)
             self._thread.start()
             self._earlier = signal.set_wakeup_fd(self._socket.fileno(), warn_on_full_buffer=False)
+            self._outer, Watch.exits = Watch.exits, Watch.exits or self._exits
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._socket is not None:
             signal.set_wakeup_fd(self._earlier, warn_on_full_buffer=False)
+            Watch.exits = self._outer
             self._socket.close()
             self._thread.join(NOTICE_SECONDS)  # it takes longer only if nobody reads its notice
             self._socket = None
@@ -69,7 +81,7 @@ class Watch:
             self._tell(self._notice)
             signals.settimeout(None)
             while received := signals.recv(64):
-                if signal.SIGINT in received:
+                if signal.SIGINT in received and Watch.exits:
                     self._leave()
 
     def _leave(self) -> None:
@@ -86,8 +98,9 @@ class Watch:
 class Held:
     """A context manager that keeps the first signal in `caught`. The training loop then saves and stops.
 
-    Further signals have no effect, except for another Ctrl-C, which `Watch` handles. A signal that is ignored, as under
-    nohup, stays ignored. Outside the main thread, nothing is held back.
+    Further signals have no effect, except for another Ctrl-C: `Watch` ends the process, or if it does not, this raises
+    KeyboardInterrupt. A signal that is ignored, as under nohup, stays ignored. Outside the main thread, nothing is held
+    back.
     """
 
     def __init__(self, watch: Watch) -> None:
@@ -110,4 +123,6 @@ class Held:
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         if self.caught is None:
-            self.caught = number
+            self.caught, self._again = number, time.monotonic() + NOTICE_SECONDS
+        elif number == signal.SIGINT and not Watch.exits and time.monotonic() > self._again:
+            raise KeyboardInterrupt

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from makemore_cli.checks.check import crosscheck
+from makemore_cli.checks.network import SOURCES, NetworkProblem
 from makemore_cli.errors import MakemoreError, StoppedError
-from makemore_cli.gradcheck.check import crosscheck
-from makemore_cli.gradcheck.network import SOURCES, NetworkProblem
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.sample import default_seed, sample
 from makemore_cli.names.splits import SPLITS

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from makemore_cli.system import output
 from makemore_cli.system.console import SafeConsole, foreign
+from makemore_cli.system.environment import in_notebook
 from makemore_cli.system.output import duration
 from makemore_cli.training.observer import Observer, Progress
 
@@ -68,6 +69,7 @@ class LiveDisplay(QuietDisplay):
     """A live view on stderr: progress, the loss as a sparkline, evaluations, and sampled names."""
 
     def __init__(self, console: Console) -> None:
+        self.console = console
         self.progress: Progress | None = None
         self.curve = Curve()
         self.evaluations: deque[tuple[int, float]] = deque(maxlen=3)  # step, validation loss
@@ -96,7 +98,7 @@ class LiveDisplay(QuietDisplay):
     def message(self, text: str) -> None:
         """Print a line above the view."""
         with suppress(OSError):
-            self.view.console.print(foreign(text))
+            self.console.print(foreign(text))
 
     def warning(self, text: str) -> None:
         self.message(f"warning: {text}")
@@ -110,7 +112,7 @@ class LiveDisplay(QuietDisplay):
         if progress is None:
             return Text()
         # Narrower than the terminal, so that input typed meanwhile does not wrap onto another line.
-        width = min(self.view.console.width, WIDEST_VIEW_COLUMNS) - 4
+        width = min(self.console.width, WIDEST_VIEW_COLUMNS) - 4
         left = f"  {duration(progress.seconds_left)} left"
         speed, step = f"  {progress.steps_per_second:,.0f} steps/s", f"{progress.step:,}/{progress.steps:,}  "
         room = width - LABEL_COLUMNS - len(step) - len(left)
@@ -123,7 +125,7 @@ class LiveDisplay(QuietDisplay):
         step_row.add_row(step, bar, f"{speed}{left}")
         rows.add_row("step", step_row)
         *before, last = self.curve.last(3)
-        ascii_only = self.view.console.options.ascii_only
+        ascii_only = self.console.options.ascii_only
         loss = Text.assemble(
             (f"{progress.loss:.4f}", "bold"),
             f"  lr {progress.lr:.3g}  ",
@@ -175,9 +177,13 @@ class Curve:
 
 
 def suitable_display(*, quiet: bool) -> Observer:
-    """A live view in a terminal, lines elsewhere, or only warnings if `quiet`."""
+    """A live view in a terminal or a notebook, lines elsewhere, or only warnings if `quiet`."""
     if quiet:
         return QuietDisplay()
+    if in_notebook():
+        from makemore_cli.training.notebook_display import NotebookDisplay
+
+        return NotebookDisplay()
     console = SafeConsole(stderr=True)
     if console.is_terminal and sys.stdout.isatty() and not console.is_dumb_terminal:
         return LiveDisplay(console)

@@ -60,10 +60,13 @@ class TrainingSetup:
         return {STREAMS[0]: self.generator} | ({} if self.dropout is None else {STREAMS[1]: self.dropout})
 
 
-def set_up(config: Config, vocabulary: Vocabulary | None = None) -> TrainingSetup:
-    """Load the data and draw the parameters. Raises MakemoreError for a user's mistake."""
+def set_up(config: Config, vocabulary: Vocabulary | None = None, names: bytes | None = None) -> TrainingSetup:
+    """Load the data and draw the parameters. `names` is the content of a file of names that is not yet written.
+
+    Raises MakemoreError for a user's mistake.
+    """
     config = resolve(config)
-    dataset = data.load(config.data, config.model.context_length, vocabulary)
+    dataset = data.load(config.data, config.model.context_length, vocabulary, names)
     sizes = sizes_of(config, len(dataset.vocabulary))
     check_room(sizes, config)
     parameters, generator = initialise(sizes, config.train.seed)

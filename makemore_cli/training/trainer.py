@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from makemore_cli.checks.network import SOURCES
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import StoppedError, WriteError
-from makemore_cli.gradcheck.network import SOURCES
 from makemore_cli.inference.sample import default_seed, sample
 from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
@@ -38,11 +38,13 @@ def train(
     crosscheck_every: int = 0,
     overwrite: bool = False,
     resume: bool = False,
+    names: bytes | None = None,
 ) -> Summary:
     """Train a configuration, and save the run in `folder`; with `resume`, resume the run that is there.
 
-    Every `crosscheck_every` steps, the training gradients are compared with those of an independent source. Nothing is
-    written before the data, the device and the folder have been checked.
+    Every `crosscheck_every` steps, the training gradients are compared with those of an independent source. `names` is
+    the content of the configuration's file of names, if it is still to be written into the folder. Nothing is written
+    before the data, the device and the folder have been checked.
 
     Raises MakemoreError for a user's mistake, CheckFailedError if gradients disagree, StoppedError after a signal or if
     the observer stops the run, and WriteError.
@@ -54,27 +56,32 @@ def train(
     if crosscheck_every:
         require_float64(resolve(config))
     if not resume:
-        setup = set_up(config)
+        setup = set_up(config, names=names)
         with Run.create(folder, overwrite=overwrite) as run:
-            return _train(setup, None, run, observer, crosscheck_every)
+            return _train(setup, None, run, observer, crosscheck_every, names)
     with Run.resume(folder) as run:
         if not run.has(CHECKPOINT):
             observer.message(f"{folder}: there is no checkpoint yet; starting from the beginning")
-            return _train(set_up(config), None, run, observer, crosscheck_every)
+            return _train(set_up(config, names=names), None, run, observer, crosscheck_every, names)
         saved = load_checkpoint(folder)
         check_settings(resolve(config), saved, folder)
-        setup = set_up(config)
+        setup = set_up(config, names=names)
         check_data(setup, saved, folder)
         run.end_of_step(saved.step)
         summary = finished(run, setup.config)
         if summary is not None:
             observer.message(f"all {summary.steps:,} steps are already trained; increase train.steps to train more")
             return summary
-        return _train(setup, saved, run, observer, crosscheck_every)
+        return _train(setup, saved, run, observer, crosscheck_every, names)
 
 
 def _train(
-    setup: TrainingSetup, saved: Checkpoint | None, run: Run, observer: Observer, crosscheck_every: int
+    setup: TrainingSetup,
+    saved: Checkpoint | None,
+    run: Run,
+    observer: Observer,
+    crosscheck_every: int,
+    names: bytes | None,
 ) -> Summary:
     config, dataset, parameters = setup.config, setup.dataset, setup.parameters
     running = _running(config, parameters.flat)
@@ -98,9 +105,9 @@ def _train(
         engine.prepare(config.train.batch_size, observer.message)
         step = 0 if saved is None else saved.step
         if saved is None:
-            run.begin(config)
+            run.begin(config, names)
         else:
-            run.resume_after(step, config)
+            run.resume_after(step, config, names)
             before, now = saved.config.train.steps, config.train.steps
             goal = f"; train.steps was {before:,} and is now {now:,}" if before != now else ""
             observer.message(f"resuming after step {step:,}{goal}")

@@ -23,10 +23,10 @@ from makemore_cli.backprop.line_text import line_text
 from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.backprop.shipped.lesson import Lesson
 from makemore_cli.backprop.step import Line, Step, Values, arguments
+from makemore_cli.checks.check_chain import NETWORK
+from makemore_cli.checks.check_chain import find as find_chain
+from makemore_cli.checks.function_pair import FunctionPair
 from makemore_cli.errors import MakemoreError
-from makemore_cli.gradcheck.check_chain import NETWORK
-from makemore_cli.gradcheck.check_chain import find as find_chain
-from makemore_cli.gradcheck.function_pair import FunctionPair
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import initialise
 from makemore_cli.scalar.tensor import NotScalarError

@@ -10,9 +10,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from makemore_cli.checks.check import check_batch
+from makemore_cli.checks.findings import Report
 from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
-from makemore_cli.gradcheck.findings import Report
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.lecture_sampler import PUBLISHED
 from makemore_cli.inference.next_letters import Options
@@ -24,7 +25,7 @@ from makemore_cli.runs.comparison import run_info
 from makemore_cli.runs.file_names import REPORT
 from makemore_cli.system.environment import environment
 from makemore_cli.system.files import check_replaceable, write_atomically
-from makemore_cli.training.first_batch_check import check_first_batch
+from makemore_cli.training.first_batch import first_batch
 from makemore_cli.views.diagnostics import inspect
 from makemore_cli.views.plots.gallery import KINDS, Subject, pictures
 from makemore_cli.views.plots.style import Picture
@@ -76,7 +77,8 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
         missing.setdefault(str(error), []).append("diagnostics")
     try:
         config = configuration.override(subject.checkpoint.config, train__device="auto", train__engine="auto")
-        gradcheck = check_first_batch(config, subject.checkpoint)
+        problem, _ = first_batch(config, subject.checkpoint)
+        gradcheck = check_batch(problem)
     except MakemoreError as error:
         missing.setdefault(str(error), []).append("gradcheck")
     left_out = [f"{', '.join(names)}: {reason}" for reason, names in missing.items()]

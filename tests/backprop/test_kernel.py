@@ -22,12 +22,12 @@ from makemore_cli.backprop.kernel.intrinsics import at
 from makemore_cli.backprop.kernel.kernel import Kernel
 from makemore_cli.backprop.kernel.layout import LINE, TILE, Layout
 from makemore_cli.backprop.update_numbers import Factors, Rule
+from makemore_cli.checks import network
+from makemore_cli.checks.check import compare_sources
+from makemore_cli.checks.network import SOURCES, NetworkProblem
+from makemore_cli.checks.sources import Source
 from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
-from makemore_cli.gradcheck import network
-from makemore_cli.gradcheck.check import compare_sources
-from makemore_cli.gradcheck.network import SOURCES, NetworkProblem
-from makemore_cli.gradcheck.sources import Source
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.network.reference import forward

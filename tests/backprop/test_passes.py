@@ -14,9 +14,9 @@ from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop import fused
 from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.step import Line, Step, arguments
-from makemore_cli.gradcheck import network, sources
-from makemore_cli.gradcheck.check import gradcheck
-from makemore_cli.gradcheck.network import NetworkProblem
+from makemore_cli.checks import network, sources
+from makemore_cli.checks.check import gradcheck
+from makemore_cli.checks.network import NetworkProblem
 from makemore_cli.network import reference
 from tests.conftest import DEVICES, problem
 

@@ -436,12 +436,12 @@ WRONG = [
     (
         "going on elsewhere",
         "train --resume @/run --out @/other",
-        "--out: a resumed run stays in its own folder; omit --out",
+        "--out must not be given to resume a run, which stays in its own folder",
     ),
     (
         "going on by another configuration",
         "train --resume @/run --config tiny",
-        "--config: a resumed run keeps its own configuration; omit --config",
+        "--config must not be given to resume a run, which keeps its own",
     ),
     (
         "a folder without --resume",

@@ -261,7 +261,8 @@ def test_ctrl_c_while_modules_are_imported(tmp_path: Path) -> None:
 SLOW = """
 import hashlib, sys, time
 from makemore_cli.system.signals import Held, Watch
-with Held(Watch("stopping soon", before=lambda: print("left", flush=True))) as signals:
+watch = Watch("stopping soon", before=lambda: print("left", flush=True), exits=True)
+with Held(watch) as signals:
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", int(sys.argv[1]))  # one call that no signal interrupts, as a huge product
     while signals.caught is None:
@@ -291,6 +292,32 @@ def test_ctrl_c_is_told_of_and_a_second_one_ends_the_process() -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (130, "left\n", "makemore: interrupted\n")
+
+
+def test_a_second_ctrl_c_leaves_other_peoples_processes_alive() -> None:
+    """In somebody's program, the second one is a KeyboardInterrupt, as any other."""
+    code = """
+import sys, time
+from makemore_cli.system.signals import Held, Watch
+try:
+    with Held(Watch("stopping soon")):
+        print("ready", flush=True)
+        while True:
+            time.sleep(0.01)
+except KeyboardInterrupt:
+    print("alive", Watch.exits)
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        for _ in range(3):  # as good as one
+            process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == "stopping soon; press Ctrl-C again to stop at once\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (0, "alive False\n", "")
 
 
 def test_ctrl_c_is_not_told_of_where_it_is_heard_at_once() -> None:

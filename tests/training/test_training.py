@@ -12,10 +12,10 @@ import torch
 from torch.nn import functional as F
 
 from makemore_cli.backprop import fused
+from makemore_cli.checks.network import SOURCES
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import CheckFailedError, MakemoreError
-from makemore_cli.gradcheck.network import SOURCES
 from makemore_cli.inference import evaluate
 from makemore_cli.network import model
 from makemore_cli.network.model import Sizes

@@ -15,8 +15,8 @@ from makemore_cli.backprop.derivations import DERIVATIONS, LECTURE
 from makemore_cli.backprop.entries import named, write_out
 from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.backprop.step import arguments, run
+from makemore_cli.checks.check_chain import check_chain
 from makemore_cli.cli.chain_template import TEMPLATE
-from makemore_cli.gradcheck.check_chain import check_chain
 from makemore_cli.scalar.tensor import NotScalarError
 from makemore_cli.views import explain
 from tests.conftest import Cli, problem

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 
 from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.errors import MakemoreError, ParameterError
+from makemore_cli.graph import dot
+from makemore_cli.graph.graph import Graph, Node, State
 from makemore_cli.scalar.engine import Value
 from makemore_cli.scalar.experiment import experiment, labelled_loss
 from makemore_cli.scalar.expression import NEURON, NEURON_VALUES, Expression
+from makemore_cli.scalar.graph_of_value import graph_of_value
 from makemore_cli.views import explain
-from makemore_cli.views.graph import dot
-from makemore_cli.views.graph.graph import Graph, Node, State
-from makemore_cli.views.graph.of_chain import graph_of_chain
-from makemore_cli.views.graph.of_values import graph_of_value
+from makemore_cli.views.graph_of_chain import graph_of_chain
 from tests.conftest import Cli
 from tests.terminal import in_terminal
 

@@ -20,10 +20,10 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from torch.nn import functional as F
 
+from makemore_cli.checks import sources
+from makemore_cli.checks.network import NetworkProblem
 from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
-from makemore_cli.gradcheck import sources
-from makemore_cli.gradcheck.network import NetworkProblem
 from makemore_cli.names.dataset import load
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.runs.metrics import load_metrics

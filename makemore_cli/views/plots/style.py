@@ -32,6 +32,16 @@ FORMATS = ("png", "svg")
 SCRIPTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari")
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows, whether or not it uses pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        with drawing():
+            self.savefig(file, format="png", dpi=100)
+        return file.getvalue()
+
+
 class Picture(ABC):
     """A plot, dark on white, with a title that says what it shows."""
 
@@ -56,7 +66,7 @@ class Picture(ABC):
         width, height = self.shape()
         below = 0.22 / height
         layout = ConstrainedLayoutEngine(rect=(0.01, below, 0.98, 0.99 - below))
-        figure = Figure(figsize=(width, height), layout=layout, facecolor="white")
+        figure = ShownFigure(figsize=(width, height), layout=layout, facecolor="white")
         if titled:
             title = _balanced(self.title, int(width * 10.6))
             figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
@@ -65,6 +75,11 @@ class Picture(ABC):
             0.99, 0.06 / height, shown(self.of, int(15 * width)), ha="right", va="bottom", fontsize=7, color=GREY
         )
         return figure
+
+    def shown(self) -> Figure:
+        """The whole figure in our style, for Python code."""
+        with drawing():
+            return self.figure()
 
     def render(self, format: str, *, titled: bool = True) -> bytes:
         """The bytes of a PNG or SVG file. The same plot gives the same bytes."""

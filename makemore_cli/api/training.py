@@ -1,0 +1,153 @@
+"""Train from Python, with the options of `makemore train`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from makemore_cli.config import load as configuration
+from makemore_cli.config.load import Settings
+from makemore_cli.config.schema import CONFIG, Config
+from makemore_cli.errors import MakemoreError, ParameterError, StoppedError
+from makemore_cli.runs.file_names import NAMES
+from makemore_cli.runs.run_folder import holds_run
+from makemore_cli.system.environment import compiles
+from makemore_cli.system.signals import Watch
+
+if TYPE_CHECKING:
+    from makemore_cli.api.trained_run import Run
+    from makemore_cli.training.observer import Observer
+
+
+def train(
+    config: str | Path | None = None,
+    *,
+    data: str | Path | Iterable[str] | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    settings: Settings = (),
+    out: str | Path | None = None,
+    resume: bool | str | Path = False,
+    overwrite: bool = False,
+    device: str | None = None,
+    engine: str | None = None,
+    crosscheck: int = 0,
+    tensorboard: bool = False,
+    quiet: bool = False,
+    observer: Observer | None = None,
+) -> Run:
+    """Train a model, and save everything in a run folder. An existing run is never lost by accident.
+
+    `config` is a YAML file or the name of a bundled configuration; the default is quickstart. `data` is a file of
+    names, `"bundled"`, `"lecture"`, or the names themselves, which are then kept in the run folder. `steps`, `seed`,
+    `device` and `engine` override the configuration, and so do `settings`, such as `{"optim.lr": 0.05}`. The run folder
+    `out` is runs/NAME by default, where NAME is the configuration's.
+
+    `resume` is a run folder to resume. If it is true, the run in `out` is resumed, or started if there is none.
+    `overwrite` replaces a run that is there. Every `crosscheck` steps, the gradients are compared with those of an
+    independent source. `tensorboard` also writes event files. `quiet` shows no progress, and `observer` is told of it
+    instead.
+
+    Interrupting it (Ctrl-C, or a notebook's stop button) saves the run, and raises KeyboardInterrupt; `resume` then
+    continues. Raises MakemoreError for invalid parameters or data, an existing run, or a diverged one, and
+    CheckFailedError if gradients disagree.
+
+    >>> import makemore_cli as mm
+    >>> run = mm.train("tiny", steps=300, settings={"optim.lr": 0.1}, quiet=True)
+    >>> run.step
+    300
+    """
+    folder, content = None if out is None else Path(out), None
+    resumed = Path(resume) if isinstance(resume, (str, Path)) else None
+    if resumed is not None:
+        if config is not None:
+            raise ParameterError("config", "must not be given to resume a run, which keeps its own")
+        if folder is not None:
+            raise ParameterError("out", "must not be given to resume a run, which stays in its own folder")
+        if not holds_run(resumed):
+            raise MakemoreError(f"{resumed}: there is no run to resume here; give a run folder")
+    if resume and overwrite:
+        raise ParameterError("overwrite", "replaces a run, but resume continues it; give only one of them")
+    if crosscheck < 0:
+        raise ParameterError("crosscheck", f"must be at least 0, got {crosscheck}")
+    file = configuration.find(None if config is None else str(config)) if resumed is None else resumed / CONFIG
+    folder = resumed or folder or Path("runs") / configuration.name(file)
+    continues = resumed is not None or (bool(resume) and holds_run(folder))
+    if data is not None and not isinstance(data, (str, Path)):
+        content, data = _text(data), (folder / NAMES).absolute()
+    settings = configuration.as_texts(settings)
+    resolved = configuration.load(
+        file,
+        settings,
+        data__path=None if data is None else str(data),
+        train__device=device,
+        train__engine=engine,
+        train__seed=seed,
+        train__steps=steps,
+    )
+    _begin_to_compile(resolved)
+    from makemore_cli.api.trained_run import Run
+    from makemore_cli.training import trainer
+    from makemore_cli.training.observer import Observers
+    from makemore_cli.training.progress_display import suitable_display
+    from makemore_cli.training.resume import keep_steps
+
+    if continues and steps is None and "train.steps" not in {text.partition("=")[0].strip() for text in settings}:
+        resolved = keep_steps(resolved, folder)
+    observers = [suitable_display(quiet=quiet), *([] if observer is None else [observer])]
+    if tensorboard:
+        from makemore_cli.training.tensorboard_events import TensorBoardObserver
+
+        observers.append(TensorBoardObserver(observers[0].message))
+    try:
+        summary = trainer.train(
+            resolved,
+            folder,
+            Observers(*observers),
+            crosscheck_every=crosscheck,
+            overwrite=overwrite,
+            resume=continues,
+            names=content,
+        )
+    except StoppedError as stopped:
+        if stopped.signal is not None and not Watch.exits:
+            observers[0].message(str(stopped))
+            _deliver(stopped)
+        raise
+    return Run(folder, summary)
+
+
+def _deliver(stopped: StoppedError) -> None:
+    """Handle the signal that stopped a run as the program would have without us: Ctrl-C raises KeyboardInterrupt."""
+    assert stopped.signal is not None
+    if signal.getsignal(stopped.signal) is signal.default_int_handler:
+        raise KeyboardInterrupt(str(stopped)) from None
+    signal.raise_signal(stopped.signal)
+
+
+def _text(names: Iterable[str]) -> bytes:
+    """Names as the content of a file, one per line. Raises ParameterError for what is no name."""
+    names = list(names)
+    for place, name in enumerate(names, start=1):
+        if not isinstance(name, str):
+            raise ParameterError("data", f"must be names, but number {place} is of type {type(name).__name__}")
+        if len(name.splitlines()) > 1:
+            raise ParameterError("data", f"must be names without line breaks, but number {place} is {name!r}")
+    try:
+        return "".join(f"{name.strip()}\n" for name in names).encode()
+    except UnicodeEncodeError as error:
+        raise ParameterError("data", f"can't be written as UTF-8: {error.reason}") from None
+
+
+def _begin_to_compile(config: Config) -> None:
+    """Start compiling the kernel, if it may be needed, while PyTorch is imported and the data is loaded.
+
+    Compilation continues if training fails early or finds a GPU, so the next run finds the kernel compiled.
+    """
+    train = config.train
+    if train.engine in ("auto", "kernel") and train.device in ("auto", "cpu") and config.optim.in_kernel and compiles():
+        from makemore_cli.backprop.kernel.kernel import begin_to_compile
+
+        begin_to_compile(train.dtype)
