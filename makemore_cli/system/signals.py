@@ -48,6 +48,7 @@ class Watch:
         """
         self._notice, self._tell, self._before, self._exits = f"{notice}; {AGAIN}", tell, before, exits
         self._socket: socket.socket | None = None
+        self.told = False  # whether the notice was shown
 
     def __enter__(self) -> Watch:
         if threading.current_thread() is threading.main_thread():
@@ -78,6 +79,7 @@ class Watch:
                 with suppress(TimeoutError):
                     if not signals.recv(64):
                         return
+            self.told = True
             self._tell(self._notice)
             signals.settimeout(None)
             while received := signals.recv(64):
@@ -123,6 +125,6 @@ class Held:
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         if self.caught is None:
-            self.caught, self._again = number, time.monotonic() + NOTICE_SECONDS
-        elif number == signal.SIGINT and not Watch.exits and time.monotonic() > self._again:
+            self.caught = number
+        elif number == signal.SIGINT and self._watch.told and not Watch.exits:
             raise KeyboardInterrupt

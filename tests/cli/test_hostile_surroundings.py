@@ -316,7 +316,10 @@ except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
         assert process.stderr.readline() == "stopping soon; press Ctrl-C again to stop at once\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
+        try:
+            out, err = process.communicate(timeout=10)
+        finally:
+            process.kill()  # else a failure would wait for it for ever
     assert (process.returncode, out, err) == (0, "alive False\n", "")
 
 
