@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from makemore_cli.printable import printable
 
@@ -37,9 +38,20 @@ class MakemoreError(Exception):
         super().__init__(brief(message))
         self.parameters, self.resume = parameters, resume
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: its subclasses take other arguments than the message."""
+        return _restored, (type(self), str(self), self.__dict__)
+
     def _render_traceback_(self) -> list[str]:
         """One line in place of a traceback, for IPython and Jupyter."""
         return [f"{type(self).__name__}: {self}"]
+
+
+def _restored(kind: type[MakemoreError], message: str, state: dict[str, Any]) -> MakemoreError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, message)
+    error.__dict__.update(state)
+    return error
 
 
 class ParameterError(MakemoreError):
@@ -48,6 +60,18 @@ class ParameterError(MakemoreError):
     def __init__(self, parameter: str, fact: str) -> None:
         super().__init__(f"{parameter} {fact}", parameters=(parameter,))
         self.fact = brief(fact)
+
+
+def whole(parameter: str, value: SupportsIndex, least: int, most: int | None = None) -> int:
+    """A whole number within bounds, also NumPy's. Raises ParameterError for anything else."""
+    try:
+        number = index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ParameterError(parameter, f"must be a whole number {bounds}, got {value!r}")
+    return number
 
 
 class CheckFailedError(MakemoreError):

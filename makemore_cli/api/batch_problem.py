@@ -7,8 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from makemore_cli.api.given_names import as_file
 from makemore_cli.checks.check import check_batch
 from makemore_cli.checks.findings import Report
+from makemore_cli.checks.following import with_gradients
 from makemore_cli.checks.given_gradients import GivenGradients
 from makemore_cli.checks.network import NAMES, NetworkProblem
 from makemore_cli.config import load as configuration
@@ -26,6 +28,9 @@ class BatchProblem(Mapping[str, Any]):
     `globals().update(p)` makes all of them variables of a notebook.
     """
 
+    __eq__, __hash__ = object.__eq__, object.__hash__  # a Mapping would compare the tensors
+
+    @with_gradients
     def __init__(self, problem: NetworkProblem, remarks: Iterable[str] = ()) -> None:
         self._problem, self._remarks = problem, list(remarks)
         self._given = NAMES.copies({**problem.values, "n": len(problem.X)})
@@ -53,6 +58,12 @@ class BatchProblem(Mapping[str, Any]):
         dtype = str(problem.dtype).removeprefix("torch.")
         return f"<{problem.title} in {dtype}: {', '.join(self._given)}>"
 
+    def _repr_html_(self) -> str:
+        """The names and shapes, for a notebook."""
+        rows = ((name, tuple(value.shape) if hasattr(value, "shape") else value) for name, value in self.items())
+        body = "".join(f"<tr><td>{name}</td><td>{shape}</td></tr>" for name, shape in rows)
+        return f"<table><thead><tr><th>name</th><th>shape, or number</th></tr></thead><tbody>{body}</tbody></table>"
+
     @property
     def gradients(self) -> tuple[str, ...]:
         """The names of the gradients to compute, from dlogprobs down to the parameters and dC, without dloss."""
@@ -78,8 +89,13 @@ class BatchProblem(Mapping[str, Any]):
         if isinstance(gradients, str):
             name = gradients if gradients in self._problem.order else gradients.removeprefix("d")
             if name not in self._problem.order:
-                raise ParameterError("name", f"must be a tensor of the chain, such as logits, got {gradients}")
+                raise ParameterError("gradients", f"must name a tensor of the chain, such as logits, got {gradients}")
             found = {name: gradient}
+        elif not isinstance(gradients, Mapping):
+            kind = type(gradients).__name__
+            raise ParameterError("gradients", f"must be a name or a mapping, such as globals(), got a {kind}")
+        elif gradient is not None:
+            raise ParameterError("gradient", "must not be given beside a mapping")
         else:
             found = {name: gradients[f"d{name}"] for name in self._problem.order if f"d{name}" in gradients}
             found = {name: one for name, one in found.items() if one is not None}
@@ -103,29 +119,33 @@ class BatchProblem(Mapping[str, Any]):
 
 
 def problem(
-    config: str | Path = "lecture",
+    config: str | Path | None = None,
     *,
     run: str | Path | None = None,
-    data: str | Path | None = None,
+    data: str | Path | Iterable[str] | None = None,
     seed: int | None = None,
     settings: Settings = (),
     dtype: str | None = None,
 ) -> BatchProblem:
     """The first batch that a configuration would train on, at its initial parameters, or at those of a trained `run`.
 
-    `data`, `seed`, `settings` and `dtype` (float32 or float64) override the configuration, which is a YAML file or the
-    name of a bundled one. In float64 smaller mistakes show. Raises MakemoreError for an invalid parameter or data.
+    The configuration is a YAML file or the name of a bundled one; the default is lecture, or the run's own. `data` (a
+    file of names, or names), `seed`, `settings` and `dtype` (float32 or float64) override it. In float64 smaller
+    mistakes become visible. Raises MakemoreError for an invalid parameter or data.
 
     >>> p = mm.problem("lecture")
     >>> p.logits.shape
     torch.Size([32, 27])
     """
+    if run is not None and (config is not None or settings):
+        raise ParameterError("run", "has its own configuration; omit config and settings")
+    content = None if data is None or isinstance(data, (str, Path)) else as_file(data)
+    file = str(data) if data is not None and content is None else None
     checkpoint = None if run is None else load_checkpoint(run)
-    overrides = {"data__path": None if data is None else str(data), "train__seed": seed, "train__dtype": dtype}
+    overrides = {"data__path": file, "train__seed": seed, "train__dtype": dtype}
     if checkpoint is None:
-        resolved = configuration.load(configuration.find(str(config)), settings, **overrides)
+        found = configuration.find(str(config or "lecture"))
+        resolved = configuration.load(found, settings, **overrides)
     else:
-        if config != "lecture" or settings:
-            raise ParameterError("run", "has its own configuration; omit config and settings")
         resolved = configuration.override(checkpoint.config, train__device="cpu", train__engine="auto", **overrides)
-    return BatchProblem(*first_batch(resolved, checkpoint))
+    return BatchProblem(*first_batch(resolved, checkpoint, content))

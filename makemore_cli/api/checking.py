@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from makemore_cli.backprop.inputs import Bounds
 from makemore_cli.checks.autograd_function import function_chain, parameters
 from makemore_cli.checks.chain_file import in_any_precision
 from makemore_cli.checks.check_chain import check, find
-from makemore_cli.checks.declared_inputs import declared_inputs, declared_sizes
+from makemore_cli.checks.declared_inputs import declared_inputs
 from makemore_cli.checks.findings import Report
 from makemore_cli.checks.function_pair import FunctionPair
-from makemore_cli.errors import ParameterError
+from makemore_cli.errors import ParameterError, whole
+from makemore_cli.printable import printable
 
 SEEDS = 2**31
 
@@ -51,7 +51,11 @@ def gradcheck(
     ["the line for dx in the step y is wrong: ...a square's factor 2 is missing..."]
     """
     if isinstance(subject, BatchProblem):
+        for name, value, default in (("shapes", shapes, None), ("sizes", sizes, None), ("seed", seed, 0)):
+            if value != default:
+                raise ParameterError(name, "does not apply to a problem, which has its own inputs")
         return subject.gradcheck(of, against)
+    seed = whole("seed", seed, 0, SEEDS)
     return check(_chain(subject, shapes, sizes), dtype, seed, sizes, of=of, against=against)
 
 
@@ -72,26 +76,26 @@ def assert_gradients(
 
     >>> mm.assert_gradients("linear")
     """
-    if trials < 1:
-        raise ParameterError("trials", f"must be at least 1, got {trials}")
+    __tracebackhide__ = True  # pytest then shows the caller's line
+    trials = whole("trials", trials, 1)
     chain = _chain(subject, shapes, sizes)
-    first = random.randrange(1, SEEDS) if seed is None else seed
+    first = random.randrange(1, SEEDS - trials) if seed is None else whole("seed", seed, 0, SEEDS - trials)
     for each in range(first, first + trials):
         report = check(chain, dtype, each, sizes)
         if not report.ok:
-            failures = "\n".join(report.failures())
-            raise AssertionError(f"{report.title} in {report.dtype}:\n{failures}\nto repeat: seed={each}, trials=1")
+            told = "\n".join([f"{report.title} in {report.dtype}:", *report.failures()])
+            raise AssertionError(f"{printable(told, newlines=True)}\nto repeat: seed={each}, trials=1")
 
 
 def _chain(
     subject: Subject, shapes: Mapping[str, Any] | None, sizes: Mapping[str, Bounds] | None
 ) -> Chain | FunctionPair:
     if isinstance(subject, type) and issubclass(subject, Function):
-        names, module = parameters(subject), sys.modules[subject.__module__]
-        declared = declared_inputs(subject.forward, names, module) | dict(shapes or {})
+        names = parameters(subject)
+        declared = declared_inputs(subject.forward, names, subject.forward.__globals__) | dict(shapes or {})
         if unknown := [name for name in declared if name not in names]:
             raise ParameterError("shapes", f"must name inputs of forward ({', '.join(names)}), got {unknown[0]}")
-        return in_any_precision(function_chain(subject, declared, {**declared_sizes(module), **(sizes or {})}))
+        return in_any_precision(function_chain(subject, declared, sizes or {}))
     if shapes is not None:
         raise ParameterError("shapes", "applies to a torch.autograd.Function only; a chain declares its own")
     if isinstance(subject, Chain):

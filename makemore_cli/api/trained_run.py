@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from makemore_cli.api.columns import Columns
-from makemore_cli.errors import ParameterError
+from makemore_cli.api.given_names import as_file
+from makemore_cli.errors import ParameterError, whole
 from makemore_cli.inference import score as scoring
 from makemore_cli.inference.next_letters import Options, next_probabilities
 from makemore_cli.inference.sample import sample_run
@@ -34,20 +35,17 @@ if TYPE_CHECKING:
 class Run:
     """A trained model, read from its run folder or from one checkpoint file.
 
-    What is read is kept: after more training, load the run again.
+    `path` is what was read, and `folder` the run folder. The model stays as it was read: after more training, load the
+    run again.
     """
 
     def __init__(self, path: str | Path, summary: Summary | None = None) -> None:
         """`summary` is read from the run folder if it is None."""
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # the current folder may change
+        self.folder = self.path if self.path.is_dir() else self.path.parent
         if summary is not None:
             self.summary = summary
         self._evaluations: dict[str | None, Evaluation] = {}
-
-    @property
-    def folder(self) -> Path:
-        """The run folder, also if `path` is a checkpoint in it."""
-        return self.path if self.path.is_dir() else self.path.parent
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -114,9 +112,9 @@ class Run:
         >>> all(name.startswith("ma") for name in names)
         True
         """
-        if n < 0:
-            raise ParameterError("n", f"must be at least 0, got {n}")
-        options = Options(temperature, top_k, prefix, max_length)
+        top_k = None if top_k is None else whole("top_k", top_k, 1)
+        options = Options(temperature, top_k, prefix, whole("max_length", max_length, 1))
+        n = whole("n", n, 0)
         return sample_run(self.checkpoint, n, seed, options, only_new=only_new, lecture=lecture).names()
 
     def score(self, names: str | Iterable[str]) -> list[Score]:
@@ -146,21 +144,24 @@ class Run:
         (found,) = next_probabilities(model.logits(context), Options())
         return {self.vocabulary[token]: float(found[token]) for token in np.argsort(-found, kind="stable")}
 
-    def loss(self, split: str = "val", data: str | Path | None = None) -> float:
+    def loss(self, split: str = "val", data: str | Path | Iterable[str] | None = None) -> float:
         """The mean loss over a split (train, val or test) in nats per character, as `makemore eval` prints it.
 
-        `data` is another file of names, split in the same way. Warns if the model's own data has changed since it was
-        trained. Raises ParameterError for an unknown split, and MakemoreError if the data can't be read.
+        `data` is another file of names, or the names themselves, split in the same way. Warns if the model's own data
+        has changed since it was trained. Raises ParameterError for an unknown split, and MakemoreError if the data
+        can't be read.
 
         >>> run.loss("val") < 3.30  # guessing
         True
         """
         if split not in SPLITS:
             raise ParameterError("split", f"must be {', '.join(SPLITS[:-1])} or {SPLITS[-1]}, got {split}")
+        from makemore_cli.inference.evaluate import evaluate_checkpoint
+
+        if data is not None and not isinstance(data, (str, Path)):
+            return evaluate_checkpoint(self.checkpoint, content=as_file(data)).loss[split]
         key = None if data is None else str(data)
         if key not in self._evaluations:
-            from makemore_cli.inference.evaluate import evaluate_checkpoint
-
             self._evaluations[key] = evaluate_checkpoint(self.checkpoint, key)
             for remark in self._evaluations[key].remarks:
                 warnings.warn(remark, stacklevel=2)
@@ -247,7 +248,7 @@ def load(path: str | Path) -> Run:
 
     >>> run = mm.load("runs/tiny")
     >>> run
-    Run('runs/tiny')
+    Run('.../runs/tiny')
     """
     run = Run(path)
     run.checkpoint  # noqa: B018 (read now, so that a mistake is reported here)

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from makemore_cli.api.given_names import as_file
 from makemore_cli.config import load as configuration
 from makemore_cli.config.load import Settings
 from makemore_cli.config.schema import CONFIG, Config
-from makemore_cli.errors import MakemoreError, ParameterError, StoppedError
+from makemore_cli.errors import MakemoreError, ParameterError, StoppedError, whole
 from makemore_cli.runs.file_names import NAMES
 from makemore_cli.runs.run_folder import holds_run
 from makemore_cli.system.environment import compiles
@@ -47,12 +48,12 @@ def train(
 
     `resume` is a run folder to resume. If it is true, the run in `out` is resumed, or started if there is none.
     `overwrite` replaces a run that is there. Every `crosscheck` steps, the gradients are compared with those of an
-    independent source. `tensorboard` also writes event files. `quiet` shows no progress, and `observer` is told of it
-    instead.
+    independent source. `tensorboard` also writes event files. `quiet` shows no progress. An `observer` is told of it in
+    any case.
 
-    Interrupting it (Ctrl-C, or a notebook's stop button) saves the run, and raises KeyboardInterrupt; `resume` then
-    continues. Raises MakemoreError for invalid parameters or data, an existing run, or a diverged one, and
-    CheckFailedError if gradients disagree.
+    Interrupting it (Ctrl-C, or a notebook's stop button) saves the run and raises KeyboardInterrupt; `resume` then
+    continues. If the observer stops it, it is saved too, and raises StoppedError. Raises MakemoreError for invalid
+    parameters or data, an existing run, or a diverged one, and CheckFailedError if gradients disagree.
 
     >>> import makemore_cli as mm
     >>> run = mm.train("tiny", steps=300, settings={"optim.lr": 0.1}, quiet=True)
@@ -70,13 +71,12 @@ def train(
             raise MakemoreError(f"{resumed}: there is no run to resume here; give a run folder")
     if resume and overwrite:
         raise ParameterError("overwrite", "replaces a run, but resume continues it; give only one of them")
-    if crosscheck < 0:
-        raise ParameterError("crosscheck", f"must be at least 0, got {crosscheck}")
+    crosscheck = whole("crosscheck", crosscheck, 0)
     file = configuration.find(None if config is None else str(config)) if resumed is None else resumed / CONFIG
     folder = resumed or folder or Path("runs") / configuration.name(file)
     continues = resumed is not None or (bool(resume) and holds_run(folder))
     if data is not None and not isinstance(data, (str, Path)):
-        content, data = _text(data), (folder / NAMES).absolute()
+        content, data = as_file(data), (folder / NAMES).absolute()
     settings = configuration.as_texts(settings)
     resolved = configuration.load(
         file,
@@ -116,7 +116,9 @@ def train(
             observers[0].message(str(stopped))
             _deliver(stopped)
         raise
-    return Run(folder, summary)
+    run = Run(folder, summary)
+    run.checkpoint  # noqa: B018 (read now, before another run may take the folder)
+    return run
 
 
 def _deliver(stopped: StoppedError) -> None:
@@ -125,20 +127,6 @@ def _deliver(stopped: StoppedError) -> None:
     if signal.getsignal(stopped.signal) is signal.default_int_handler:
         raise KeyboardInterrupt(str(stopped)) from None
     signal.raise_signal(stopped.signal)
-
-
-def _text(names: Iterable[str]) -> bytes:
-    """Names as the content of a file, one per line. Raises ParameterError for what is no name."""
-    names = list(names)
-    for place, name in enumerate(names, start=1):
-        if not isinstance(name, str):
-            raise ParameterError("data", f"must be names, but number {place} is of type {type(name).__name__}")
-        if len(name.splitlines()) > 1:
-            raise ParameterError("data", f"must be names without line breaks, but number {place} is {name!r}")
-    try:
-        return "".join(f"{name.strip()}\n" for name in names).encode()
-    except UnicodeEncodeError as error:
-        raise ParameterError("data", f"can't be written as UTF-8: {error.reason}") from None
 
 
 def _begin_to_compile(config: Config) -> None:

@@ -55,7 +55,7 @@ class Stage:
     line: Line
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Chain:
     """Named inputs, and steps that each compute one tensor from inputs and earlier steps.
 
@@ -72,6 +72,9 @@ class Chain:
 
     def __post_init__(self) -> None:
         Declaration(self).check()
+
+    def __repr__(self) -> str:
+        return f"<chain {self.name}: {', '.join(self.inputs)} → {', '.join(s.name for s in self.steps)}>"
 
     @cached_property
     def by_name(self) -> dict[str, Step]:

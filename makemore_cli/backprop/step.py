@@ -17,7 +17,10 @@ from torch import Tensor
 
 Line = Callable[..., Tensor]
 # The errors of a line that is wrong, or whose arguments don't fit.
-LINE_ERRORS = (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError, NameError)
+LINE_ERRORS = (
+    *(RuntimeError, TypeError, ValueError, LookupError, ArithmeticError, AttributeError, NameError),
+    AssertionError,
+)
 Values = dict[str, Any]  # tensors by name, and plain numbers such as n and eps
 
 

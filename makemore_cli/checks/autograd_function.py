@@ -32,6 +32,7 @@ class Context:
     def __init__(self, needed: int) -> None:
         self.saved_tensors: tuple[Any, ...] = ()
         self.needs_input_grad = (True,) * needed
+        self.constant: list[int] = []  # the identities of outputs that are marked as non-differentiable
 
     def save_for_backward(self, *tensors: Any) -> None:
         self.saved_tensors = tensors
@@ -42,7 +43,7 @@ class Context:
         """Do nothing: forward works on copies of its inputs."""
 
     def mark_non_differentiable(self, *tensors: Tensor) -> None:
-        """Do nothing: such an output is integer, or receives no gradient."""
+        self.constant += map(id, tensors)
 
     def set_materialize_grads(self, value: bool) -> None:
         """Do nothing: no gradient is ever None."""
@@ -74,7 +75,12 @@ def function_chain(
         ) from None
     outputs = len(first) if isinstance(first, tuple) else None
     real = [name for name in names if _is_real(inputs[name])]
-    steps = (_step(function, names, real, at, outputs) for at in range(outputs or 1))
+    result, context = _forward(function, [drawn[name] for name in names])
+    results = result if isinstance(result, tuple) else (result,)
+    followed = [at for at, one in enumerate(results) if id(one) not in context.constant]
+    if not followed:
+        raise ChainError(f"{function.__name__}: every output is marked as non-differentiable")
+    steps = (_step(function, names, real, at, outputs) for at in followed)
     return chain(function.__name__, inputs, *steps, sizes=sizes)
 
 
@@ -113,7 +119,11 @@ def _step(
                 results = result if isinstance(result, tuple) else (result,)
                 gradients = [above if number == at else torch.zeros_like(one) for number, one in enumerate(results)]
                 found = function.backward(context, *gradients)
+            if isinstance(found, list):
+                raise TypeError("backward returns a list; PyTorch accepts only a tensor or a tuple")
             found = found if isinstance(found, tuple) else (found,)
+            if any(extra is not None for extra in found[len(names) :]):
+                raise TypeError(f"backward returns {len(found)} gradients, but forward has {len(names)} inputs")
             return found[names.index(of)] if len(found) > names.index(of) else None
 
         own = OwnCode(function, names, names.index(of), at)

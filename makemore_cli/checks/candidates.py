@@ -101,8 +101,15 @@ class Candidates:
     @property
     def _may_still_change(self) -> bool:
         """Whether nothing has been computed from this gradient yet, so that a branch may still be added to it."""
-        step = self.by_name.get(self.name)
-        return step is not None and not any(name in self.following.given for name in arguments(step.forward))
+        if self.name not in self.by_name:
+            return False
+        below, stack = set[str](), [self.name]
+        while stack:
+            step = self.by_name.get(stack.pop())
+            read = [] if step is None else [name for name in arguments(step.forward) if name not in below]
+            below.update(read)
+            stack += read
+        return not below & self.following.given.keys()
 
     def passed_on(self) -> Iterator[Candidate]:
         """The upstream gradient, passed on unchanged."""

@@ -21,7 +21,7 @@ from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.backprop.line_text import line_text
 from makemore_cli.backprop.step import Line, step
 from makemore_cli.checks.autograd_function import function_chain, parameters
-from makemore_cli.checks.declared_inputs import declared_inputs, declared_sizes
+from makemore_cli.checks.declared_inputs import INPUTS, declared_inputs, declared_sizes
 from makemore_cli.checks.function_pair import BACKWARD, FORWARD, FunctionPair, function_pair
 from makemore_cli.checks.in_float64 import in_precision
 from makemore_cli.checks.user_code import Cell, read_cells
@@ -119,7 +119,9 @@ def _function(own: Mapping[str, type[torch.autograd.Function]], module: ModuleTy
     (function,) = own.values()
     try:
         return function_chain(
-            function, declared_inputs(function.forward, parameters(function), module), declared_sizes(module)
+            function,
+            declared_inputs(function.forward, parameters(function), vars(module), vars(module).get(INPUTS)),
+            declared_sizes(module),
         )
     except ChainError as error:
         raise MakemoreError(f"{path}: {error}") from None

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
 from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.step import LINE_ERRORS
 from makemore_cli.checks.check_user import check_user
 from makemore_cli.checks.findings import Report, Section, make_report
+from makemore_cli.checks.following import with_gradients
 from makemore_cli.checks.judge import judge, judge_in_one_precision
 from makemore_cli.checks.lines import check_lines
 from makemore_cli.checks.network import SOURCES, NetworkProblem, wrong_losses
@@ -18,6 +17,7 @@ from makemore_cli.errors import CheckFailedError
 from makemore_cli.network.threads import threads
 
 
+@with_gradients
 def gradcheck(problem: Problem, *, chain: Chain | None = None) -> Report:
     """Check every hand-written gradient against its witnesses: the chain, its lines, and the problem's other pairs.
 
@@ -62,6 +62,7 @@ def _stopped(error: Exception) -> str:
     return f"after that, the chain can't continue: {' '.join(str(error).split())}"
 
 
+@with_gradients
 def compare_sources(problem: Problem, of: Source, against: Source) -> Report:
     """Compare two sources in the gradients that both have, and check the loss of a source that computes it."""
     lines = check_lines(problem) if of.by_lines else []
@@ -79,6 +80,7 @@ def compare_sources(problem: Problem, of: Source, against: Source) -> Report:
     return make_report(problem, [section], max(of.accuracy, against.accuracy), lines=lines, faults=list(faults))
 
 
+@with_gradients
 def check_batch(
     problem: NetworkProblem, of: str | None = None, against: str | None = None, user: Pass | None = None
 ) -> Report:
@@ -97,7 +99,7 @@ def check_batch(
         return compare_sources(problem, ours or SOURCES["atomic"], witness)
 
 
-@torch.enable_grad()
+@with_gradients
 def crosscheck(problem: NetworkProblem, step: int, of: Source) -> None:
     """Compare the training gradients on one batch with those of their witness.
 

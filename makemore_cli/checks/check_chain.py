@@ -19,7 +19,7 @@ from makemore_cli.checks.chain_file import load
 from makemore_cli.checks.check import compare_sources, gradcheck
 from makemore_cli.checks.check_user import check_user
 from makemore_cli.checks.findings import Report, Section
-from makemore_cli.checks.following import differentiable, vjp
+from makemore_cli.checks.following import differentiable, vjp, with_gradients
 from makemore_cli.checks.function_pair import FunctionPair
 from makemore_cli.checks.problem import Problem, drawn
 from makemore_cli.checks.sources import ATOMIC, AUTOGRAD, CHAIN_SOURCES, Source, check_different, find_source
@@ -48,6 +48,7 @@ def find(name: str) -> Chain | FunctionPair:
     return load(path)
 
 
+@with_gradients
 def check(
     subject: Chain | FunctionPair,
     dtype: str = "float32",

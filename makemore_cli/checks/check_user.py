@@ -52,7 +52,7 @@ def check_user(problem: Problem, user: Pass, against: Source) -> Report:
         section = check.section()
         sections.append(section)
         remarks += check.remarks
-        faults += [f"{here.name} changes {name} in place: work on a copy" for name in here.changed]
+        faults += [f"{here.name} changes {name} in place: work on a copy{user.after_a_change}" for name in here.changed]
         if here.unknown:
             remarks.append(f"not a tensor of the chain, so ignored: {', '.join(here.unknown)}")
     given = {name for here in runs.here for name in here.gradients}
@@ -231,7 +231,8 @@ class _PassCheck:
         plain = {}
         for name, gradient in gradients.items():
             if isinstance(gradient, np.ndarray | np.floating) and np.issubdtype(gradient.dtype, np.floating):
-                gradient = torch.from_numpy(np.array(gradient)).to(problem.device)
+                kind = np.float32 if gradient.dtype.itemsize == 4 else np.float64  # in the machine's byte order
+                gradient = torch.from_numpy(np.array(gradient, dtype=kind)).to(problem.device)
             if not is_plain(gradient, problem.device):
                 continue
             shape = problem.values[name].shape

@@ -84,8 +84,13 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every gradient and every line agrees."""
-        return all(section.ok for section in self.sections) and not self.wrong_lines and not self.faults
+        """Whether every gradient and every line agrees, and there was one to compare."""
+        agrees = all(section.ok for section in self.sections) and not self.wrong_lines and not self.faults
+        return agrees and not self._is_empty
+
+    @property
+    def _is_empty(self) -> bool:
+        return not (self.lines or self.faults or any(section.findings for section in self.sections))
 
     def __bool__(self) -> bool:
         return self.ok
@@ -115,6 +120,8 @@ class Report:
                 found += [f"{section.name}: {finding}" for finding in own]
             elif wrong and not (blamed & {f.comparison.tensor for f in wrong}):
                 found.append(f"{section.name}: the first gradient that disagrees is {wrong[0]}")
+        if self._is_empty:
+            found.append("nothing was compared")
         return found + self.faults
 
     def to_json(self) -> dict[str, Any]:

@@ -7,9 +7,11 @@ with all the steps that it stands for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from itertools import product
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +20,20 @@ from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.step import Step, Values, arguments, run
 
 Parts = dict[str, Tensor]  # of one gradient, by the step that each comes through
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def with_gradients(function: Function) -> Function:
+    """A decorator: autograd, the witness, works inside, also if the caller has switched it off."""
+
+    @wraps(function)
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        with torch.inference_mode(False), torch.enable_grad():
+            return function(*arguments, **named)
+
+    return wrapped  # type: ignore[return-value]
 
 
 @dataclass

@@ -45,7 +45,7 @@ def function_pair(path: Path, cells: Sequence[Cell], module: ModuleType) -> Func
     if forward.args.vararg is not None or forward.args.kwarg is not None:
         raise MakemoreError(f"{path}: `forward` takes *args or **kwargs; name its inputs")
     names = [a.arg for a in (*forward.args.posonlyargs, *forward.args.args, *forward.args.kwonlyargs)]
-    declared = declared_inputs(module.forward, names, module)
+    declared = declared_inputs(module.forward, names, vars(module), vars(module).get(INPUTS))
     missing = [name for name in names if name not in declared]
     if missing:
         example = f'{missing[0]}: "n D"'

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from makemore_cli.backprop.step import Values
 from makemore_cli.checks.user import Names, UserGradients, changed, sharing
 from makemore_cli.errors import MakemoreError
@@ -17,6 +20,7 @@ class GivenGradients:
 
     name = TITLE
     why_once = "only its results are known"
+    after_a_change = ", and take a new problem, since this one's values are lost"
     definition = None  # the source of a function `backward`
     follow_locals = False
     scope: Mapping[str, Any] = {}
@@ -31,4 +35,6 @@ class GivenGradients:
         if any(values[name] is not value for name, value in self._values.items()):
             raise MakemoreError(f"{TITLE} can't be run again: {self.why_once}")
         changes = [name for name, value in self._values.items() if changed(self._given.get(name), value)]
-        return [UserGradients(TITLE, self._gradients, changed=changes, shared=sharing(self._gradients))]
+        with torch.inference_mode(False):  # what was computed in that mode can't be used with autograd
+            found = {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in self._gradients.items()}
+        return [UserGradients(TITLE, found, changed=changes, shared=sharing(self._gradients))]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ _DOUBLE: dict[Any, Any] = {
     "torch.FloatTensor": "torch.DoubleTensor",
     Tensor.float: Tensor.double,
 }
+
+
+_CHANGING = RLock()
 
 
 class Float64Mode(TorchFunctionMode):
@@ -47,17 +51,21 @@ class Float64Mode(TorchFunctionMode):
 
 @contextmanager
 def in_precision(dtype: torch.dtype) -> Iterator[Float64Mode]:
-    """Make `dtype` PyTorch's default; if that is float64, turn requests for float32 into float64."""
-    before, mode = torch.get_default_dtype(), Float64Mode()
-    torch.set_default_dtype(dtype)
-    try:
-        if dtype == torch.float64:
-            with mode:
+    """Make `dtype` PyTorch's default; if that is float64, turn requests for float32 into float64.
+
+    The default belongs to the process, so one thread at a time may change it.
+    """
+    with _CHANGING:
+        before, mode = torch.get_default_dtype(), Float64Mode()
+        torch.set_default_dtype(dtype)
+        try:
+            if dtype == torch.float64:
+                with mode:
+                    yield mode
+            else:
                 yield mode
-        else:
-            yield mode
-    finally:
-        torch.set_default_dtype(before)
+        finally:
+            torch.set_default_dtype(before)
 
 
 def _double(value: Any) -> Any:

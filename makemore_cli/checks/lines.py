@@ -205,7 +205,10 @@ def _repaired(problem: Problem, line: Line, name: str, trials: list[_Trial], err
     names = {k: v for k, v in trials[0].names.items() if k in read or not isinstance(v, Tensor)}
     own = getattr(line, "own", None)
     if own is not None and own.tree is not None:  # an autograd function, which has variables of its own
-        tried = [(own.variables(trial.names), trial.truth[name]) for trial in trials]
+        try:
+            tried = [(own.variables(trial.names), trial.truth[name]) for trial in trials]
+        except LINE_ERRORS:
+            return None
         variables = {k: v for k, v in tried[0][0].items() if isinstance(v, Tensor | int | float)}
         return repaired(own.tree, variables, name, tried, error)
     around = {**scope(line), **problem.sizes}

@@ -31,7 +31,8 @@ def show(report: Report, console: Console) -> None:
     """Print the report on a terminal."""
     console.print(foreign(head(report)))
     for section in (one for one in report.sections if one.findings):
-        table = plain_table(title=f"[bold]{section.name}[/] – {section.about}", title_justify="left", title_style="")
+        title = foreign(section.name, style="bold").append(f" – {section.about}", style="not bold")
+        table = plain_table(title=title, title_justify="left", title_style="")
         for name in columns(section):
             justify: Any = "left" if name in LEFT_COLUMNS else "center" if name in CENTERED_COLUMNS else "right"
             table.add_column(name, justify=justify, no_wrap=name in LEFT_COLUMNS[:2])
@@ -97,7 +98,9 @@ def conclusion(report: Report) -> tuple[str, str]:
     counted = [f"{sum(f.close is report.ok for f in findings)} of {len(findings)} gradients"] if findings else []
     if lines:
         counted.append(f"{sum(close is report.ok for close in lines)} of {len(lines)} backward lines checked alone")
-    return "All agree" if report.ok else "Disagree", ", ".join(counted)
+    if not report.ok and findings and all(f.close for f in findings) and all(lines):
+        return "Not accepted", f"though the numbers of {len(findings)} gradients agree"
+    return "All agree" if report.ok else "Disagree", ", ".join(counted) or "nothing was compared"
 
 
 def columns(section: Section) -> list[str]:

@@ -110,6 +110,10 @@ class Pass(Protocol):
         """Why it can't be run on other values, or "" if it can."""
 
     @property
+    def after_a_change(self) -> str:
+        """What else to do, besides working on a copy, if it has changed a forward value in place."""
+
+    @property
     def follow_locals(self) -> bool:
         """Whether local variables are followed, so that those named as gradients count too."""
 
@@ -128,7 +132,7 @@ class Pass(Protocol):
 class UserPass:
     """A backward pass from a user's file. Raises MakemoreError if there is none that can be run."""
 
-    why_once = ""
+    why_once = after_a_change = ""
 
     def __init__(self, path: Path, names: Names, *, follow_locals: bool = False) -> None:
         self.path, self.names, self.follow_locals = path, names, follow_locals

@@ -71,9 +71,13 @@ def load(path: Path, settings: Settings = (), **overrides: Any) -> Config:
 def as_texts(settings: Settings) -> list[str]:
     """Settings as they are typed, "optim.lr=0.05", with the value in YAML. Raises ParameterError for another type."""
     if not isinstance(settings, Mapping):
-        return list(settings)
+        texts = [settings] if isinstance(settings, str) else list(settings)
+        if any(not isinstance(text, str) for text in texts):
+            raise ParameterError("settings", f"must be a dictionary, or texts such as optim.lr=0.05, got {settings}")
+        return texts
     try:
-        return [f"{key}={json.dumps(value, ensure_ascii=False, default=_plain)}" for key, value in settings.items()]
+        flat = flatten(settings)
+        return [f"{key}={json.dumps(value, ensure_ascii=False, default=_plain)}" for key, value in flat.items()]
     except (TypeError, ValueError):
         raise ParameterError("settings", f"must have numbers, strings or sections as values, got {settings}") from None
 
@@ -113,6 +117,7 @@ def override(config: Config, **overrides: Any) -> Config:
     for name, value in overrides.items():
         if value is not None:
             key = name.replace("__", ".")
+            value = value.item() if isinstance(value, np.generic) else value
             try:
                 config = change(config, {key: value}, str(value))
             except MakemoreError as error:

@@ -29,13 +29,16 @@ class Evaluation:
     remarks: list[str]  # a remark if the model's own data has changed
 
 
-def evaluate_checkpoint(checkpoint: Checkpoint, path: str | None = None) -> Evaluation:
-    """Evaluate a model on its own data, or on another file that is split the same way. Raises MakemoreError."""
+def evaluate_checkpoint(checkpoint: Checkpoint, path: str | None = None, *, content: bytes | None = None) -> Evaluation:
+    """Evaluate a model on its own data, or on another file that is split the same way, or on such a file's content.
+
+    Raises MakemoreError.
+    """
     config = checkpoint.config.data
     if path is not None:
         config = config.model_copy(update={"path": path})
-    dataset = load(config, checkpoint.config.model.context_length, checkpoint.vocabulary)
-    is_changed = path is None and dataset.sha256 != checkpoint.data_sha256
+    dataset = load(config, checkpoint.config.model.context_length, checkpoint.vocabulary, content)
+    is_changed = path is None and content is None and dataset.sha256 != checkpoint.data_sha256
     return Evaluation(
         dataset.path,
         {name: loss(checkpoint.model, split) for name, split in dataset.splits.items()},

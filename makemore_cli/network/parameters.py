@@ -72,19 +72,23 @@ def initialise(sizes: Sizes, seed: int) -> tuple[Parameters, torch.Generator]:
     that a run is reproducible and the first generator's numbers stay the lecture's.
     """
     V, T, E, H = sizes.vocabulary, sizes.context, sizes.embedding, sizes.hidden
-    g = torch.Generator().manual_seed(seed)
+    g = torch.Generator("cpu").manual_seed(seed)
+
+    def normal(*shape: int, generator: torch.Generator = g) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+
     named = {
-        "C": torch.randn((V, E), generator=g),
+        "C": normal(V, E),
         # Kaiming initialisation with tanh's gain.
-        "W1": torch.randn((T * E, H), generator=g) * (5 / 3) / ((T * E) ** 0.5),
+        "W1": normal(T * E, H) * (5 / 3) / ((T * E) ** 0.5),
     }
     if sizes.first_bias:
         # Small numbers instead of zeros, which could hide a wrong gradient.
-        named["b1"] = torch.randn(H, generator=g) * 0.1
-    named["W2"] = torch.randn((H, V), generator=g) * 0.1
-    named["b2"] = torch.randn(V, generator=g) * 0.1
+        named["b1"] = normal(H) * 0.1
+    named["W2"] = normal(H, V) * 0.1
+    named["b2"] = normal(V) * 0.1
 
-    own = torch.Generator().manual_seed(seed + 1)
-    named["bngain"] = torch.randn((1, H), generator=own) * 0.1 + 1.0
-    named["bnbias"] = torch.randn((1, H), generator=own) * 0.1
+    own = torch.Generator("cpu").manual_seed(seed + 1)
+    named["bngain"] = normal(1, H, generator=own) * 0.1 + 1.0
+    named["bnbias"] = normal(1, H, generator=own) * 0.1
     return Parameters.pack(sizes, named), g

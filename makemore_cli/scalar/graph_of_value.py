@@ -43,7 +43,7 @@ def _nodes(order: Sequence[Value], state: Callable[[Value], State]) -> tuple[Nod
     places = {value: place for place, value in enumerate(order)}
     return tuple(
         Node(
-            value.label,
+            str(value.label),
             number(value.data),
             number(value.grad),
             state(value),

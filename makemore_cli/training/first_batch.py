@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from makemore_cli.checks.following import with_gradients
 from makemore_cli.checks.network import NetworkProblem
 from makemore_cli.config.schema import Config
 from makemore_cli.names.dataset import changed
@@ -10,13 +11,17 @@ from makemore_cli.runs.checkpoint import Checkpoint
 from makemore_cli.training.setup import require_float64, resolve, set_up
 
 
-def first_batch(config: Config, checkpoint: Checkpoint | None = None) -> tuple[NetworkProblem, list[str]]:
+@with_gradients
+def first_batch(
+    config: Config, checkpoint: Checkpoint | None = None, names: bytes | None = None
+) -> tuple[NetworkProblem, list[str]]:
     """The first batch at the initial parameters, or at a checkpoint's; and remarks, if the model's data has changed.
 
-    Raises MakemoreError for a user's mistake.
+    `names` is the content of a file of names, in place of the configuration's. Raises MakemoreError for a user's
+    mistake.
     """
     require_float64(resolve(config))
-    setup = set_up(config, checkpoint.vocabulary if checkpoint else None)
+    setup = set_up(config, checkpoint.vocabulary if checkpoint else None, names)
     parameters, remarks = setup.parameters, []
     if checkpoint is not None:
         model = checkpoint.model

@@ -40,10 +40,10 @@ class TrainingSetup:
     def batches(self, steps: int) -> tuple[Int[Tensor, "steps batch context"], Int[Tensor, "steps batch"]]:
         """Contexts and next tokens of the next batches. They do not depend on how many are drawn at a time."""
         train, split = self.config.train, self.dataset.train
-        index = torch.randint(0, len(split), (steps, train.batch_size), generator=self.generator)
+        index = torch.randint(0, len(split), (steps, train.batch_size), generator=self.generator, device="cpu")
         X, Y = split.examples(index.numpy())
         if self.dropout is not None:
-            drawn = torch.randint(0, DROPOUT_DRAWS, X.shape, generator=self.dropout).numpy()
+            drawn = torch.randint(0, DROPOUT_DRAWS, X.shape, generator=self.dropout, device="cpu").numpy()
             X[drawn < train.context_dropout * DROPOUT_DRAWS] = 0
         return tuple(torch.from_numpy(tokens.astype(np.int64)).to(train.device) for tokens in (X, Y))  # type: ignore[return-value]
 

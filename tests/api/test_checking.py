@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def test_assert_gradients_names_the_line_the_diagnosis_the_worst_entry_and_the_s
         (lambda: mm.gradcheck("nothing"), "no such file or bundled chain"),
         (lambda: mm.gradcheck(3), "subject must be a chain"),
         (lambda: mm.gradcheck(torch.nn.Linear), "subject must be a chain"),
-        (lambda: mm.assert_gradients(linear(), trials=0), "trials must be at least 1"),
+        (lambda: mm.assert_gradients(linear(), trials=0), "trials must be a whole number of at least 1, got 0"),
     ],
 )
 def test_mistakes_name_the_parameter(mistake: Any, told: str) -> None:
@@ -181,3 +182,126 @@ def test_in_somebody_elses_suite(tmp_path: Path) -> None:
     assert "1 failed, 1 passed" in ran.stdout
     assert "dgain" in ran.stdout
     assert "to repeat: seed=" in ran.stdout
+
+
+def function(backward: Any) -> type[torch.autograd.Function]:
+    """Doubles its input; with the given backward."""
+
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            ctx.save_for_backward(x)
+            return 2 * x
+
+    Double.backward = staticmethod(backward)  # type: ignore[assignment]
+    return Double
+
+
+@pytest.mark.parametrize(
+    ("backward", "told"),
+    [
+        (lambda ctx, dy: dy * missing, "missing"),  # type: ignore[name-defined]  # noqa: F821
+        (lambda ctx, dy: ctx.saved_tensor[0], "saved_tensor"),
+        (lambda ctx, dy: dy / 0 + 1 // 0, "zero"),
+        (lambda ctx, dy: {}["x"], "x"),
+        (lambda ctx, dy: (2 * dy, dy), "returns 2 gradients, but forward has 1 inputs"),
+        (lambda ctx, dy: [2 * dy], "returns a list"),
+    ],
+)
+def test_a_backward_that_does_not_run_is_one_error(backward: Any, told: str) -> None:
+    """A failed check, with the line; or a ChainError."""
+    with suppress(mm.ChainError):
+        report = mm.gradcheck(function(backward))
+        assert not report
+        assert told in repr(report)
+        return
+    with pytest.raises(mm.ChainError, match=told):
+        mm.gradcheck(function(backward))
+
+
+def test_an_output_that_is_marked_as_constant_needs_no_gradient() -> None:
+    class WithMean(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            mean = x.mean(0)
+            ctx.mark_non_differentiable(mean)
+            return 2 * x, mean
+
+        @staticmethod
+        def backward(ctx: Any, dy: Any, dmean: Any) -> Any:
+            return 2 * dy
+
+    assert mm.gradcheck(WithMean)
+
+
+sizes, inputs = {"train": 100}, {"x": torch.ones(3)}  # names of this module that a check must not read
+
+
+def test_other_names_of_the_module_do_not_matter() -> None:
+    assert mm.gradcheck(Scale, shapes=SHAPES)
+
+
+FUTURE = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+import torch
+if TYPE_CHECKING:
+    from torch import Tensor
+
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, k: torch.Tensor | None, z: "n") -> Tensor:
+        return 2 * x + k + z.sum()
+
+    @staticmethod
+    def backward(ctx, dy):
+        return 2 * dy, dy, dy.sum().expand(Double.n)
+"""
+
+
+def test_types_are_no_shapes() -> None:
+    """Not even if they can't be resolved; a class of no module works too."""
+    scope: dict[str, Any] = {"__name__": "nowhere"}
+    exec(FUTURE, scope)
+    scope["Double"].n = 5
+    report = mm.gradcheck(scope["Double"], sizes={"n": 5})
+    assert report, report
+    assert "Tensor" not in repr(report)
+
+
+def test_errors_survive_another_process() -> None:
+    import pickle
+
+    for error in (
+        mm.ParameterError("x", "must be y"),
+        mm.MakemoreError("a", parameters=("b",)),
+        mm.StoppedError("s", 2),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+def test_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "e\x1b[31m[red]b.py"
+    path.write_text('own = chain("o\x1b[1m[red]", {"x": "n"}, step("y", lambda x: 2 * x, dx=lambda dy: dy))\n')
+    with pytest.raises(AssertionError) as error:
+        mm.assert_gradients(path)
+    assert "\x1b" not in str(error.value)
+    assert "\x1b" not in repr(mm.gradcheck(path))
+
+
+@pytest.mark.parametrize("number", [1.5, None, 2**80, -1, "3"])
+def test_numbers_are_whole(number: Any) -> None:
+    with pytest.raises(mm.ParameterError, match="must be a whole number"):
+        mm.gradcheck("linear", seed=number)
+    if number is not None:
+        with pytest.raises(mm.ParameterError, match="must be a whole number"):
+            mm.assert_gradients("linear", trials=number if number != 2**80 else 0)
+
+
+def test_checks_in_several_threads_leave_the_default_precision() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda seed: bool(mm.gradcheck("linear", seed=seed)), range(8)))
+    assert torch.get_default_dtype() == torch.float32

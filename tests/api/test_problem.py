@@ -164,17 +164,80 @@ def test_at_the_parameters_of_a_run_and_with_other_settings(trained: Path, names
     [
         (lambda p: p.check({}), "there is no gradient to check"),
         (lambda p: p.check({"logits": 1}), "there is no gradient to check"),
-        (lambda p: p.check("nothing", 1), "name must be a tensor of the chain"),
-        (lambda p: p.check("loss", 1), "name must be a tensor of the chain"),
+        (lambda p: p.check("nothing", 1), "gradients must name a tensor of the chain"),
+        (lambda p: p.check("loss", 1), "gradients must name a tensor of the chain"),
         (lambda p: p.gradcheck(of="nothing"), "of must be one of"),
         (lambda p: p.gradcheck(of="autograd"), "against must differ"),
         (lambda p: mm.problem("nothing"), "no such configuration"),
         (lambda p: mm.problem(dtype="float16"), "train.dtype"),
         (lambda p: mm.problem(run="nowhere"), "no such run"),
-        (lambda p: mm.problem("tiny", run="nowhere"), "run"),
+        (lambda p: mm.problem("tiny", run="nowhere"), "run has its own configuration"),
+        (lambda p: mm.problem(run="nowhere", settings={"optim.lr": 1}), "run has its own configuration"),
+        (lambda p: p.check(p.logits), "gradients must be a name or a mapping, such as globals.., got a Tensor"),
+        (lambda p: p.check({"dlogits": p.probs}, p.probs), "gradient must not be given beside a mapping"),
+        (lambda p: mm.gradcheck(p, seed=3), "seed does not apply to a problem"),
     ],
 )
 def test_mistakes_name_the_parameter(mistake: Any, told: str) -> None:
     p = mm.problem("lecture")
     with pytest.raises(mm.MakemoreError, match=told):
         mistake(p)
+
+
+def test_right_and_wrong_also_if_gradients_are_switched_off() -> None:
+    """Exercise 4 of the lecture runs under no_grad, where autograd would find nothing to compare with."""
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            p = mm.problem("lecture")
+            right = (p.probs - F.one_hot(p.Y, 27)) / p.n
+            assert p.check("logits", right)
+            assert not p.check("logits", 0 * right)
+            assert p.gradcheck()
+            assert mm.gradcheck("linear")
+        assert not p.check("logits", torch.zeros(32, 27))
+
+
+def test_results_of_other_kinds_are_told_in_one_line() -> None:
+    p = mm.problem("lecture")
+    right = ((p.probs - F.one_hot(p.Y, 27)) / p.n).numpy()
+    assert p.check("logits", right.astype(">f4"))
+    assert p.check("logits", right.astype("longdouble"))
+    assert p.check("logits", torch.tensor(right, requires_grad=True) * 1.0)
+    for odd in (right.astype(int), torch.tensor(right, dtype=torch.complex64), torch.zeros(32, 27, device="meta"), 3):
+        assert not p.check("logits", odd), odd
+    assert not p.check("logits", right * float("nan"))
+    assert not p.check("logits", right.astype("float16"))
+
+
+def test_a_branch_that_a_finished_pass_lacks_is_not_called_unfinished() -> None:
+    """Also if the gradients that come right after it are not given."""
+    p, names = fresh()
+    for cell in CELLS:
+        exec(cell.replace("dcounts += torch.ones_like(counts) * dcounts_sum", "pass"), names)
+    del names["dnorm_logits"], names["dlogit_maxes"]
+    told = findings(p.check(names))["counts"].diagnosis
+    assert "missing or overwritten" in told
+
+
+def test_problems_do_not_depend_on_the_default_precision() -> None:
+    usual = mm.problem("lecture")
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(mm.problem("lecture").logits, usual.logits)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_problems_and_tables_are_compared_by_identity(trained: Path) -> None:
+    p = mm.problem("lecture")
+    assert p == p
+    assert p != mm.problem("lecture")
+    run = mm.load(trained)
+    assert run.metrics != run.evaluations
+    assert len({p, run.metrics}) == 2
+    assert "logits" in p._repr_html_()
+
+
+def test_names_may_be_a_list() -> None:
+    names = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "amelia", "noah", "liam", "jacob"]
+    assert mm.problem("tiny", data=names, settings={"train.batch_size": 4}).n == 4

@@ -99,7 +99,7 @@ def test_every_plot_is_a_figure(what: str, trained: Path) -> None:
 def test_train_equals_the_command(tmp_path: Path, names_file: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = mm.train("tiny", data=names_file, steps=30, seed=5, settings={"optim.lr": 0.2}, quiet=True)
-    assert run.path == Path("runs/tiny")
+    assert run.path == tmp_path / "runs" / "tiny"
     told = json.loads(
         cli(
             *("train", "--config", "tiny", "--data", names_file, "--steps", 30, "--seed", 5, "--set", "optim.lr=0.2"),
@@ -170,7 +170,10 @@ def test_names_in_a_list_are_kept_in_the_run_folder(tmp_path: Path, cli: Cli) ->
         ({"settings": ["optim.lr"]}, "settings must be key=value"),
         ({"engine": "fast"}, "train.engine"),
         ({"device": "cuda:99"}, "train.device"),
-        ({"crosscheck": -1}, "crosscheck must be at least 0"),
+        ({"crosscheck": -1}, "crosscheck must be a whole number of at least 0, got -1"),
+        ({"crosscheck": 2.5}, "crosscheck must be a whole number"),
+        ({"data": 3}, "data must be a file or names"),
+        ({"settings": [3]}, "settings must be a dictionary, or texts"),
         ({"resume": "nowhere"}, "there is no run to resume here"),
         ({"resume": True, "overwrite": True}, "overwrite replaces a run"),
     ],
@@ -190,7 +193,7 @@ def test_mistakes_name_the_parameter(
 @pytest.mark.parametrize(
     ("mistake", "told"),
     [
-        (lambda run: run.sample(-1), "n must be at least 0"),
+        (lambda run: run.sample(-1), "n must be a whole number of at least 0"),
         (lambda run: run.sample(1, prefix="É"), "does not know"),
         (lambda run: run.sample(1, temperature=-1), "temperature must be"),
         (lambda run: run.score(["emma", "E"]), "does not know"),
@@ -205,6 +208,40 @@ def test_mistakes_name_the_parameter(
 def test_mistakes_with_a_run(mistake: object, told: str, trained: Path) -> None:
     with pytest.raises(mm.MakemoreError, match=told):
         mistake(mm.load(trained))
+
+
+def test_a_run_keeps_its_model_whatever_happens_to_its_folder(
+    tmp_path: Path, names_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = mm.train("tiny", data=names_file, steps=10, seed=1, out="run", quiet=True)
+    loaded = mm.load("run")
+    second = mm.train("tiny", data=names_file, steps=10, seed=2, out="run", overwrite=True, quiet=True)
+    assert first.config["train"]["seed"] == 1
+    assert first.parameters["W1"].tolist() == loaded.parameters["W1"].tolist() != second.parameters["W1"].tolist()
+    monkeypatch.chdir("/")
+    assert second.metrics.rows == 10
+    assert mm.load(tmp_path / "run" / "best.safetensors").metrics.rows == 10
+
+
+def test_numbers_of_numpy_and_nested_settings(tmp_path: Path, names_file: Path) -> None:
+    options = {"data": names_file, "quiet": True}
+    run = mm.train(
+        "tiny",
+        steps=np.int64(7),
+        seed=np.int64(3),
+        settings={"model": {"hidden_size": np.int32(16)}, "optim.lr": np.float32(0.5)},
+        out=tmp_path / "run",
+        **options,
+    )
+    assert (run.step, run.config["train"]["seed"], run.config["optim"]["lr"]) == (7, 3, 0.5)
+    assert run.parameters["W1"].shape[1] == 16
+    assert run.config["model"]["embedding_size"] == mm.load(run.path).config["model"]["embedding_size"] == 4
+    assert (
+        mm.train("tiny", settings="optim.lr=0.25", out=tmp_path / "text", steps=5, **options).config["optim"]["lr"]
+        == 0.25
+    )
+    assert run.loss("val", data=NAMES) == run.loss("val", data=names_file)
 
 
 def test_a_changed_file_warns(tmp_path: Path, names_file: Path) -> None:

@@ -44,7 +44,7 @@ def report_on(subject: Chain | FunctionPair, dtype: torch.dtype = SINGLE, seed: 
 
 
 @pytest.mark.every(6)
-@pytest.mark.parametrize("sizes", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sizes", [1, pytest.param(12, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
 def test_a_right_chain_is_accepted_at_random_sizes(path: Path, dtype: torch.dtype, sizes: int, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def tried(mutants: list[Mutant], count: int, tmp_path: Path) -> tuple[int, int]:
 
 @pytest.mark.every(6)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of the wrong lines
-@pytest.mark.parametrize("count", [2, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(18, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
 def test_a_wrong_line_of_a_chain_is_caught_named_and_explained(path: Path, count: int, tmp_path: Path) -> None:
     draw = random.Random(torch.randint(0, 2**31, ()).item())

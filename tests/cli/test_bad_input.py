@@ -431,7 +431,7 @@ WRONG = [
     (
         "going on anew",
         "train --config tiny --resume --overwrite --out @/run",
-        "--overwrite: replaces a run, but --resume continues it",
+        "--overwrite replaces a run, but resume continues it",
     ),
     (
         "going on elsewhere",
