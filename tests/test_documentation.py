@@ -35,9 +35,12 @@ PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(DOCS.glo
 TEXTS = {"README": README, **PAGES}
 NUMBERS = {8: "eight", 9: "nine", 10: "ten"}
 # Commands that download, need what was downloaded, or take minutes. They have tests of their own.
-NOT_RUN = ("makemore data get", "--data lecture", "makemore bench", "makemore sweep", "--install-completion")
+NOT_RUN = (
+    *("makemore data get", "--data lecture", "makemore bench", "makemore sweep", "--install-completion"),
+    *("makemore learn watch", "makemore learn check"),  # which waits, or fails as long as nothing is written
+)
 FILES = ("my_backward.py", "my_chain.py", "names.txt")  # that the text asks the reader to have
-HAVE_RUN = ("makemore train", "makemore train --config tiny")  # whose folders the test has
+HAVE_RUN = ("makemore train", "makemore train --config tiny", "makemore learn init")  # whose folders the test has
 FAST = ("derivative", "graph", "demo", "glossary", "stability")  # pages whose commands take a second each
 
 
@@ -66,6 +69,7 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     for name in ("quickstart", "tiny"):
         assert main(["train", "--config", name, "--quiet", "--out", str(folder / "runs" / name)]) == 0
+    assert main(["learn", "init", str(folder / "exercises")]) == 0
     return folder
 
 

@@ -44,6 +44,7 @@ def test_the_lectures_lines_cell_by_cell() -> None:
     assert p.check(names)
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: f"{mistake.number} {mistake.tensor}")
 def test_a_mistake_is_named_and_explained(mistake: Mistake) -> None:
     """Also if the code can't continue after it."""

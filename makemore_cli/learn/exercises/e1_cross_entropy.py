@@ -1,0 +1,36 @@
+"""e1: cross-entropy in one expression
+
+The loss of a batch is the mean of -log(probability of the target). Worked out on paper,
+the eight lines from the logits to the loss have one short derivative:
+
+    for the target   (p - 1) / n
+    for the others    p / n          where p = softmax(logits)
+
+Each row sums to zero: the target is pulled up by as much as the others are pushed down.
+
+What comes in:
+
+    logits  (n, V)
+    Y       (n)     the targets, whole numbers below V
+
+Write dlogits, the gradient of the loss with respect to the logits, (n, V).
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def dlogits(logits, Y):
+    return torch.zeros_like(logits)  # not written yet
+    #: n = len(Y)
+    #: return (F.softmax(logits, 1) - F.one_hot(Y, logits.shape[1])) / n
+    #! The loss is a mean over n examples: divide by n.
+    #!: return F.softmax(logits, 1) - F.one_hot(Y, logits.shape[1])
+    #! The sign is wrong: the gradient is p minus 1 at the target, so that descending raises the target's logit.
+    #!: return (F.one_hot(Y, logits.shape[1]) - F.softmax(logits, 1)) / len(Y)
+    #! The 1 at the target is not subtracted yet.
+    #!: return F.softmax(logits, 1) / len(Y)
+    #! Softmax goes over each row, dim=1; this goes over the columns.
+    #!: return (F.softmax(logits, 0) - F.one_hot(Y, logits.shape[1])) / len(Y)
+    #! This divides by the number of all entries; the mean is over the n examples only.
+    #!: return (F.softmax(logits, 1) - F.one_hot(Y, logits.shape[1])) / logits.numel()

@@ -1,0 +1,32 @@
+"""The verdict on a learner's file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+State = Literal["solved", "wrong", "failed", "not written"]
+
+
+def sentence(text: str) -> str:
+    """A diagnosis with a capital letter, unless it begins with a gradient's name, and a full stop."""
+    begins = text[0].upper() + text[1:] if text.startswith(("it ", "the ", "only ", "every ", "each ")) else text
+    return begins if begins.endswith((".", "!", "?")) else f"{begins}."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the check of an exercise found."""
+
+    name: str
+    state: State  # "failed" if the file could not be run to its end
+    says: tuple[str, ...] = ()  # what is wrong, in sentences
+    diagnosed: bool = False  # whether the mistake is explained, not only located
+    printed: tuple[str, ...] = field(default=())  # the first lines that the learner's code printed
+
+    @property
+    def ok(self) -> bool:
+        return self.state == "solved"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

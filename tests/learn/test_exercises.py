@@ -1,0 +1,150 @@
+"""Every exercise: refused as shipped, solved by its solution; wrong answers are refused and explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from makemore_cli.learn.check import check
+from makemore_cli.learn.course import Course, load_course
+from makemore_cli.learn.exercise import MARKER, Exercise
+from makemore_cli.learn.verdict import Verdict
+from tests.learn.wrong_answers import WRONG
+
+COURSE = load_course()
+FEWEST_DIAGNOSED = 0.9
+
+
+def verdict(exercise: Exercise, text: str, folder: Path, seed: int, course: Course = COURSE) -> Verdict:
+    path = folder / exercise.file_name
+    path.write_text(text)
+    return check(course, exercise, path, text, seed)
+
+
+def answers(exercise: Exercise) -> list[tuple[tuple[str, ...], str]]:
+    """Wrong answers, each with what must be said of it."""
+    own = [(mistake.lines, mistake.says.rstrip(".")) for mistake in exercise.source.mistakes]
+    return own + [((f"    return {code}",), told) for code, told in WRONG.get(exercise.name, {}).items()]
+
+
+@pytest.mark.every(4)
+@pytest.mark.parametrize("name", COURSE.names)
+def test_as_shipped_it_runs_and_is_not_written_yet(name: str, tmp_path: Path) -> None:
+    exercise = COURSE.exercise(name)
+    shipped = exercise.source.shipped
+    assert verdict(exercise, shipped, tmp_path, 0).state == "not written"
+    exec(compile(shipped, name, "exec"), {})
+    assert len({*exercise.entry.hints}) == 3
+    # Only the marker counts: without it the zero that stands there is an answer, and wrong.
+    assert verdict(exercise, shipped.replace(MARKER, ""), tmp_path, 0).state == "wrong"
+    assert "#:" not in shipped
+    assert "#!" not in shipped
+    assert all(len(line) <= 110 for line in shipped.splitlines())
+
+
+@pytest.mark.every(4)
+@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(3, 20), marks=pytest.mark.slow)], ids=["few", "many"])
+@pytest.mark.parametrize("name", COURSE.names)
+def test_the_solution_passes(name: str, seeds: range, tmp_path: Path) -> None:
+    """Alone, and on any arguments."""
+    exercise = COURSE.exercise(name)
+    for seed in seeds:
+        found = verdict(exercise, exercise.source.solved, tmp_path, seed)
+        assert found.ok, found
+
+
+@pytest.mark.slow
+def test_wrong_answers_are_refused_and_explained(tmp_path: Path) -> None:
+    done, diagnosed, missed = 0, 0, []
+    for name in COURSE.names:
+        exercise = COURSE.exercise(name)
+        wrong = answers(exercise)
+        assert len(wrong) >= 2, name
+        for lines, told in wrong:
+            found = verdict(exercise, exercise.source.written(lines), tmp_path, seed=done)
+            assert not found.ok, (name, lines)
+            done += 1
+            diagnosed += found.diagnosed and told in " ".join(found.says)
+            if not (found.diagnosed and told in " ".join(found.says)):
+                missed.append((name, lines, told, found.says))
+    assert diagnosed >= FEWEST_DIAGNOSED * done, missed
+
+
+@pytest.mark.every(4)
+@pytest.mark.parametrize("name", COURSE.names)
+def test_no_constant_passes(name: str, tmp_path: Path) -> None:
+    """Not even the right result for one draw."""
+    exercise = COURSE.exercise(name)
+    for lines in (("    return 0.0",), ("    return 1.0",), ("    return None",), ("    return []",)):
+        if name == "b8_zero_grad" and lines == ("    return None",):
+            continue  # it returns nothing, and changes its arguments
+        assert not verdict(exercise, exercise.source.written(lines), tmp_path, 1).ok
+    check_of = exercise.entry.check
+    if check_of.draw is None:
+        assert not verdict(
+            exercise, exercise.source.written((f"    return 0 * {check_of.gradient} + 1",)), tmp_path, 1
+        ).ok
+
+
+def test_other_right_ways_are_accepted(tmp_path: Path) -> None:
+    ways = {
+        "a1_slope": "    return 1 / h * f(x + h) - f(x) / h",
+        "b6_order": "    order = []\n    while len(order) < len(inputs):\n"
+        "        order += [n for n in inputs if n not in order and all(i in order for i in inputs[n])]\n    return order",  # noqa: E501
+        "d01_logprobs": "    d = torch.zeros_like(logprobs)\n    d[range(n), Y] = -1.0 / n\n    return d * dloss",
+        "d08_logits": "    return dnorm_logits + F.one_hot(logits.max(1).indices, logits.shape[1]) * dlogit_maxes",
+        "d11_hpreact": "    return (1.0 - h**2) * dh",
+        "d15_bndiff2": "    return torch.zeros(bndiff2.shape, dtype=torch.float32) + dbnvar / (n - 1)",
+        "d20_C": "    dC = torch.zeros_like(C)\n    for i in range(X.shape[0]):\n        for j in range(X.shape[1]):\n"
+        "            dC[X[i, j]] += demb[i, j]\n    return dC",
+        "e1_cross_entropy": "    d = F.softmax(logits, 1)\n    d[range(len(Y)), Y] -= 1\n    return d / len(Y)",
+        "e3_embedding": "    return F.one_hot(X, len(C)).flatten(0, 1).T.to(demb) @ demb.flatten(0, 1)",
+    }
+    for name, code in ways.items():
+        exercise = COURSE.exercise(name)
+        for seed in range(3):
+            found = verdict(exercise, exercise.source.written((code,)), tmp_path, seed)
+            assert found.ok, found
+
+
+def test_changing_an_argument_in_place_is_told(tmp_path: Path) -> None:
+    exercise = COURSE.exercise("d06_norm_logits")
+    found = verdict(exercise, exercise.source.written(("    return dcounts.mul_(counts)",)), tmp_path, 0)
+    assert found.state == "wrong"
+    assert "changes dcounts in place" in found.says[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "told"),
+    [
+        ("    return 1 / 0", "failed", "a2_parabola.py, line 18: ZeroDivisionError: division by zero: return 1 / 0"),
+        ("    return x +", "failed", "a2_parabola.py, line 18: invalid syntax: return x +"),
+        ("    return missing", "failed", "name 'missing' is not defined"),
+        ("    raise SystemExit(3)", "failed", "SystemExit: 3"),
+        ("    return 'text'", "wrong", "the result is 'text', not"),
+        ("    return [x]", "wrong", "not a number"),
+        ("    return float('nan')", "wrong", "the result is nan, not"),
+        ("    return True", "wrong", "the result is True, not a number"),
+        ("    return 6 * x - 4 + 1e-4", "wrong", "not"),
+    ],
+)
+def test_what_goes_wrong_is_told_by_the_learners_line(code: str, state: str, told: str, tmp_path: Path) -> None:
+    exercise = COURSE.exercise("a2_parabola")
+    found = verdict(exercise, exercise.source.written((code,)), tmp_path, 0)
+    assert found.state == state
+    assert told in found.says[0], found
+
+
+def test_the_function_is_gone(tmp_path: Path) -> None:
+    exercise = COURSE.exercise("a2_parabola")
+    found = verdict(exercise, "x = 1\n", tmp_path, 0)
+    assert found.state == "failed"
+    assert "has no function derivative any more" in found.says[0]
+
+
+def test_checking_leaves_the_precision_as_it_was(tmp_path: Path) -> None:
+    exercise = COURSE.exercise("e2_batchnorm")
+    assert verdict(exercise, exercise.source.solved, tmp_path, 0).ok
+    assert torch.get_default_dtype() == torch.float32
