@@ -39,7 +39,7 @@ NOT_RUN = (
     *("makemore data get", "--data lecture", "makemore bench", "makemore sweep", "--install-completion"),
     *("makemore learn watch", "makemore learn check"),  # which waits, or fails as long as nothing is written
 )
-FILES = ("my_backward.py", "my_chain.py", "names.txt")  # that the text asks the reader to have
+FILES = ("my_backward.py", "my_chain.py", "my_check.py", "names.txt")  # that the text asks the reader to have
 HAVE_RUN = ("makemore train", "makemore train --config tiny", "makemore learn init")  # whose folders the test has
 FAST = ("derivative", "graph", "demo", "glossary", "stability")  # pages whose commands take a second each
 

@@ -30,14 +30,18 @@ def check(course: Course, exercise: Exercise, path: Path, text: str, seed: int) 
     if is_unwritten(text):
         return Verdict(name, "not written", ("not written yet",))
     try:
-        module = run(text, path)
-        if exercise.entry.check.chain is not None:
-            from makemore_cli.learn.check_gradient import check_gradient
-
-            return check_gradient(course, exercise, module, path, seed)
-        return _check_values(course, exercise, module, path, seed)
+        return check_module(course, exercise, run(text, path), path, seed)
     except MakemoreError as error:
         return Verdict(name, "failed", (str(error),))
+
+
+def check_module(course: Course, exercise: Exercise, module: ModuleType, path: Path, seed: int) -> Verdict:
+    """The verdict on the function in a module, whose source is at `path`. Raises MakemoreError if it does not run."""
+    if exercise.entry.check.chain is not None:
+        from makemore_cli.learn.check_gradient import check_gradient
+
+        return check_gradient(course, exercise, module, path, seed)
+    return _check_values(course, exercise, module, path, seed)
 
 
 def run(text: str, path: Path) -> ModuleType:
@@ -79,10 +83,10 @@ def _check_values(course: Course, exercise: Exercise, module: ModuleType, path: 
     theirs = function_of(run(exercise.source.solved, path), name, path)
     draw = random.Random(seed)
     observe = None if check.observe is None else getattr(course.draws, check.observe)
-    trials = [tuple(getattr(course.draws, check.draw or "")(draw)) for _ in range(TRIALS)]
+    trials = [tuple(getattr(course.draws, check.draw or "")(draw)) for _ in range(check.trials)]
     with precision(trials):
         got, right = ([call(one, trial, path, observe) for trial in trials] for one in (ours, theirs))
-        told = [results.difference(a, b) for a, b in zip(got, right, strict=True)]
+        told = [_told(a, b, check.margin) for a, b in zip(got, right, strict=True)]
         first = next((place for place, one in enumerate(told) if one), None)
         if first is None:
             return Verdict(exercise.name, "solved")
@@ -90,6 +94,15 @@ def _check_values(course: Course, exercise: Exercise, module: ModuleType, path: 
     where = f"{_called(name, theirs, trials[first])}: {told[first]}"
     sentences = (where,) if why is None else (where, why if why[0].isupper() else f"It {why}")
     return Verdict(exercise.name, "wrong", tuple(map(sentence, sentences)), diagnosed=why is not None)
+
+
+def _told(ours: Any, theirs: Any, margin: float | None) -> str | None:
+    """What is wrong with a result, or None."""
+    if margin is None:
+        return results.difference(ours, theirs)
+    if isinstance(ours, float) and ours <= theirs + margin:  # False for NaN
+        return None
+    return f"the loss is {results.shown(ours)}, and must be at most {theirs + margin:.4f}"
 
 
 def precision(trials: Sequence[Sequence[Any]]) -> Any:

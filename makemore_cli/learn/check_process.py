@@ -7,8 +7,9 @@ import os
 import random
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,8 +29,11 @@ LARGEST_FILE_BYTES = 1 << 20
 SEEDS = 2**31
 
 
+Work = Callable[..., Any]
+
+
 class Checker:
-    """Checks files of one course. It keeps one process that has PyTorch imported, from which each check is forked."""
+    """Runs learners' code. It keeps one process that has PyTorch imported, from which each check is forked."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is the course's."""
@@ -50,10 +54,21 @@ class Checker:
         if is_unwritten(text):
             return Verdict(name, "not written", ("not written yet",))
         seconds = self._course.exercise(name).entry.check.seconds
-        ours, theirs = self._context.Pipe(duplex=False)
         number = random.randrange(SEEDS) if seed is None else seed
-        arguments = (theirs, str(self._course.folder), name, str(path.absolute()), text, number)
-        process = self._context.Process(target=_run, args=arguments, daemon=True)
+        arguments = (str(self._course.folder), name, str(path.absolute()), text, number)
+        found, printed = self.run(_check, arguments, seconds)
+        if isinstance(found, str):
+            return Verdict(name, "failed", (f"{path.name}: {found}",), printed=printed)
+        verdict: Verdict = replace(found, printed=printed)
+        return verdict
+
+    def run(self, work: Work, arguments: Sequence[Any], seconds: float) -> tuple[Any, tuple[str, ...]]:
+        """The result of a function in a process of its own, and the first lines that were printed there.
+
+        The result is a text that says what happened if there is none.
+        """
+        ours, theirs = self._context.Pipe(duplex=False)
+        process = self._context.Process(target=_run, args=(theirs, work, tuple(arguments)), daemon=True)
         process.start()
         theirs.close()
         told = _wait(ours, seconds)
@@ -61,11 +76,9 @@ class Checker:
             process.kill()
         process.join()
         ours.close()
-        if isinstance(told, Verdict):
-            return told
         if told == "":
             told = f"it ended the process with exit code {process.exitcode}, as os._exit or a crash does"
-        return Verdict(name, "failed", (f"{path.name}: {told}",))
+        return (told, ()) if isinstance(told, str) else told
 
 
 def read_text(path: Path) -> str:
@@ -80,40 +93,42 @@ def read_text(path: Path) -> str:
         raise MakemoreError(f"{path}: is not UTF-8; save it as UTF-8") from None
 
 
-def _wait(connection: Connection, seconds: float) -> Verdict | str:
-    """The verdict; or what happened instead, "" if the process ended."""
+def _wait(connection: Connection, seconds: float) -> tuple[Any, tuple[str, ...]] | str:
+    """The result, with what was printed; or what happened instead, "" if the process ended."""
     try:
         if not connection.poll(START_SECONDS):
             return "the check did not start; try again"
         connection.recv()  # it has started
         if not connection.poll(seconds):
             return f"still running after {seconds:g} seconds, so it was stopped: is there an endless loop?"
-        verdict: Verdict = connection.recv()
+        result: tuple[Any, tuple[str, ...]] = connection.recv()
     except (EOFError, OSError):
         return ""
-    return verdict
+    return result
 
 
-def _run(connection: Connection, folder: str, name: str, path: str, text: str, seed: int) -> None:
-    """The check itself, in its own process."""
+def _check(folder: str, name: str, path: str, text: str, seed: int) -> Verdict:
     from makemore_cli.learn.check import check
 
+    course = load_course(Path(folder))
+    try:
+        return check(course, course.exercise(name), Path(path), text, seed)
+    except MemoryError:
+        return Verdict(name, "failed", (f"{Path(path).name}: it needs too much memory",))
+
+
+def _run(connection: Connection, work: Work, arguments: tuple[Any, ...]) -> None:
+    """The work itself, in its own process."""
     with tempfile.TemporaryFile() as own:
         _redirect(own.fileno())
         _limit_memory()
-        course = load_course(Path(folder))
-        exercise = course.exercise(name)
         connection.send("started")
-        try:
-            verdict = check(course, exercise, Path(path), text, seed)
-        except MemoryError:
-            verdict = Verdict(name, "failed", (f"{Path(path).name}: it needs too much memory",))
+        result = work(*arguments)
         sys.stdout.flush()
         own.seek(0)
         lines = printable(own.read(PRINTED_BYTES).decode(errors="replace"), newlines=True).splitlines()
-        verdict = Verdict(verdict.name, verdict.state, verdict.says, verdict.diagnosed, _first(lines))
         with suppress(OSError):
-            connection.send(verdict)
+            connection.send((result, _first(lines)))
 
 
 def _first(lines: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ learner sees:
         #! The change is not divided by h.
         #!: return f(x + h) - f(x)
 
-`#:` is a line of the solution, `#!` says what is wrong with a mistake, and `#!:` is a line of that mistake.
+`#:` is a line of the solution, `#!` says what is wrong with a mistake, and `#!:` is a line of that mistake. Other lines
+between the marker and these comments are shipped too, and the solution takes their place.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class Check(BaseModel):
     chain: str | None = None
     gradient: str | None = None
     seconds: Annotated[float, Field(gt=0, le=3600)] = 10.0  # the longest time that a check may take
+    trials: Annotated[int, Field(ge=1, le=100)] = 4  # how many times arguments are drawn
+    margin: float | None = None  # what is observed is a loss, which may be this much above the solution's
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Check:
@@ -82,7 +85,7 @@ class Source:
     """The parts of an exercise's file."""
 
     before: tuple[str, ...]
-    unwritten: str  # the line with the marker
+    unwritten: tuple[str, ...]  # the line with the marker, and those that are replaced with it
     solution: tuple[str, ...]
     after: tuple[str, ...] = ()
     mistakes: tuple[Mistake, ...] = field(default=())
@@ -90,7 +93,7 @@ class Source:
     @property
     def shipped(self) -> str:
         """The file that a learner gets."""
-        return self.written((self.unwritten,))
+        return self.written(self.unwritten)
 
     @property
     def solved(self) -> str:
@@ -124,6 +127,9 @@ def parse(text: str, where: str) -> Source:
     if len(marked) != 1:
         raise MakemoreError(f"{where}: has {len(marked)} lines with {MARKER!r}; an exercise has one")
     end = marked[0] + 1
+    while end < len(lines) and not _kind(lines[end]):
+        end += 1
+    unwritten = tuple(lines[marked[0] : end])
     solution: list[str] = []
     mistakes: list[tuple[str, list[str]]] = []
     while end < len(lines) and (kind := _kind(lines[end])):
@@ -142,7 +148,7 @@ def parse(text: str, where: str) -> Source:
         raise MakemoreError(f"{where}: needs a solution (#:), and lines (#!:) for each mistake")
     return Source(
         tuple(lines[: marked[0]]),
-        lines[marked[0]],
+        unwritten,
         tuple(solution),
         tuple(lines[end:]),
         tuple(Mistake(says, tuple(code)) for says, code in mistakes),

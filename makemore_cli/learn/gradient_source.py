@@ -11,6 +11,8 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.learn.exercise import MARKER, Entry, Source
 
 WIDTH = 88
+GRADIENT = "dX always means the gradient of the loss with respect to X. You need not use everything that comes in."
+SEED = " dloss is that of the loss itself: 1 in training, but any number here, so your result must be multiplied by it."
 SIZES = {
     "n": "n examples",
     "T": "context length T",
@@ -42,15 +44,19 @@ def gradient_source(chain: Chain, entry: Entry) -> Source:
     tensor = entry.check.gradient or ""
     steps, given = readers(chain, tensor), names(chain, tensor)
     shapes = {f"d{name}": shape for name, shape in chain.shapes.items()} | chain.shapes
-    head = [f'"""{entry.title}', "", "The forward pass computed", ""]
+    number = entry.name.partition("_")[0]
+    head = [f'"""{number}: {entry.title}', "", "The forward pass computed", ""]
     head += [f"    {s.name} = {line_text(s.forward)}" for s in steps]
     if entry.text:
         head += ["", *(line for part in entry.text.strip().split("\n\n") for line in _paragraph(part))]
     head += ["", "What comes in:", ""]
     head += [f"    {name:<{max(map(len, given))}}  {_shape(shapes, name)}" for name in given]
-    used = f", which {len(steps)} lines read" if len(steps) > 1 else ""
+    used = ", which is used in two of the lines above" if len(steps) > 1 else ""
     legend = [SIZES[size] for size in chain.sizes if size in SIZES]
-    asked = f"Write d{tensor}, the gradient of the loss with respect to {tensor}{used}. It has {tensor}'s shape."
+    head += ["", *_paragraph(f"{GRADIENT}{SEED if 'dloss' in given else ''}")]
+    asked = (
+        f"Write d{tensor}, the gradient of the loss with respect to {tensor}{used}. It has the same shape as {tensor}."
+    )
     head += ["", *_paragraph(asked)]
     if legend and chain.name == "the network":
         head += ["", *_paragraph(f"({', '.join(legend)})")]
@@ -58,7 +64,7 @@ def gradient_source(chain: Chain, entry: Entry) -> Source:
     head.append(f"def d{tensor}({', '.join(given)}):")
     parts = [line_text(s.backward[f"d{tensor}"]) for s in steps]
     solution = " + ".join(parts if len(parts) == 1 else map(_in_a_sum, parts))
-    return Source(tuple(head), f"    return torch.zeros_like({tensor})  {MARKER}", (f"    return {solution}",))
+    return Source(tuple(head), (f"    return torch.zeros_like({tensor})  {MARKER}",), (f"    return {solution}",))
 
 
 def _in_a_sum(text: str) -> str:

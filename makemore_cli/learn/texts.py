@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from makemore_cli.learn.verdict import Verdict
 from makemore_cli.learn.workspace import Workspace
 
+if TYPE_CHECKING:
+    from makemore_cli.learn.bug_hunt import BugTask
+    from makemore_cli.learn.check_the_check import Score
+
 MARKS = {"solved": "x", "skipped": "-", "open": " "}
 WIDEST = 100  # columns of prose
+AGREES = 1e-6  # the largest relative difference of gradients that agree
 
 
 def wrapped(text: str, width: int, head: str = "") -> list[str]:
@@ -69,3 +75,28 @@ def verdict_lines(verdict: Verdict, workspace: Workspace, width: int) -> Iterato
         yield f"{verdict.name}: {'wrong' if verdict.state == 'wrong' else 'it does not run'}"
         for says in verdict.says:
             yield from ("", *wrapped(says, width))
+
+
+def bug_lines(task: BugTask, width: int) -> Iterator[str]:
+    """A task of finding the bug: the code, and the symptoms."""
+    from makemore_cli.learn.bug_hunt import LEVELS
+
+    yield from wrapped(f"Find the bug: level {task.level}, {LEVELS[task.level]}; seed {task.seed}.", width)
+    yield from ("", "forward", *(f"      {line}" for line in task.forward), "", "backward")
+    yield from (f"  {number:>2}  {line.text}" for number, line in enumerate(task.lines, 1))
+    if task.level == 1:
+        yield from ("", "gradient of       agrees   difference, over its largest entry")
+        yield from (
+            f"{name:<16}  {'yes' if apart < AGREES else 'no':<6}  {apart:10.1e}" for name, apart in task.comparison()
+        )
+    if (losses := task.losses()) is not None:
+        yield from ("", "  step   loss with these lines   with right ones")
+        yield from (f"{step:6}   {ours:21.4f}   {right:15.4f}" for step, ours, right in losses)
+
+
+def score_lines(score: Score) -> Iterator[str]:
+    """How a learner's check judges."""
+    yield f"wrong passes refused    {score.refused:4} of {score.wrong}"
+    yield f"right passes accepted   {score.accepted:4} of {score.right}"
+    for mistaken in score.mistaken:
+        yield f"  it {mistaken}"

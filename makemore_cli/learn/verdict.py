@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any, Literal
 
 State = Literal["solved", "wrong", "failed", "not written"]
@@ -14,7 +15,7 @@ def sentence(text: str) -> str:
     return begins if begins.endswith((".", "!", "?")) else f"{begins}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """What the check of an exercise found."""
 
@@ -30,3 +31,12 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def __repr__(self) -> str:
+        return "\n".join([f"{self.name}: {self.state}", *self.says])
+
+    def _repr_html_(self) -> str:
+        """The verdict for a notebook."""
+        colour = {"solved": "#009e73", "not written": "#666666"}.get(self.state, "#d55e00")
+        head = f'<b style="color: {colour}">{escape(self.name)}: {self.state}</b>'
+        return "".join([f"<p>{head}</p>", *(f"<p>{escape(says)}</p>" for says in self.says)])

@@ -71,7 +71,7 @@ WRONG: dict[str, dict[str, str]] = {
         "dnorm_logits + dlogit_maxes": "",
         "dnorm_logits - F.one_hot(logits.max(1).indices, logits.shape[1]) * dlogit_maxes": "sign",
     },
-    "d09_h": {"dlogits @ W2.T / len(h)": "", "-dlogits @ W2.T": "sign", "dlogits": "shape"},
+    "d09_h": {"dlogits @ W2.T / len(h)": "", "-dlogits @ W2.T": "sign", "W2 @ dlogits.T": "transpose"},
     "d10_W2": {"dlogits.T @ h": "transpose", "h.T @ dlogits / len(h)": "", "-h.T @ dlogits": "sign"},
     "d11_hpreact": {
         "(1 - hpreact**2) * dh": "tanh",

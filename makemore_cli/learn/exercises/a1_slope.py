@@ -9,13 +9,13 @@
      +----------------- x
 
 The derivative of f at x is how much f(x) changes, per unit, if x changes a little.
-Nudge x by a small h, and see how much the result changes.
+Nudge x by a small h, upwards only, and see how much the result changes.
 
 What comes in:
 
     f  a function of one number
     x  a number
-    h  the nudge, such as 0.001
+    h  the nudge, such as 0.1
 
 Write slope, the change of f divided by the change of x.
 """

@@ -3,9 +3,10 @@
 A car is twice as fast as a bicycle, and a bicycle four times as fast as a walker. So a
 car is 2·4 = 8 times as fast as a walker: slopes along a path are multiplied.
 
-    x ── u = k·x ── y = u² ── z = y + x
+    x ──┬── u = k·x ── y = u² ──┬── z = y + x
+        └───────────────────────┘
 
-x reaches z on two paths, one of them direct. The slopes of the paths are added.
+x reaches z along two paths, one of them direct. The slopes of the paths are added.
 
 What comes in:
 
@@ -22,9 +23,7 @@ def slope(x, k):
     #: return 1.0 * (2 * (k * x)) * k + 1.0
     #! x also reaches z directly; that path's slope, 1, is added.
     #!: return 2 * (k * x) * k
-    #! Along the path, u changes k times as fast as x: a factor k is missing.
+    #! Along the long path, u changes k times as fast as x: the factor k of du/dx is missing.
     #!: return 2 * (k * x) + 1.0
     #! Slopes along one path are multiplied, not added.
     #!: return 1.0 + 2 * (k * x) + k
-    #! The derivative of u² is 2u, at u = k·x, not at x.
-    #!: return 2 * x + 1.0

@@ -2,7 +2,7 @@
 
     out = a·b
 
-dout is the gradient of out: how much the final result changes, per unit, if out does.
+dout is the gradient of out: how much the final result changes per unit change of out.
 The chain rule multiplies it by the local derivative of out with respect to each factor.
 
     a ──┐

@@ -28,7 +28,7 @@ def tanh_backward(x, out, dout):
     #!: return (1 - x**2) * dout
     #! out is tanh(x) already; this takes the tanh of it once more.
     #!: import math; return (1 - math.tanh(out) ** 2) * dout
-    #! The parentheses around 1 - out² are missing, so only out² is left of the local derivative.
+    #! The parentheses around 1 - out² are missing, so dout multiplies only the 1.
     #!: return dout * 1 - out**2
     #! This is the local derivative; the chain rule multiplies it by dout.
     #!: return 1 - out**2

@@ -2,7 +2,7 @@
 
     out = exp(x)
 
-exp is the one function that is its own derivative.
+exp is its own derivative.
 
 What comes in:
 

@@ -1,8 +1,9 @@
 """b6: the order of the backward pass
 
 Backpropagation may pass a number's gradient on only when it is complete: when all uses
-of the number have made their contributions. A topological order, read backwards, does
-that: each number comes after all numbers that it was computed from.
+of the number have made their contributions. In a topological order, each number comes
+after all numbers that it was computed from. Backpropagation reads this order backwards.
+Return it forwards.
 
         ┌──▶ b ──┐
     a ──┤        ├──▶ d          inputs = {"d": ["b", "c"], "b": ["a"],

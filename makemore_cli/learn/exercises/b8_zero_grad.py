@@ -1,12 +1,12 @@
 """b8: gradients accumulate, so set them to zero
 
 A backward pass adds to each parameter's grad. If the gradients are not set to zero
-before the next pass, the old ones count again and again: the most common mistake of
-all, since the loss falls all the same.
+before the next pass, the old ones count again. It is a common mistake, and easy to
+miss, since the loss may still fall.
 
 What comes in:
 
-    parameters  a list of objects with .data and .grad
+    parameters  a list of objects with .data and .grad, which may hold an old gradient
     backward    a function without arguments, which adds each parameter's gradient to
                 its .grad, at the present .data
     lr          the learning rate
@@ -37,7 +37,7 @@ def descend(parameters, backward, lr, steps):
     #!:     backward()
     #!:     for p in parameters:
     #!:         p.data += lr * p.grad
-    #! The gradients are set to zero after the backward pass, so nothing is left of them.
+    #! No .data has changed: either nothing is updated, or the gradients are set to zero between backward() and the update.
     #!: for _ in range(steps):
     #!:     backward()
     #!:     for p in parameters:

@@ -1,12 +1,12 @@
 """e1: cross-entropy in one expression
 
-The loss of a batch is the mean of -log(probability of the target). Worked out on paper,
-the eight lines from the logits to the loss have one short derivative:
+The loss of a batch is the mean of -log(probability of the target). If you work it out on
+paper, the gradient through all eight lines from the logits to the loss is short:
 
     for the target   (p - 1) / n
     for the others    p / n          where p = softmax(logits)
 
-Each row sums to zero: the target is pulled up by as much as the others are pushed down.
+Each row of this gradient sums to zero: the target is pulled up by as much as the others are pushed down.
 
 What comes in:
 
@@ -30,7 +30,7 @@ def dlogits(logits, Y):
     #!: return (F.one_hot(Y, logits.shape[1]) - F.softmax(logits, 1)) / len(Y)
     #! The 1 at the target is not subtracted yet.
     #!: return F.softmax(logits, 1) / len(Y)
-    #! Softmax goes over each row, dim=1; this goes over the columns.
+    #! Softmax must normalise each row, dim=1; this normalises each column.
     #!: return (F.softmax(logits, 0) - F.one_hot(Y, logits.shape[1])) / len(Y)
     #! This divides by the number of all entries; the mean is over the n examples only.
     #!: return (F.softmax(logits, 1) - F.one_hot(Y, logits.shape[1])) / logits.numel()

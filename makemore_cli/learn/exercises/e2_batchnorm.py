@@ -3,8 +3,8 @@
     hpreact = bngain·bnraw + bnbias,   bnraw = (hprebn - mean) · bnvar_inv
 
 where mean and variance are those of each column, and the variance divides by n - 1.
-Worked out on paper, the gradient through the mean, through the variance, and directly,
-is one expression for each column:
+The gradient goes back directly, through the mean, and through the variance. If you work
+it out on paper, all three together are one expression for each column:
 
     bngain·bnvar_inv/n · (n·dhpreact - Σ dhpreact - n/(n-1)·bnraw·Σ (dhpreact·bnraw))
 
@@ -47,7 +47,7 @@ def dhprebn(bngain, bnvar_inv, bnraw, dhpreact):
     #!: n = len(bnraw)
     #!: sums = dhpreact.sum(1, keepdim=True) + n / (n - 1) * bnraw * (dhpreact * bnraw).sum(1, keepdim=True)
     #!: return bngain * bnvar_inv / n * (n * dhpreact - sums)
-    #! dhpreact is multiplied by n, and the sums are not: the parentheses do not match the expression.
+    #! The division by n is missing: the factor in front is bngain·bnvar_inv/n.
     #!: n = len(bnraw)
     #!: sums = dhpreact.sum(0, keepdim=True) + n / (n - 1) * bnraw * (dhpreact * bnraw).sum(0, keepdim=True)
     #!: return bngain * bnvar_inv * (n * dhpreact - sums)

@@ -11,8 +11,8 @@ What comes in:
     X     (n, T)     the characters, whole numbers below V
     demb  (n, T, E)
 
-Write dC, (V, E), without a loop. (index_add_ adds rows into a tensor. With index_put_,
-say accumulate=True. A product with a one-hot matrix works too.)
+Write dC, (V, E), without a loop. There are several ways. (F.one_hot gives whole numbers:
+convert them with .to(demb.dtype).)
 """
 
 import torch

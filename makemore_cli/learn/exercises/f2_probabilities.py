@@ -1,0 +1,46 @@
+"""f2: the next character, and names
+
+To sample a name, the network is run on one context at a time. A batch of one has no
+variance, so batchnorm uses the mean and the variance of the whole training split, which
+were computed after training.
+
+What comes in:
+
+    p        the parameters by name, as in f1
+    bnmean   (1, H)  the mean of hprebn over the training split
+    bnvar    (1, H)  its variance
+    context  a list of T characters, whole numbers
+
+Write probabilities, the probability of each of the V characters after the context, (V).
+As in f1, bnraw is (hprebn - bnmean) / √(bnvar + 1e-5). The check trains a small network,
+and compares your probabilities with the right ones.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def probabilities(p, bnmean, bnvar, context):
+    return torch.zeros(len(p["b2"]))  # not written yet
+    #: embcat = p["C"][torch.tensor(context)].view(1, -1)
+    #: hprebn = embcat @ p["W1"] + p["b1"]
+    #: bnraw = (hprebn - bnmean) * (bnvar + 1e-5) ** -0.5
+    #: h = torch.tanh(p["bngain"] * bnraw + p["bnbias"])
+    #: return F.softmax(h @ p["W2"] + p["b2"], 1)[0]
+    #! These are the logits; softmax makes probabilities of them.
+    #!: embcat = p["C"][torch.tensor(context)].view(1, -1)
+    #!: hprebn = embcat @ p["W1"] + p["b1"]
+    #!: bnraw = (hprebn - bnmean) * (bnvar + 1e-5) ** -0.5
+    #!: h = torch.tanh(p["bngain"] * bnraw + p["bnbias"])
+    #!: return (h @ p["W2"] + p["b2"])[0]
+    #! Batchnorm is missing: subtract bnmean, and divide by the root of bnvar + 1e-5.
+    #!: embcat = p["C"][torch.tensor(context)].view(1, -1)
+    #!: hprebn = embcat @ p["W1"] + p["b1"]
+    #!: h = torch.tanh(p["bngain"] * hprebn + p["bnbias"])
+    #!: return F.softmax(h @ p["W2"] + p["b2"], 1)[0]
+    #! The values are divided by the variance; divide by its root, the standard deviation.
+    #!: embcat = p["C"][torch.tensor(context)].view(1, -1)
+    #!: hprebn = embcat @ p["W1"] + p["b1"]
+    #!: bnraw = (hprebn - bnmean) / (bnvar + 1e-5)
+    #!: h = torch.tanh(p["bngain"] * bnraw + p["bnbias"])
+    #!: return F.softmax(h @ p["W2"] + p["b2"], 1)[0]
