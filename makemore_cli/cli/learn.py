@@ -103,6 +103,8 @@ def check(
     checker, verdicts = Checker(workspace.course.folder), []
     for one in names:
         verdicts.append(verdict := checker.check(one, workspace.path(one), seed))
+        if not verdict.ok and workspace.state(one) == "solved":
+            output.remark(f"{one} was solved; it now counts as open again")
         (workspace.solve if verdict.ok else workspace.fail)(one)
         if not as_json and not every:
             output.print_lines(verdict_lines(verdict, workspace, _width()))
@@ -112,7 +114,7 @@ def check(
         told = [verdict.to_json() for verdict in verdicts]
         output.print_json(told if every else told[0])
     elif verdicts[-1].ok and not every and workspace.current is not None:
-        output.remark(f"next: {workspace.path(workspace.current)}")
+        output.remark(f"next: {workspace.path(workspace.current)}, then: makemore learn check")
     if not all(verdict.ok for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -174,7 +176,7 @@ def reset(
 
 @learn_app.command("list", epilog="Example: makemore learn list")
 def list_exercises(folder: FolderOption = None, as_json: JsonOption = False) -> None:
-    """List all exercises: [x] solved, [-] skipped, > the one to work on."""
+    """List all exercises, with those that are solved (x) or skipped (-), and the current one (>)."""
     from makemore_cli.learn.texts import listing
 
     workspace = _open(folder)

@@ -19,7 +19,7 @@ from makemore_cli.learn.exercise import Exercise, is_unwritten
 from makemore_cli.learn.verdict import Verdict, sentence
 
 TRIALS = 4
-TOLD_ARGUMENTS = 3  # at most, and only numbers
+TOLD_ARGUMENTS = 5  # at most, and only numbers
 
 Function = Callable[..., Any]
 
@@ -92,7 +92,7 @@ def _check_values(course: Course, exercise: Exercise, module: ModuleType, path: 
             return Verdict(exercise.name, "solved")
         why = typical(exercise, name, trials, got, path, observe) or results.factor(got, right)
     where = f"{_called(name, theirs, trials[first])}: {told[first]}"
-    sentences = (where,) if why is None else (where, why if why[0].isupper() else f"It {why}")
+    sentences = (where,) if why is None else (where, why)
     return Verdict(exercise.name, "wrong", tuple(map(sentence, sentences)), diagnosed=why is not None)
 
 
@@ -137,9 +137,10 @@ def typical(
 
 
 def _called(name: str, function: Function, arguments: Sequence[Any]) -> str:
-    """The call with its arguments, as far as they are numbers."""
+    """The call with those arguments that are numbers."""
     parameters: Mapping[str, inspect.Parameter] = inspect.signature(function).parameters
-    simple = all(isinstance(argument, (int, float, str, list, tuple)) for argument in arguments)
-    if not simple or len(arguments) > TOLD_ARGUMENTS:
+    numbers = [(p, a) for p, a in zip(parameters, arguments, strict=True) if isinstance(a, (int, float))]
+    if not 0 < len(numbers) <= TOLD_ARGUMENTS:
         return name
-    return f"{name}({', '.join(f'{p}={results.shown(a)}' for p, a in zip(parameters, arguments, strict=True))})"
+    others = ["…"] if len(numbers) < len(arguments) else []
+    return f"{name}({', '.join([*others, *(f'{p}={results.shown(a)}' for p, a in numbers)])})"

@@ -55,7 +55,9 @@ def check_gradient(course: Course, exercise: Exercise, module: ModuleType, path:
             return Verdict(exercise.name, "solved")
         comparison, values, sizes, ours = first
         why = typical(exercise, f"d{tensor}", trials, got, path) or _diagnosis(chain, tensor, values, sizes, ours)
-    if comparison.fault:
+    if first[3] is None:
+        fault, why = f"d{tensor} returns nothing (None)", "Is the return missing?"
+    elif comparison.fault:
         fault = f"d{tensor}: {comparison.fault}"
     else:
         at = f"[{', '.join(map(str, comparison.worst))}]"

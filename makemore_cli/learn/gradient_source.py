@@ -11,8 +11,10 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.learn.exercise import MARKER, Entry, Source
 
 WIDTH = 88
-GRADIENT = "dX always means the gradient of the loss with respect to X. You need not use everything that comes in."
-SEED = " dloss is that of the loss itself: 1 in training, but any number here, so your result must be multiplied by it."
+GRADIENT = (
+    "A name with d in front is the gradient of the loss with respect to that tensor. You need not use all of them."
+)
+SEED = " dloss is the gradient of the loss itself: 1 in training, but any number here, so multiply by it."
 SIZES = {
     "n": "n examples",
     "T": "context length T",

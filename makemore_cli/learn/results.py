@@ -72,7 +72,7 @@ def _tensor_difference(ours: Any, theirs: Any, what: str) -> str | None:
 
 
 def factor(ours: Sequence[Any], theirs: Sequence[Any]) -> str | None:
-    """A sign or a factor by which all results are off, in words; None if there is none."""
+    """A sentence on a sign or a factor by which all results are off; None if there is none."""
     ratios = set()
     for a, b in zip(map(_numbers, ours), map(_numbers, theirs), strict=True):
         if len(a) != len(b):
@@ -82,7 +82,11 @@ def factor(ours: Sequence[Any], theirs: Sequence[Any]) -> str | None:
                 ratios.add(round(x / y, 5))
             elif abs(x) > NEAR:
                 return None
-    told = {-1.0: "has the wrong sign", 2.0: "is twice what it should be", 0.5: "is half of what it should be"}
+    told = {
+        -1.0: "It has the wrong sign.",
+        2.0: "It is twice what it should be.",
+        0.5: "It is half of what it should be.",
+    }
     return told.get(next(iter(ratios))) if len(ratios) == 1 else None
 
 

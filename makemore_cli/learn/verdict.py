@@ -9,9 +9,12 @@ from typing import Any, Literal
 State = Literal["solved", "wrong", "failed", "not written"]
 
 
+OPENINGS = ("it ", "its ", "the ", "only ", "every ", "each ", "in ", "contributions ", "some ", "a ")
+
+
 def sentence(text: str) -> str:
     """A diagnosis with a capital letter, unless it begins with a gradient's name, and a full stop."""
-    begins = text[0].upper() + text[1:] if text.startswith(("it ", "the ", "only ", "every ", "each ")) else text
+    begins = text[0].upper() + text[1:] if text.startswith(OPENINGS) else text
     return begins if begins.endswith((".", "!", "?")) else f"{begins}."
 
 

@@ -21,7 +21,7 @@ from tests.terminal import in_terminal
 
 MLP, LINEAR = network_chain(), SHIPPED["linear"].chain
 BETTER_THAN_CHANCE = 0.05
-TASKS = 40  # of each level; with 500, the same was found
+TASKS = 20  # of each level
 
 
 def prove(task: BugTask) -> None:
@@ -33,7 +33,7 @@ def prove(task: BugTask) -> None:
     assert {task.lines[number - 1].place for number in task.answers} == blamed
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [2, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_task_is_proven(level: int, count: int) -> None:
     for seed in range(count):
