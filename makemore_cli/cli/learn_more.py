@@ -26,7 +26,7 @@ SeedOption = Annotated[
 ]
 
 
-@learn_app.command(epilog="Example: makemore learn bug --level 2 --seed 5 --answer 3")
+@learn_app.command(epilog="Example: makemore learn bug --level 2 --seed 5 --answer 4")
 def bug(
     level: Annotated[
         int,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,7 +70,7 @@ class Course:
     def find(self, name: str) -> str:
         """The whole name of an exercise. Raises ParameterError if there is none."""
         name = name.removesuffix(".py")
-        short = [one for one in self.names if one == name or one.partition("_")[0] == name]
+        short = [one for one in self.names if one == name or ("_" not in name and _number(one) == _number(name))]
         if len(short) != 1:
             raise ParameterError(
                 "name", f"must be an exercise, such as {self.names[0]} or d3, got {name}; see the list"
@@ -81,6 +82,11 @@ class Course:
         """The course's draws.py, whose functions draw the arguments of an exercise's function."""
         module: ModuleType = loaded(self.folder / DRAWS)
         return module
+
+
+def _number(name: str) -> str:
+    """The letter and the number of an exercise, without leading zeros: d1 for d01_logprobs."""
+    return re.sub(r"^([a-z])0+", r"\1", name.partition("_")[0])
 
 
 def load_course(folder: Path = BUNDLED) -> Course:
