@@ -8,7 +8,7 @@
     p = mm.problem("lecture")
     p.check("logits", p.probs / p.n)
 
-What is listed here is stable (docs/stability.md); docs/python.md explains it.
+The names listed here are stable (docs/stability.md). docs/python.md explains them.
 """
 
 from __future__ import annotations

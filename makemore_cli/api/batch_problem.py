@@ -75,7 +75,8 @@ class BatchProblem(Mapping[str, Any]):
         A mapping has them by name (`dlogits`); other names in it are ignored, so `check(globals())` works in a
         notebook. Each is compared with autograd's, and with what follows from the gradients above it that are given.
         Nothing is remembered between two calls. The report names each wrong gradient, what is wrong with it, and its
-        worst entry; a gradient that lacks a branch is called unfinished. It is true if all agree.
+        worst entry. A gradient that lacks a branch, and that no later one has used, is called unfinished. The
+        report is true if all agree.
 
         Raises MakemoreError if there is no gradient among them, or for an unknown name.
 

@@ -51,7 +51,12 @@ def gradcheck(
     ["the line for dx in the step y is wrong: ...a square's factor 2 is missing..."]
     """
     if isinstance(subject, BatchProblem):
-        for name, value, default in (("shapes", shapes, None), ("sizes", sizes, None), ("seed", seed, 0)):
+        for name, value, default in (
+            ("shapes", shapes, None),
+            ("sizes", sizes, None),
+            ("seed", seed, 0),
+            ("dtype", dtype, "float32"),
+        ):
             if value != default:
                 raise ParameterError(name, "does not apply to a problem, which has its own inputs")
         return subject.gradcheck(of, against)

@@ -187,7 +187,7 @@ def between(shape: str, low: float, high: float) -> Between:
 
 
 def index(shape: str, below: str | int, *, distinct: bool = False) -> Index:
-    """Whole numbers from 0 to below a size, such as the tokens of a batch; `distinct` ones are all different."""
+    """Whole numbers from 0 to below a size, such as the tokens of a batch. With `distinct`, all are different."""
     return Index(shape, str(below), distinct)
 
 

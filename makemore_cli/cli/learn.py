@@ -31,9 +31,13 @@ FolderOption = Annotated[
         help="Folder of the exercises. Default: the current folder if it has exercises, else exercises/.",
     ),
 ]
+SeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Random seed. Default: a new one."),
+]
 NameArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="Exercise, such as a1_slope or a1. Default: the one to work on."),
+    typer.Argument(metavar="[NAME]", help="Exercise, such as a1_slope or a1. Default: the current one."),
 ]
 
 
@@ -76,7 +80,7 @@ def init(
     written, there = workspace.lay_out(names)
     output.print_lines([str(workspace.folder)])
     kept = f", {len(there)} that were there stay as they are" if there else ""
-    output.remark(f"{len(written)} exercises written{kept}; go on with: makemore learn")
+    output.remark(f"{len(written)} exercises written{kept}; next: makemore learn")
 
 
 @learn_app.command(epilog="Example: makemore learn check && makemore learn check a1")
@@ -84,12 +88,7 @@ def check(
     name: NameArgument = None,
     folder: FolderOption = None,
     every: Annotated[bool, typer.Option("--all", help="Check all exercises.")] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed", metavar="N", min=0, max=2**31 - 1, help="Random seed of the inputs. Default: a new one."
-        ),
-    ] = None,
+    seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check an exercise on new random inputs. The exit code is 1 if it is not solved."""
@@ -192,7 +191,7 @@ def list_exercises(folder: FolderOption = None, as_json: JsonOption = False) -> 
 
 @learn_app.command(epilog="Example: makemore learn skip b6")
 def skip(name: NameArgument = None, folder: FolderOption = None) -> None:
-    """Go on without solving an exercise."""
+    """Skip an exercise."""
     workspace = _open(folder)
     workspace.skip(_chosen(workspace, name))
     _tell_next(workspace)

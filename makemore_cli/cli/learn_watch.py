@@ -21,7 +21,7 @@ STYLES = {"solved": "bold green", "wrong": "bold red", "failed": "bold red", "no
 
 
 def watch(workspace: Workspace) -> None:
-    """Check the exercise to work on now, and whichever is saved, until q is pressed, or all are done."""
+    """Check the current exercise, and then each one that is saved, until q is pressed."""
     console = SafeConsole(highlight=False)
     with Keyboard() as keyboard:
         view, is_first = _View(workspace, console, keyboard), True

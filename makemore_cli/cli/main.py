@@ -20,7 +20,8 @@ from makemore_cli.system.signals import INTERRUPTED, Watch
 # Each module adds its commands; the help lists them in this order.
 # isort: off
 from makemore_cli.cli import train, sample, gradcheck, look, runs, derivative, graph, scalar  # noqa: F401
-from makemore_cli.cli import learn, learn_more, demo, sweep, bench, data  # noqa: F401
+from makemore_cli.cli import learn, learn_bug, learn_check_the_check, learn_notebook  # noqa: F401
+from makemore_cli.cli import demo, sweep, bench, data  # noqa: F401
 # isort: on
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -163,6 +163,3 @@ def _kind(line: str) -> str:
 def is_unwritten(text: str) -> bool:
     """Whether a learner's file still has the marker."""
     return MARKER in text
-
-
-Json = dict[str, Any]

@@ -51,7 +51,7 @@ def gradient_source(chain: Chain, entry: Entry) -> Source:
     head += [f"    {s.name} = {line_text(s.forward)}" for s in steps]
     if entry.text:
         head += ["", *(line for part in entry.text.strip().split("\n\n") for line in _paragraph(part))]
-    head += ["", "What comes in:", ""]
+    head += ["", "Arguments:", ""]
     head += [f"    {name:<{max(map(len, given))}}  {_shape(shapes, name)}" for name in given]
     used = ", which is used in two of the lines above" if len(steps) > 1 else ""
     legend = [SIZES[size] for size in chain.sizes if size in SIZES]

@@ -33,7 +33,7 @@ class Progress(BaseModel):
     solved: dict[str, date] = {}
     skipped: list[str] = []
     hints: dict[str, Annotated[int, Field(ge=0, le=HINTS)]] = {}  # how many were shown
-    current: str | None = None  # the exercise to work on, if not simply the first one that is open
+    current: str | None = None  # the exercise that was started, if it is not simply the first one that is open
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Workspace:
 
     @property
     def current(self) -> str | None:
-        """The exercise to work on: the one that was started, or the first one that is open; None if none is."""
+        """The current exercise: the one that was started, or the first one that is open; None if none is."""
         started = self.progress.current
         if started in self.names and self.state(started) == "open":
             return started
@@ -90,7 +90,7 @@ class Workspace:
             self.save()
 
     def skip(self, name: str) -> None:
-        """Go on without solving an exercise."""
+        """Record that an exercise is skipped."""
         if name not in self.progress.skipped and name not in self.progress.solved:
             self.progress.skipped.append(name)
         if self.progress.current == name:

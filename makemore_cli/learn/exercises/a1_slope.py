@@ -11,7 +11,7 @@
 The derivative of f at x is how much f(x) changes, per unit, if x changes a little.
 Nudge x by a small h, upwards only, and see how much the result changes.
 
-What comes in:
+Arguments:
 
     f  a function of one number
     x  a number

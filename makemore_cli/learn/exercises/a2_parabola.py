@@ -5,7 +5,7 @@
 The rules: the derivative of xᵏ is k·xᵏ⁻¹, a constant factor stays, the derivative of a
 sum is the sum of the derivatives, and that of a constant is 0.
 
-What comes in:
+Arguments:
 
     x  a number
 

@@ -9,7 +9,7 @@ Nudge one of the three, and leave the others as they are. How much does d change
     b ──┘   + ── d
     c ──────┘
 
-What comes in:
+Arguments:
 
     a, b, c  numbers
 

@@ -8,7 +8,7 @@ car is 2·4 = 8 times as fast as a walker: slopes along a path are multiplied.
 
 x reaches z along two paths, one of them direct. The slopes of the paths are added.
 
-What comes in:
+Arguments:
 
     x  a number
     k  a number

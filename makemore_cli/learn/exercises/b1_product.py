@@ -10,7 +10,7 @@ The chain rule multiplies it by the local derivative of out with respect to each
     b ──┘
              ◀── dout
 
-What comes in:
+Arguments:
 
     a, b  numbers
     dout  the gradient of out

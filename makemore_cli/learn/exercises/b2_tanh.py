@@ -11,7 +11,7 @@ backward pass can use it.
         |     /
      -1 |-----
 
-What comes in:
+Arguments:
 
     x     a number
     out   tanh(x)

@@ -4,7 +4,7 @@
 
 exp is its own derivative.
 
-What comes in:
+Arguments:
 
     x     a number
     out   exp(x)

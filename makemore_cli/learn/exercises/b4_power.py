@@ -4,7 +4,7 @@
 
 A division a/b is a·b**-1, so this also covers division.
 
-What comes in:
+Arguments:
 
     a     a number above 0
     k     a number, such as 2, 0.5 or -1

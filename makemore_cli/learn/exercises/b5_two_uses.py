@@ -10,7 +10,7 @@
 a reaches f through d and through e. Each use contributes to its gradient, and the
 contributions are added. (At a = -2, b = 3 the gradients are -3 and -8.)
 
-What comes in:
+Arguments:
 
     a, b  numbers
 

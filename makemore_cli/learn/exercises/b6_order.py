@@ -11,7 +11,7 @@ Return it forwards.
 
 Two right orders are a b c d and a c b d.
 
-What comes in:
+Arguments:
 
     end     the name of the result
     inputs  for each name, the list of names that it is computed from

@@ -9,7 +9,7 @@
 Go backwards: first through tanh, then through the sum, which passes the gradient on to
 all its terms unchanged, and then through the products.
 
-What comes in:
+Arguments:
 
     x1, x2  the inputs
     w1, w2  the weights

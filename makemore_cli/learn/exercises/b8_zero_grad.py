@@ -4,7 +4,7 @@ A backward pass adds to each parameter's grad. If the gradients are not set to z
 before the next pass, the old ones count again. It is a common mistake, and easy to
 miss, since the loss may still fall.
 
-What comes in:
+Arguments:
 
     parameters  a list of objects with .data and .grad, which may hold an old gradient
     backward    a function without arguments, which adds each parameter's gradient to

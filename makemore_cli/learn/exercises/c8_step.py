@@ -2,7 +2,7 @@
 
 The gradient points uphill, so the parameters take a small step against it.
 
-What comes in:
+Arguments:
 
     W   (D, H)  the weights
     dW  (D, H)  the gradient of the loss with respect to W

@@ -8,7 +8,7 @@ paper, the gradient through all eight lines from the logits to the loss is short
 
 Each row of this gradient sums to zero: the target is pulled up by as much as the others are pushed down.
 
-What comes in:
+Arguments:
 
     logits  (n, V)
     Y       (n)     the targets, whole numbers below V

@@ -10,7 +10,7 @@ it out on paper, all three together are one expression for each column:
 
 where the sums go over the n examples.
 
-What comes in:
+Arguments:
 
     bngain     (1, H)
     bnvar_inv  (1, H)  1 / the standard deviation

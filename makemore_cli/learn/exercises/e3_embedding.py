@@ -5,7 +5,7 @@
 A row of C is looked up wherever its character occurs, so its gradient is the sum over
 all these places. The lecture adds them up in two nested loops. One call does the same.
 
-What comes in:
+Arguments:
 
     C     (V, E)     the embedding
     X     (n, T)     the characters, whole numbers below V

@@ -3,7 +3,7 @@
 All the gradients of the network, in a loop that trains it. The gradients are yours, from
 sections C, D and E, not autograd's.
 
-What comes in:
+Arguments:
 
     p      the parameters by name, tensors: C (V, E), W1 (T·E, H), b1 (H), W2 (H, V),
            b2 (V), bngain (1, H), bnbias (1, H)

@@ -4,7 +4,7 @@ To sample a name, the network is run on one context at a time. A batch of one ha
 variance, so batchnorm uses the mean and the variance of the whole training split, which
 were computed after training.
 
-What comes in:
+Arguments:
 
     p        the parameters by name, as in f1
     bnmean   (1, H)  the mean of hprebn over the training split

@@ -5,7 +5,7 @@
 b has the shape (H). After the first b = b - lr * db, the bias was a matrix, and nobody
 noticed: everything still broadcasts.
 
-What comes in:
+Arguments:
 
     x   (n, D)
     W   (D, H)

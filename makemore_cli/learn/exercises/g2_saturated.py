@@ -5,7 +5,7 @@
 The check passed with small weights. With larger ones, where tanh is flat, the gradients
 are far too large, and even have the wrong sign.
 
-What comes in:
+Arguments:
 
     hpreact  (n, H)
     h        (n, H)

@@ -6,7 +6,7 @@
 
 The network does not learn its targets.
 
-What comes in:
+Arguments:
 
     counts          (n, V)
     counts_sum      (n, 1)

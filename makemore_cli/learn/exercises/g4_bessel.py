@@ -6,7 +6,7 @@
 
 It trains well. Only a careful check finds a difference of about 1/n.
 
-What comes in:
+Arguments:
 
     n          a number
     bndiff     (n, H)

@@ -6,7 +6,7 @@
 dhprebn is right. But after it has been computed, dbndiff is wrong, although it came in
 right.
 
-What comes in:
+Arguments:
 
     n        a number
     dbndiff  (n, H)

@@ -5,7 +5,7 @@
 The function does one training step of the last layer. It returns the updated W2, and the
 gradient of h, which is slightly wrong.
 
-What comes in:
+Arguments:
 
     h       (n, H)
     W2      (H, V)

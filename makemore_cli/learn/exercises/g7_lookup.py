@@ -5,7 +5,7 @@
 The gradient is right for a character that occurs once in a context. It is wrong for one
 that occurs twice in the same context.
 
-What comes in:
+Arguments:
 
     C        (V, E)
     X        (n, T)    the characters

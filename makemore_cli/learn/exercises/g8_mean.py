@@ -7,7 +7,7 @@
 A check says that dx is wrong. Somebody thinks that dmean lacks a term,
 -2·Σ(x - mean)/(n - 1)·dvar. Is that the mistake?
 
-What comes in:
+Arguments:
 
     n      a number
     x      (n, H)

@@ -4,7 +4,7 @@ The check sends ones backwards, which checks the gradient of the sum of all resu
 the function here subtracts each row's mean, so that the sum of its results is always
 zero, and so is its gradient. Whatever is computed from zero passes.
 
-What comes in:
+Arguments:
 
     forward   a function of x
     backward  its backward pass, a function of x and dy that returns dx

@@ -4,7 +4,7 @@ The nudge is 1e-5, and x is in float32, which has seven digits. For forward(x) =
 log(100 + x), say, the result is about 4.6, and the nudge changes it by 1e-7. That is
 lost in rounding, so that right passes are refused.
 
-What comes in:
+Arguments:
 
     forward   a function of x
     backward  its backward pass, a function of x and dy that returns dx

@@ -4,7 +4,7 @@ dx - numeric is computed also if the two have different shapes: a row of shape (
 spread over one of shape (1, H). A gradient must have the shape of its tensor, or the
 next line goes wrong.
 
-What comes in:
+Arguments:
 
     forward   a function of x
     backward  its backward pass, a function of x and dy that returns dx

@@ -3,7 +3,7 @@
 The check chooses x itself. At zero, tanh has the slope 1, x² the slope 0, and a factor x
 makes everything zero: many mistakes vanish there.
 
-What comes in:
+Arguments:
 
     forward   a function of x
     backward  its backward pass, a function of x and dy that returns dx

@@ -1,29 +1,21 @@
-"""`makemore learn bug`, `check-the-check` and `notebook`."""
+"""`makemore learn bug`."""
 
 from __future__ import annotations
 
 import random
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from makemore_cli.cli.learn import learn_app
+from makemore_cli.cli.learn import SeedOption, learn_app
 from makemore_cli.cli.options import JsonOption
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
 
 if TYPE_CHECKING:
     from makemore_cli.learn.bug_hunt import BugTask
-
-SCORE_SECONDS = 120.0  # for the score of a check
-
-SeedOption = Annotated[
-    int | None,
-    typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Random seed of the task. Default: a new one."),
-]
 
 
 @learn_app.command(epilog="Example: makemore learn bug --level 2 --seed 5 --answer 4")
@@ -112,72 +104,3 @@ def _numbers(text: str) -> set[int]:
     if not parts or not all(part.isascii() and part.isdigit() for part in parts):
         raise MakemoreError(f"--answer: must be a line's number, such as 3, or 0, got {text}")
     return {int(part) for part in parts}
-
-
-@learn_app.command("check-the-check", epilog="Example: makemore learn check-the-check --template > my_check.py")
-def check_the_check(
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE]", help="A Python file with a function check(forward, backward, x)."),
-    ] = None,
-    template: Annotated[
-        bool, typer.Option("--template", help="Print a file to start from, with a poor check.")
-    ] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed", metavar="N", min=0, max=2**31 - 1, help="Random seed of the passes. Default: a new one."
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Score a gradient check of your own, by the wrong passes that it refuses and the right ones that it accepts."""
-    from makemore_cli.learn.check_the_check import TEMPLATE, score_or_error
-    from makemore_cli.learn.texts import score_lines
-
-    if template:
-        output.print_lines(TEMPLATE.splitlines())
-        return
-    if file is None:
-        raise MakemoreError("give a file with a function check, or --template")
-    from makemore_cli.learn.check_process import Checker, read_text
-    from makemore_cli.learn.course import BUNDLED
-
-    number = random.randrange(2**31) if seed is None else seed
-    found, printed = Checker(BUNDLED).run(
-        score_or_error, (str(file.absolute()), read_text(file), number), SCORE_SECONDS
-    )
-    if isinstance(found, str):
-        raise MakemoreError(f"{file.name}: {found}" if not found.startswith(file.name) else found)
-    if as_json:
-        output.print_json({**found.to_json(), "seed": number})
-    else:
-        output.print_lines([*printed, *score_lines(found)])
-    if not found.is_perfect:
-        raise typer.Exit(1)
-
-
-@learn_app.command(epilog="Example: makemore learn notebook exercises.ipynb --only A,B")
-def notebook(
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="[FILE]", help="Notebook to write; it must not exist. Default: exercises.ipynb."),
-    ] = None,
-    only: Annotated[
-        str | None, typer.Option("--only", metavar="A,B", help="Sections to write, such as A,C,E. Default: all.")
-    ] = None,
-    course: Annotated[Path | None, typer.Option("--course", metavar="FOLDER", help="Folder of another course.")] = None,
-) -> None:
-    """Write the exercises as a Jupyter notebook, with a check below each."""
-    from makemore_cli.learn.course import BUNDLED, load_course
-    from makemore_cli.learn.course import only as in_sections
-    from makemore_cli.learn.notebook import notebook as content
-    from makemore_cli.system.files import write_atomically
-
-    path = file or Path("exercises.ipynb")
-    if path.exists() or path.is_symlink():
-        raise MakemoreError(f"{path}: exists already; choose another name")
-    chosen = load_course(BUNDLED if course is None else course.absolute())
-    names = list(chosen.names) if only is None else in_sections(chosen, only.split(","))
-    write_atomically(path, content(chosen, names))
-    output.print_lines([str(path)])
