@@ -20,7 +20,7 @@ from torch import Tensor
 from makemore_cli.backprop.chain import Stage
 from makemore_cli.backprop.step import Step, Values, arguments, run
 from makemore_cli.checks.following import Following, differentiable, spreads
-from makemore_cli.checks.mutations import forward_mutations, mutations_of
+from makemore_cli.checks.mutations import Mutation, forward_mutations, mutations_of
 
 UNFINISHED = "it is unfinished"
 WIDEST = 128  # most columns for which the diagonal of a Jacobian is computed: each takes a run of the lines
@@ -50,8 +50,9 @@ class Candidate:
 class Candidates:
     """The mistakes that can be made on the way to one gradient of a pass."""
 
-    def __init__(self, following: Following, name: str) -> None:
-        self.following, self.name = following, name
+    def __init__(self, following: Following, name: str, with_code: bool = True) -> None:
+        """With code, a wrong line is told as code too."""
+        self.following, self.name, self._with_code = following, name, with_code
         self.parts = following.parts[name]
         self.expected = following.expected(name)
         self.by_name = following.chain.by_name
@@ -131,7 +132,7 @@ class Candidates:
                 wrong = mutation.value(names)
                 if wrong is None or not wrong.is_floating_point():
                     continue
-                words, code = self._in(step, target, mutation.words), partial(mutation.assigned_to, target)
+                words, code = self._in(step, target, mutation.words), self._code(mutation, target)
                 if target == f"d{self.name}":
                     if len(self.parts) == 1:
                         yield Candidate(words, wrong, code)
@@ -181,7 +182,7 @@ class Candidates:
             for mutation in mutations_of(stage.line, names, self.by_name):
                 value = mutation.value(names)
                 if value is not None:
-                    yield Candidate(mutation.words, value, partial(mutation.assigned_to, stage.name))
+                    yield Candidate(mutation.words, value, self._code(mutation, stage.name))
 
     def diagonals(self) -> Iterator[Candidate]:
         """Only the diagonal of a Jacobian: each entry's effect on itself, not on the rest of its row or column."""
@@ -278,7 +279,7 @@ class Candidates:
                         values[later.name] = run(later.forward, values)
                         changed.add(later.name)
                 words = f"{step.name} differs from the forward pass: {mutation.words}"
-                code = partial(mutation.assigned_to, step.name)
+                code = self._code(mutation, step.name)
                 names = {**self._names, **values}
                 yield Candidate(words, partial(self._taken_back, {}, values), code)
                 for stage in stages:
@@ -372,6 +373,9 @@ class Candidates:
                 if name == self.name or any(name == s.name for s in self._steps_on_the_way):
                     gradients[name] = gradients[name] + part if name in gradients else part
         return gradients.get(self.name, torch.zeros_like(self.expected))
+
+    def _code(self, mutation: Mutation, target: str) -> str | Callable[[], str]:
+        return partial(mutation.assigned_to, target) if self._with_code else ""
 
     def _reads(self, step: Step, target: str) -> tuple[str, ...]:
         """The names that a step's backward line reads, or its forward line if there is no such backward line."""

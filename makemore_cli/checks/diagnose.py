@@ -42,13 +42,14 @@ def diagnose_user(
     sizes: Mapping[str, int],
     shared: Sequence[tuple[str, ...]] = (),
     left: float = LEFT,
+    with_code: bool = True,
 ) -> str | None:
     """Say which mistake in which line gives the user's numbers, which do not follow from their other gradients.
 
     `shared` are groups of gradients that share memory; `left` is the fraction of the error that an explanation may
-    leave, which depends on the numbers' precision.
+    leave, which depends on the numbers' precision. With code, the wrong line is told as code too.
     """
-    candidates = Candidates(following, name)
+    candidates = Candidates(following, name, with_code)
     ours, truth = ours.detach().to(candidates.expected), candidates.expected
     if told := _alias(following, name, ours, shared, left) or _swapped(following, name, ours, left):
         return told
@@ -270,7 +271,7 @@ def _scaled_line(ours: Tensor, candidates: Candidates, left: float) -> str | Non
         if candidate.value.shape == ours.shape:
             share = _share(ours, candidate.value.to(ours), left, _error(ours, candidates.expected))
             if share is not None:
-                return f"{candidate.told}; and every entry is {share:.4g} times that"
+                return f"{candidate.told}; besides, there is another factor {share:.4g}"
     return None
 
 

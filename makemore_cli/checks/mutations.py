@@ -104,3 +104,5 @@ def mutations(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, Step
         for words, new in rule(tree, names, steps):
             yield Mutation(words, new)
     yield from at_nodes(*operator_mistakes.RARE)
+    for words, new in operator_mistakes.two_missing(tree):
+        yield Mutation(words, new)

@@ -220,18 +220,31 @@ def operators(node: ast.expr) -> Changes:
         )
 
 
+def exponents(node: ast.expr) -> Changes:
+    """Use another exponent."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        for wrong, right in _other_numbers(node.right):
+            yield f"the exponent is {wrong:g}, not {right:g}", ast.BinOp(node.left, node.op, ast.Constant(wrong))
+
+
 def constants(node: ast.expr) -> Changes:
-    """Use another number, or another batch size."""
+    """Use another number."""
+    for wrong, right in _other_numbers(node):
+        yield f"{wrong:g} is used instead of {right:g}", ast.Constant(wrong)
+
+
+def _other_numbers(node: ast.expr) -> Iterator[tuple[float, float]]:
+    """Other numbers for a number, each with the right one; none for another node."""
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         c = node.value
         for wrong in dict.fromkeys((2 * c, c / 2, -c, c + 1, c - 1, 1, 2, 3, 0.5, 1.5)):
             if wrong != c:
-                yield f"{wrong:g} is used instead of {c:g}", ast.Constant(wrong)
+                yield wrong, c
     if isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant) and is_number(node.operand):
         c = -float(ast.unparse(node.operand))
         for wrong in dict.fromkeys((2 * c, c / 2, c + 1, c - 1, 1, -1, -2)):
-            if wrong not in (c, -c):
-                yield f"{wrong:g} is used instead of {c:g}", ast.Constant(wrong)
+            if wrong not in (c, -c):  # the other sign is told as such
+                yield wrong, c
 
 
 def repeated(node: ast.expr) -> Changes:
@@ -255,6 +268,21 @@ def of_the_whole(tree: ast.expr) -> Changes:
         yield "means over dimension 0 are used instead of sums", parsed(text.replace(".sum(0", ".mean(0"))
         whole = re.sub(r"\.sum\(0[^)]*\)", ".sum()", text)
         yield "the sums are over all dimensions, not only over dimension 0", parsed(whole)
+
+
+def two_missing(tree: ast.expr) -> Changes:
+    """Leave out two factors or divisions of a product."""
+    for first, once in _without_one(tree):
+        for second, twice in _without_one(once):
+            yield f"{first} and {second} are missing", twice
+
+
+def _without_one(tree: ast.expr) -> Changes:
+    """The expression without one of its factors or divisions, each with the name of what is missing."""
+    for node in operands(tree):
+        for words, new in dropped(node):
+            if words.startswith(("the factor", "the division")):
+                yield words.removesuffix(" is missing"), with_node(tree, node, new)
 
 
 def _commuted(tree: ast.expr) -> Iterator[ast.expr]:
@@ -284,5 +312,5 @@ def _hot(node: ast.expr) -> ast.expr | None:
     return None
 
 
-USUAL: tuple[Rule, ...] = (dropped, over_all, aggregated, scattered, one_hot, operators, constants)
+USUAL: tuple[Rule, ...] = (dropped, over_all, aggregated, scattered, one_hot, operators, exponents, constants)
 RARE: tuple[Rule, ...] = (repeated,)

@@ -134,9 +134,11 @@ def hint(name: NameArgument = None, folder: FolderOption = None) -> None:
     from makemore_cli.learn.texts import wrapped
 
     workspace = _open(folder)
-    number, text = workspace.hint(_chosen(workspace, name))
+    chosen = _chosen(workspace, name)
+    number, text = workspace.hint(chosen)
     output.print_lines(wrapped(" ".join(text.split()), _width()))
-    output.remark(f"hint {number} of {HINTS}")
+    more = f"; its solution: makemore learn solution {chosen} --spoil" if number == HINTS else ""
+    output.remark(f"hint {number} of {HINTS}{more}")
 
 
 @learn_app.command(epilog="Example: makemore learn solution a1 --spoil")

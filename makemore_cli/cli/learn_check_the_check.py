@@ -46,11 +46,10 @@ def check_the_check(
     from makemore_cli.learn.course import BUNDLED
 
     number = random.randrange(2**31) if seed is None else seed
-    found, printed = Checker(BUNDLED).run(
-        score_or_error, (str(file.absolute()), read_text(file), number), SCORE_SECONDS
-    )
+    arguments = (str(file.absolute()), read_text(file), number)
+    found, printed = Checker(BUNDLED).run(score_or_error, arguments, SCORE_SECONDS, file)
     if isinstance(found, str):
-        raise MakemoreError(f"{file.name}: {found}" if not found.startswith(file.name) else found)
+        raise MakemoreError(found)
     if as_json:
         output.print_json({**found.to_json(), "seed": number})
     else:

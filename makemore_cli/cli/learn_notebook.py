@@ -12,7 +12,7 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
 
 
-@learn_app.command(epilog="Example: makemore learn notebook exercises.ipynb --only A,B")
+@learn_app.command(epilog="Example: makemore learn notebook first.ipynb --only A,B")
 def notebook(
     file: Annotated[
         Path | None,

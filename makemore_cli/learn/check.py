@@ -6,7 +6,8 @@ import copy
 import inspect
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,7 @@ from makemore_cli.errors import MakemoreError
 from makemore_cli.learn import results
 from makemore_cli.learn.blame import blame
 from makemore_cli.learn.course import Course
-from makemore_cli.learn.exercise import Exercise, is_unwritten
+from makemore_cli.learn.exercise import Exercise
 from makemore_cli.learn.verdict import Verdict, sentence
 
 TRIALS = 4
@@ -27,7 +28,7 @@ Function = Callable[..., Any]
 def check(course: Course, exercise: Exercise, path: Path, text: str, seed: int) -> Verdict:
     """The verdict on the text of a learner's file, on arguments drawn with a seed."""
     name = exercise.name
-    if is_unwritten(text):
+    if exercise.source.is_unwritten(text):
         return Verdict(name, "not written", ("not written yet",))
     try:
         return check_module(course, exercise, run(text, path), path, seed)
@@ -68,12 +69,26 @@ def call(function: Function, arguments: Sequence[Any], path: Path, observe: Func
 
     Raises MakemoreError, with the line, if the function raises an error.
     """
+    return watched_call(function, arguments, path, observe)[0]
+
+
+def watched_call(
+    function: Function, arguments: Sequence[Any], path: Path, observe: Function | None = None
+) -> tuple[Any, list[str]]:
+    """The same, and the names of the tensors among the arguments that the function changed in place."""
     copies = copy.deepcopy(list(arguments))
     try:
         result = function(*copies)
     except (Exception, SystemExit) as error:
         raise blame(path, error) from None
-    return result if observe is None else observe(result, *copies)
+    pairs = zip(inspect.signature(function).parameters, arguments, copies, strict=False)
+    changed = [name for name, before, after in pairs if results.is_changed_tensor(before, after)]
+    return (result if observe is None else observe(result, *copies)), changed
+
+
+def in_place(name: str, changed: Sequence[str]) -> str:
+    """A sentence on tensors that a function must not change."""
+    return f"{name} changes {' and '.join(changed)} in place, which other lines still need: work on a copy."
 
 
 def _check_values(course: Course, exercise: Exercise, module: ModuleType, path: Path, seed: int) -> Verdict:
@@ -85,10 +100,16 @@ def _check_values(course: Course, exercise: Exercise, module: ModuleType, path: 
     observe = None if check.observe is None else getattr(course.draws, check.observe)
     trials = [tuple(getattr(course.draws, check.draw or "")(draw)) for _ in range(check.trials)]
     with precision(trials):
-        got, right = ([call(one, trial, path, observe) for trial in trials] for one in (ours, theirs))
+        watched = [watched_call(ours, trial, path, observe) for trial in trials]
+        got = [result for result, _ in watched]
+        with redirect_stdout(StringIO()):  # only what the learner's code prints is shown
+            right = [call(theirs, trial, path, observe) for trial in trials]
         told = [_told(a, b, check.margin) for a, b in zip(got, right, strict=True)]
         first = next((place for place, one in enumerate(told) if one), None)
         if first is None:
+            changed = next((names for _, names in watched if names), None)
+            if check.keeps and changed:
+                return Verdict(exercise.name, "wrong", (in_place(name, changed),), diagnosed=True)
             return Verdict(exercise.name, "solved")
         why = typical(exercise, name, trials, got, path, observe) or results.factor(got, right)
     where = f"{_called(name, theirs, trials[first])}: {told[first]}"
@@ -128,9 +149,10 @@ def typical(
     for mistake in exercise.source.mistakes:
         try:
             wrong = function_of(run(exercise.source.written(mistake.lines), path), name, path)
-            found = [call(wrong, trial, path, observe) for trial in trials]
-            if all(results.difference(a, b) is None for a, b in zip(got, found, strict=True)):
-                return mistake.says
+            with redirect_stdout(StringIO()):
+                pairs = ((a, call(wrong, trial, path, observe)) for a, trial in zip(got, trials, strict=True))
+                if all(results.difference(a, b) is None for a, b in pairs):
+                    return mistake.says
         except MakemoreError:  # a mistake may raise
             continue
     return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,20 +13,22 @@ import torch
 from torch import Tensor
 
 from makemore_cli.backprop.chain import Chain
+from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.backprop.step import run as run_line
 from makemore_cli.checks.check_chain import find
 from makemore_cli.checks.compare import compare, largest
 from makemore_cli.checks.diagnose import diagnose_user
 from makemore_cli.checks.following import follow
 from makemore_cli.checks.in_float64 import in_precision
-from makemore_cli.checks.user import changed
-from makemore_cli.learn.check import TRIALS, call, function_of, typical
+from makemore_cli.errors import MakemoreError
+from makemore_cli.learn.check import TRIALS, function_of, in_place, typical, watched_call
 from makemore_cli.learn.course import Course
 from makemore_cli.learn.exercise import Exercise
 from makemore_cli.learn.gradient_source import names, readers
 from makemore_cli.learn.verdict import Verdict, sentence
 
 NEAR = 1e-9  # of the gradient's largest entry, in float64
+LEFT = 1e-5  # of the error, that an explanation may leave: a learner's own tensors may be in float32
 
 
 def check_gradient(course: Course, exercise: Exercise, module: ModuleType, path: Path, seed: int) -> Verdict:
@@ -41,16 +46,20 @@ def check_gradient(course: Course, exercise: Exercise, module: ModuleType, path:
         for trial in range(TRIALS):
             values, sizes = drawn(chain, tensor, seed + trial)
             arguments = [values[name] for name in given]
-            ours = call(function, arguments, path)
+            try:
+                ours, changed = watched_call(function, arguments, path)
+            except MakemoreError as error:
+                about_sizes = re.search(r"shape|size|dimension", str(error))
+                told = (str(error), _told(sizes)) if about_sizes else (str(error),)
+                return Verdict(exercise.name, "failed", told)
             true = sum((run_line(s.backward[f"d{tensor}"], values) for s in readers(chain, tensor)), torch.tensor(0.0))
             trials.append(arguments)
             got.append(ours)
             comparison = compare(tensor, ours, true, largest(true.abs()), NEAR)
             if first is None and not comparison.close:
                 first = comparison, values, sizes, ours
-            if changes := _changed(function, arguments, given):
-                told = f"d{tensor} changes {changes} in place, which other lines still need: work on a copy."
-                return Verdict(exercise.name, "wrong", (told,), diagnosed=True)
+            if changed:
+                return Verdict(exercise.name, "wrong", (in_place(f"d{tensor}", changed),), diagnosed=True)
         if first is None:
             return Verdict(exercise.name, "solved")
         comparison, values, sizes, ours = first
@@ -69,7 +78,7 @@ def check_gradient(course: Course, exercise: Exercise, module: ModuleType, path:
 
 def drawn(chain: Chain, tensor: str, seed: int) -> tuple[dict[str, Any], Any]:
     """Forward values at random inputs of random sizes, and random gradients of the steps that read the tensor."""
-    inputs, sizes = chain.draw(seed)
+    inputs, sizes = _draw(chain, seed)
     values = chain.forward(inputs)
     generator = torch.Generator().manual_seed(seed)
     for s in readers(chain, tensor):
@@ -77,14 +86,18 @@ def drawn(chain: Chain, tensor: str, seed: int) -> tuple[dict[str, Any], Any]:
     return values, sizes
 
 
-def _changed(function: Any, arguments: list[Any], given: list[str]) -> str | None:
-    """The name of an argument that the function changes in place."""
-    copies = [one.clone() if isinstance(one, Tensor) else one for one in arguments]
+def _draw(chain: Chain, seed: int) -> tuple[dict[str, Any], Any]:
+    """Random inputs, of sizes n that can be told from each other, from n - 1 and from 2, if the chain allows them."""
+    free = [size for size in chain.sizes if size not in chain.bounds]
+    apart = random.Random(seed).sample(range(6, 2 * len(free) + 8, 2), len(free))
     try:
-        function(*copies)
-    except Exception:  # it was told before
-        return None
-    return next((name for name, a, b in zip(given, copies, arguments, strict=True) if changed(a, b)), None)
+        return chain.draw(seed, dict(zip(free, apart, strict=True)))
+    except ChainError:
+        return chain.draw(seed)
+
+
+def _told(sizes: Mapping[str, int]) -> str:
+    return f"In this call {', '.join(f'{name} = {size}' for name, size in sizes.items())}."
 
 
 def _diagnosis(chain: Chain, tensor: str, values: dict[str, Any], sizes: Any, ours: Any) -> str | None:
@@ -96,4 +109,5 @@ def _diagnosis(chain: Chain, tensor: str, values: dict[str, Any], sizes: Any, ou
     forward = {name: value for name, value in values.items() if name in chain.by_name or name in chain.inputs}
     forward |= {name: values[name] for name in chain.sizes_read}
     following = follow(forward, {**given, tensor: ours}, chain, above)
-    return diagnose_user(following, tensor, ours, sizes)
+    # The learner's own line is in view, so no code is told.
+    return diagnose_user(following, tensor, ours, sizes, left=LEFT, with_code=False)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import random
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,13 +19,14 @@ from typing import Any
 
 from makemore_cli.errors import MakemoreError
 from makemore_cli.learn.course import load_course
-from makemore_cli.learn.exercise import is_unwritten
 from makemore_cli.learn.verdict import Verdict
 from makemore_cli.printable import printable
 from makemore_cli.system.files import read
 
 MEMORY_BYTES = 4 << 30  # that a check may take beyond what its process starts with
 PRINTED_LINES, PRINTED_BYTES = 20, 4000  # of the learner's output, which are shown
+PRINTED, STACK = "printed", "stack"  # files of a check: what the learner's code prints, and where it was when stopped
+ENDED = "ended"
 START_SECONDS = 60.0  # for the process to start, which imports PyTorch
 LARGEST_FILE_BYTES = 1 << 20
 SEEDS = 2**31
@@ -51,34 +54,40 @@ class Checker:
     def check(self, name: str, path: Path, seed: int | None = None) -> Verdict:
         """The verdict on a learner's file. Raises MakemoreError if the file can't be read."""
         text = read_text(path)
-        if is_unwritten(text):
+        exercise = self._course.exercise(name)
+        if exercise.source.is_unwritten(text):
             return Verdict(name, "not written", ("not written yet",))
-        seconds = self._course.exercise(name).entry.check.seconds
         number = random.randrange(SEEDS) if seed is None else seed
         arguments = (str(self._course.folder), name, str(path.absolute()), text, number)
-        found, printed = self.run(_check, arguments, seconds)
+        found, printed = self.run(_check, arguments, exercise.entry.check.seconds, path)
         if isinstance(found, str):
-            return Verdict(name, "failed", (f"{path.name}: {found}",), printed=printed)
+            return Verdict(name, "failed", (found,), printed=printed)
         verdict: Verdict = replace(found, printed=printed)
         return verdict
 
-    def run(self, work: Work, arguments: Sequence[Any], seconds: float) -> tuple[Any, tuple[str, ...]]:
+    def run(self, work: Work, arguments: Sequence[Any], seconds: float, path: Path) -> tuple[Any, tuple[str, ...]]:
         """The result of a function in a process of its own, and the first lines that were printed there.
 
-        The result is a text that says what happened if there is none.
+        The result is a text if there is none. It says what happened, and on which line of the learner's file at `path`.
         """
-        ours, theirs = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_run, args=(theirs, work, tuple(arguments)), daemon=True)
-        process.start()
-        theirs.close()
-        told = _wait(ours, seconds)
-        if isinstance(told, str):
-            process.kill()
-        process.join()
-        ours.close()
-        if told == "":
-            told = f"it ended the process with exit code {process.exitcode}, as os._exit or a crash does"
-        return (told, ()) if isinstance(told, str) else told
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            ours, theirs = self._context.Pipe(duplex=False)
+            started = (theirs, Path(folder), seconds, work, tuple(arguments))
+            process = self._context.Process(target=_run, args=started, daemon=True)
+            process.start()
+            theirs.close()
+            result, stopped = _wait(ours, seconds)
+            if stopped:
+                process.kill()
+            process.join()
+            ours.close()
+            printed = _first_lines(Path(folder) / PRINTED)
+            if stopped == ENDED:
+                stopped = f"it ended the process with exit code {process.exitcode}, as os._exit or a crash does"
+            if stopped:
+                line = _line_in(path, Path(folder) / STACK)
+                return f"{path.name}{f', line {line}' if line else ''}: {stopped}", printed
+            return result, printed
 
 
 def read_text(path: Path) -> str:
@@ -93,18 +102,34 @@ def read_text(path: Path) -> str:
         raise MakemoreError(f"{path}: is not UTF-8; save it as UTF-8") from None
 
 
-def _wait(connection: Connection, seconds: float) -> tuple[Any, tuple[str, ...]] | str:
-    """The result, with what was printed; or what happened instead, "" if the process ended."""
+def _wait(connection: Connection, seconds: float) -> tuple[Any, str]:
+    """The result, and "" or what happened instead of one."""
     try:
         if not connection.poll(START_SECONDS):
-            return "the check did not start; try again"
+            return None, "the check did not start; try again"
         connection.recv()  # it has started
         if not connection.poll(seconds):
-            return f"still running after {seconds:g} seconds, so it was stopped: is there an endless loop?"
-        result: tuple[Any, tuple[str, ...]] = connection.recv()
+            return None, f"still running after {seconds:g} seconds, so it was stopped: is there an endless loop?"
+        return connection.recv(), ""
     except (EOFError, OSError):
-        return ""
-    return result
+        return None, ENDED
+
+
+def _first_lines(path: Path) -> tuple[str, ...]:
+    """The first lines of what was printed."""
+    try:
+        with path.open("rb") as file:
+            lines = printable(file.read(PRINTED_BYTES).decode(errors="replace"), newlines=True).splitlines()
+    except FileNotFoundError:  # the process did not come so far
+        return ()
+    return tuple(lines[:PRINTED_LINES]) + (("…",) if len(lines) > PRINTED_LINES else ())
+
+
+def _line_in(path: Path, stack: Path) -> str | None:
+    """The innermost line of a file in a stack that Python's faulthandler has written; None if it is in none."""
+    text = stack.read_text(errors="replace") if stack.is_file() else ""
+    found = re.search(rf'^  File "{re.escape(str(path.absolute()))}", line (\d+)', text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def _check(folder: str, name: str, path: str, text: str, seed: int) -> Verdict:
@@ -117,22 +142,19 @@ def _check(folder: str, name: str, path: str, text: str, seed: int) -> Verdict:
         return Verdict(name, "failed", (f"{Path(path).name}: it needs too much memory",))
 
 
-def _run(connection: Connection, work: Work, arguments: tuple[Any, ...]) -> None:
+def _run(connection: Connection, folder: Path, seconds: float, work: Work, arguments: tuple[Any, ...]) -> None:
     """The work itself, in its own process."""
-    with tempfile.TemporaryFile() as own:
-        _redirect(own.fileno())
+    with (folder / PRINTED).open("wb") as printed, (folder / STACK).open("w") as stack:
+        _redirect(printed.fileno())
         _limit_memory()
+        faulthandler.enable(stack)  # for a crash
+        faulthandler.dump_traceback_later(0.95 * seconds, file=stack)
         connection.send("started")
         result = work(*arguments)
+        faulthandler.cancel_dump_traceback_later()
         sys.stdout.flush()
-        own.seek(0)
-        lines = printable(own.read(PRINTED_BYTES).decode(errors="replace"), newlines=True).splitlines()
         with suppress(OSError):
-            connection.send((result, _first(lines)))
-
-
-def _first(lines: Sequence[str]) -> tuple[str, ...]:
-    return tuple(lines[:PRINTED_LINES]) + (("…",) if len(lines) > PRINTED_LINES else ())
+            connection.send(result)
 
 
 def _redirect(file: int) -> None:

@@ -43,6 +43,7 @@ class Check(BaseModel):
     gradient: str | None = None
     seconds: Annotated[float, Field(gt=0, le=3600)] = 10.0  # the longest time that a check may take
     trials: Annotated[int, Field(ge=1, le=100)] = 4  # how many times arguments are drawn
+    keeps: bool = False  # changing a tensor among the arguments in place is a mistake; for a gradient it always is
     margin: float | None = None  # what is observed is a loss, which may be this much above the solution's
 
     @model_validator(mode="after")
@@ -89,6 +90,11 @@ class Source:
     solution: tuple[str, ...]
     after: tuple[str, ...] = ()
     mistakes: tuple[Mistake, ...] = field(default=())
+
+    def is_unwritten(self, text: str) -> bool:
+        """Whether a learner's file still has the line with the marker, as it was shipped."""
+        marked = self.unwritten[0].strip()
+        return any(line.strip() == marked for line in text.splitlines())
 
     @property
     def shipped(self) -> str:
@@ -158,8 +164,3 @@ def parse(text: str, where: str) -> Source:
 def _kind(line: str) -> str:
     text = line.lstrip()
     return next((kind for kind in ("#!:", "#:", "#!") if text.startswith(kind)), "")
-
-
-def is_unwritten(text: str) -> bool:
-    """Whether a learner's file still has the marker."""
-    return MARKER in text

@@ -83,4 +83,5 @@ def _shape(shapes: dict[str, str], name: str) -> str:
     if name not in shapes:
         return "a number"
     dimensions = shapes[name].split()
-    return f"({', '.join(dimensions)})" if dimensions else "a single number"
+    comma = "," if len(dimensions) == 1 else ""
+    return f"({', '.join(dimensions)}{comma})" if dimensions else "a single number"

@@ -20,11 +20,11 @@ from typing import Any
 from makemore_cli.errors import MakemoreError
 from makemore_cli.learn.check import check_module
 from makemore_cli.learn.course import Course, load_course
-from makemore_cli.learn.exercise import Exercise, is_unwritten
+from makemore_cli.learn.exercise import Exercise
 from makemore_cli.learn.verdict import Verdict
 
 SEEDS = 2**31
-WHAT_TO_DO = "Write the missing line of each cell, remove its comment `not written yet`, and run the cell."
+WHAT_TO_DO = "In each cell, replace the line that is marked `not written yet`, and run the cell."
 NAME = "learn"  # under which the notebook imports this module
 
 Cell = dict[str, Any]
@@ -41,20 +41,31 @@ def check(
     exercise = found.exercise(name)
     if not callable(function):
         raise MakemoreError(f"{exercise.name}: give the function to check, got {type(function).__name__}")
-    try:
-        text = inspect.getsource(function)
-    except (OSError, TypeError):
-        text = ""
-    if is_unwritten(text):
+    if any(exercise.source.is_unwritten(text) for text in _sources(exercise, function)):
         return Verdict(exercise.name, "not written", ("not written yet",))
     module = ModuleType(exercise.name)
     setattr(module, exercise.entry.check.function or f"d{exercise.entry.check.gradient}", function)
-    path = Path(inspect.getfile(function)) if text else Path(exercise.file_name)
+    path = Path(inspect.getfile(function)) if _source(function) else Path(exercise.file_name)
     try:
         verdict = check_module(found, exercise, module, path, random.randrange(SEEDS) if seed is None else seed)
     except MakemoreError as error:
         return Verdict(exercise.name, "failed", (str(error),))
     return verdict if not verdict.ok else Verdict(exercise.name, "solved", (_flat(exercise.entry.insight),))
+
+
+def _sources(exercise: Exercise, function: Callable[..., Any]) -> Iterator[str]:
+    """The source of a function, and of the exercise's other functions, which it may call."""
+    names = [node.name for node in ast.parse(exercise.source.shipped).body if isinstance(node, ast.FunctionDef)]
+    others = getattr(function, "__globals__", {})
+    yield from map(_source, [function, *(others[name] for name in names if name in others)])
+
+
+def _source(function: Any) -> str:
+    """The source of a function, or "" if there is none."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return ""
 
 
 def notebook(course: Course, names: Iterable[str]) -> bytes:

@@ -103,6 +103,13 @@ def _numbers(value: Any) -> list[float]:
     return []
 
 
+def is_changed_tensor(before: Any, after: Any) -> bool:
+    """Whether both are tensors, and differ."""
+    if not (_is_tensor(before) and _is_tensor(after)):
+        return False
+    return before.shape != after.shape or not bool((before == after).all())
+
+
 def _is_tensor(value: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)

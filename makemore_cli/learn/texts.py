@@ -66,7 +66,7 @@ def verdict_lines(verdict: Verdict, workspace: Workspace, width: int) -> Iterato
     if verdict.state == "not written":
         yield f"{verdict.name}: not written yet"
         path = workspace.path(verdict.name)
-        yield from wrapped(f"Write the line in {path}, and remove its marker, the comment “not written yet”.", width)
+        yield from wrapped(f"Replace the line that is marked “not written yet” in {path}.", width)
     elif verdict.ok:
         entry = workspace.course.exercise(verdict.name).entry
         yield f"{verdict.name}: solved"

@@ -105,8 +105,8 @@ class Workspace:
         self.save()
 
     def hint(self, name: str) -> tuple[int, str]:
-        """The next hint, and its number; the last one again after that."""
-        number = min(self.progress.hints.get(name, 0) + 1, HINTS)
+        """The next hint, and its number. After the last one they begin again."""
+        number = self.progress.hints.get(name, 0) % HINTS + 1
         self.progress.hints[name] = number
         self.save()
         return number, self.course.exercise(name).entry.hints[number - 1]

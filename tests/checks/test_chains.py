@@ -44,7 +44,7 @@ def report_on(subject: Chain | FunctionPair, dtype: torch.dtype = SINGLE, seed: 
 
 
 @pytest.mark.every(6)
-@pytest.mark.parametrize("sizes", [1, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sizes", [1, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [SINGLE, DOUBLE], ids=str)
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
 def test_a_right_chain_is_accepted_at_random_sizes(path: Path, dtype: torch.dtype, sizes: int, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_forty_columns(arguments: list[str], tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [["--help"], ["runs"], ["gradcheck", "--config", "tiny"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["runs"], ["gradcheck", "--chain", "neuron"]])
 def test_no_colour_where_it_is_not_wanted(
     arguments: list[str], trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ def written(folder: Path, code: str) -> Path:
         ("    return 6 * x - 4", "solved", ""),
         ("    return 6 * x", "wrong", "The derivative of -4x is -4."),
         ("    import os; os._exit(0)", "failed", "ended the process with exit code 0"),
-        ("    import os; os.abort()", "failed", "ended the process with exit code -6"),
+        ("    import os; os.abort()", "failed", "a2_parabola.py, line 18: it ended the process with exit code -6"),
         ("    return bytearray(1 << 40)", "failed", "MemoryError"),
         ("    return ' ' * (20 << 30)", "failed", "MemoryError"),
         ("    return input()", "failed", "EOFError"),
@@ -55,8 +55,9 @@ def test_an_endless_loop_is_stopped(checker: Checker, tmp_path: Path, monkeypatc
     manifest = checker._course.manifest.model_copy(update={"exercises": tuple(entries)})
     monkeypatch.setattr(checker, "_course", type(checker._course)(BUNDLED, manifest))
     began = time.monotonic()
-    verdict = checker.check(EXERCISE.name, written(tmp_path, "    while True: pass"))
-    assert "still running after 1 seconds" in verdict.says[0]
+    verdict = checker.check(EXERCISE.name, written(tmp_path, "    print('before')\n    while True:\n        x += 1"))
+    assert verdict.says[0].startswith("a2_parabola.py, line 20: still running after 1 seconds")
+    assert verdict.printed == ("before",)
     assert time.monotonic() - began < 30
 
 
@@ -74,9 +75,13 @@ def test_what_it_prints_is_shown_and_made_printable(checker: Checker, tmp_path: 
     assert verdict.printed[-1] == "…"
 
 
-def test_the_marker_decides_and_nothing_runs(checker: Checker, tmp_path: Path) -> None:
-    verdict = checker.check(EXERCISE.name, written(tmp_path, f"    {MARKER}\n    import os; os._exit(1)"))
+def test_the_shipped_line_decides_and_nothing_runs(checker: Checker, tmp_path: Path) -> None:
+    verdict = checker.check(EXERCISE.name, written(tmp_path, f"    import os; os._exit(1)\n    return 0.0  {MARKER}"))
     assert verdict.state == "not written"
+
+
+def test_a_comment_that_was_left_does_no_harm(checker: Checker, tmp_path: Path) -> None:
+    assert checker.check(EXERCISE.name, written(tmp_path, f"    return 6 * x - 4  {MARKER}")).ok
 
 
 def test_a_seed_repeats_the_arguments(checker: Checker, tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
+from makemore_cli.backprop.chain import Chain
+from makemore_cli.checks.check_chain import find
 from makemore_cli.learn.check import check
+from makemore_cli.learn.check_gradient import drawn
 from makemore_cli.learn.course import Course, load_course
 from makemore_cli.learn.exercise import MARKER, Exercise
 from makemore_cli.learn.verdict import Verdict
@@ -120,11 +124,49 @@ def test_other_right_ways_are_accepted(tmp_path: Path) -> None:
             assert found.ok, found
 
 
-def test_changing_an_argument_in_place_is_told(tmp_path: Path) -> None:
-    exercise = COURSE.exercise("d06_norm_logits")
-    found = verdict(exercise, exercise.source.written(("    return dcounts.mul_(counts)",)), tmp_path, 0)
+@pytest.mark.parametrize(
+    ("name", "code", "changed"),
+    [
+        ("d06_norm_logits", "    return dcounts.mul_(counts)", "dcounts"),
+        ("c8_step", "    W -= lr * dW\n    return W", "W"),
+        ("e1_cross_entropy", "    n = len(Y)\n    logits -= 1\n    return (F.softmax(logits, 1) "
+         "- F.one_hot(Y, logits.shape[1])) / n", "logits"),
+    ],
+)  # fmt: skip
+def test_changing_an_argument_in_place_is_told(name: str, code: str, changed: str, tmp_path: Path) -> None:
+    exercise = COURSE.exercise(name)
+    found = verdict(exercise, exercise.source.written((code,)), tmp_path, 0)
     assert found.state == "wrong"
-    assert "changes dcounts in place" in found.says[0]
+    assert f"changes {changed} in place" in found.says[0]
+
+
+def test_an_update_in_place_is_allowed(tmp_path: Path) -> None:
+    exercise = COURSE.exercise("g6_too_early")
+    code = exercise.source.solved.replace("W2 = W2 - lr", "W2 -= lr")
+    assert "W2 -= " in code
+    assert verdict(exercise, code, tmp_path, 0).ok
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("chain", ["linear", "row_sum", "makemore"])
+def test_the_sizes_can_be_told_apart(chain: str, seed: int) -> None:
+    """Otherwise 1/D could be told as 1/(n - 1)."""
+    subject = find(chain)
+    assert isinstance(subject, Chain)
+    sizes = drawn(subject, "x" if chain == "linear" else "A" if chain == "row_sum" else "emb", seed)[1].values()
+    values = [*sizes, *(size - 1 for size in sizes), 2]
+    assert len({*values}) == len(values)
+
+
+def test_several_mistakes_at_once(tmp_path: Path) -> None:
+    told = {
+        ("c6_squared_error", "error * dloss"): "The division by error.numel() and the factor 2 are missing.",
+        ("d04_counts_sum", "-2 * counts_sum**-1 * dcounts_sum_inv"): "The exponent is -1, not -2; besides, there is "
+        "another factor 2.",
+    }
+    for (name, code), says in told.items():
+        exercise = COURSE.exercise(name)
+        assert verdict(exercise, exercise.source.written((f"    return {code}",)), tmp_path, 1).says[1] == says
 
 
 @pytest.mark.parametrize(
@@ -132,7 +174,13 @@ def test_changing_an_argument_in_place_is_told(tmp_path: Path) -> None:
     [
         ("    return 1 / 0", "failed", "a2_parabola.py, line 18: ZeroDivisionError: division by zero: return 1 / 0"),
         ("    return x +", "failed", "a2_parabola.py, line 18: invalid syntax: return x +"),
-        ("    return missing", "failed", "name 'missing' is not defined"),
+        ("    return missing", "failed", "name 'missing' is not defined: return missing"),
+        ("    X = 1\n    return x * slpe + X", "failed", "name 'slpe' is not defined: return x * slpe"),
+        ("    return 6 * X - 4", "failed", "name 'X' is not defined (did you mean x?)"),
+        ("    return rnge(x)", "failed", "(did you mean range?)"),
+        ("    import math\n    return math.ex(x)", "failed", "(did you mean exp?)"),
+        ("    return 6x - 4", "failed", "(in Python, a product needs *, as in 6*x): return 6x - 4"),
+        ("    return 3 * x^1.0", "failed", "(in Python, a power is written **)"),
         ("    raise SystemExit(3)", "failed", "SystemExit: 3"),
         ("    return 'text'", "wrong", "the result is 'text', not"),
         ("    return [x]", "wrong", "not a number"),
@@ -146,6 +194,22 @@ def test_what_goes_wrong_is_told_by_the_learners_line(code: str, state: str, tol
     found = verdict(exercise, exercise.source.written((code,)), tmp_path, 0)
     assert found.state == state
     assert told in found.says[0], found
+
+
+def test_a_product_that_does_not_fit_is_told_with_the_sizes(tmp_path: Path) -> None:
+    exercise = COURSE.exercise("c3_inputs")
+    found = verdict(exercise, exercise.source.written(("    return dy @ W",)), tmp_path, 0)
+    assert found.state == "failed"
+    assert re.fullmatch(r"In this call n = \d+, D = \d+, H = \d+\.", found.says[1])
+
+
+@pytest.mark.slow
+def test_sampled_names_are_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exercise = COURSE.exercise("f2")
+    assert verdict(exercise, exercise.source.solved, tmp_path, 0).ok
+    names = capsys.readouterr().out.split()
+    assert 3 <= len(names) <= 5
+    assert all(name.isalpha() for name in names)
 
 
 def test_the_function_is_gone(tmp_path: Path) -> None:

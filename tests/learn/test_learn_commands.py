@@ -60,9 +60,11 @@ def test_json_and_exit_codes_for_a_courses_ci(folder: Path, cli: Cli) -> None:
 
 
 def test_hints_and_solutions(folder: Path, cli: Cli) -> None:
-    hints = [" ".join(cli("learn", "hint", "a1").out.split()) for _ in range(4)]
+    results = [cli("learn", "hint", "a1") for _ in range(4)]
+    hints = [" ".join(result.out.split()) for result in results]
     assert hints[:3] == [" ".join(hint.split()) for hint in COURSE.exercise("a1_slope").entry.hints]
-    assert hints[3] == hints[2]
+    assert hints[3] == hints[0]
+    assert ["makemore learn solution a1_slope" in result.err for result in results] == [False, False, True, False]
     refused = cli("learn", "solution", "a1")
     assert (refused.code, "--spoil" in refused.err) == (2, True)
     assert cli("learn", "solution", "a1", "--spoil").out == COURSE.exercise("a1_slope").source.solved

@@ -37,6 +37,7 @@ from makemore_cli.training.trainer import train
 from tests.conftest import Cli
 
 KILLS = 20
+PROCESSES_KILLED = {"kernel": 20, "tensor": 8, "autograd": 8}
 
 
 def tiny(*settings: str) -> Config:
@@ -185,7 +186,7 @@ def test_killed_at_each_of_its_acts_in_turn(tmp_path: Path, names_file: Path, mo
             break
         begun = (folder / METRICS).exists() and (folder / METRICS).stat().st_size > 0
         torn += begun
-        for second in range(1, 16) if begun else [10**9] * (first % 4 == 0):
+        for second in range(1 + first % 2, 16, 2) if begun else [10**9] * (first % 4 == 0):
             again = tmp_path / f"{first} and {second}"
             if folder.exists():
                 shutil.copytree(folder, again)
@@ -200,7 +201,7 @@ LENGTHS = {"kernel": (40_000, 700), "tensor": (6000, 100), "autograd": (3000, 50
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", LENGTHS)
-def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
+def test_a_process_killed_many_times(engine: str, tmp_path: Path) -> None:
     """SIGKILL at random moments, from its very start on; the same command goes on each time."""
     steps, every = LENGTHS[engine]
     settings = [f"train.steps={steps}", f"train.checkpoint_every={every}", f"train.eval_every={3 * every}"]
@@ -219,7 +220,8 @@ def test_a_process_killed_20_times(engine: str, tmp_path: Path) -> None:
     start(tmp_path / "whole").join()
     rng, kills, reached = random.Random(engine), 0, set()
     metrics = tmp_path / "run" / METRICS
-    while kills < KILLS or (len(reached) < 3 and kills < 5 * KILLS):
+    enough = PROCESSES_KILLED[engine]
+    while kills < enough or (len(reached) < 3 and kills < 5 * enough):
         size = metrics.stat().st_size if metrics.exists() else 0
         victim = start(tmp_path / "run")
         while victim.is_alive() and rng.random() > 0.001 and (not metrics.exists() or metrics.stat().st_size == size):

@@ -23,5 +23,9 @@ def derivative(x):
     #!: return 3 * x - 4
     #! The derivative of -4x is -4.
     #!: return 6 * x
+    #! The derivative of -4x is -4, whatever x is.
+    #!: return 6 * x - 4 * x
+    #! The derivative of x² is 2x; the power falls by one.
+    #!: return 6 * x**2 - 4
     #! This is the function itself, not its slope.
     #!: return 3 * x**2 - 4 * x + 5

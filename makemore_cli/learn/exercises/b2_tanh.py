@@ -30,5 +30,9 @@ def tanh_backward(x, out, dout):
     #!: import math; return (1 - math.tanh(out) ** 2) * dout
     #! The parentheses around 1 - out² are missing, so dout multiplies only the 1.
     #!: return dout * 1 - out**2
+    #! The square is out**2; out * 2 is twice out.
+    #!: return (1 - out * 2) * dout
+    #! The square is out**2; this has out itself.
+    #!: return (1 - out) * dout
     #! This is the local derivative; the chain rule multiplies it by dout.
     #!: return 1 - out**2

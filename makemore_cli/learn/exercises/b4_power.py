@@ -21,7 +21,9 @@ def power_backward(a, k, dout):
     #!: return k * a**k * dout
     #! The factor k is missing: the derivative of aᵏ is k·aᵏ⁻¹.
     #!: return a ** (k - 1) * dout
+    #! In Python, ** binds more strongly than -: a**k-1 is (a**k) - 1, so write a ** (k - 1).
+    #!: return k * a**k - 1 * dout
     #! This is the local derivative; the chain rule multiplies it by dout.
     #!: return k * a ** (k - 1)
-    #! In Python, ** binds more strongly than -: write a ** (k - 1).
+    #! In Python, ** binds more strongly than -: a**k-1 is (a**k) - 1, so write a ** (k - 1).
     #!: return (k * a**k - 1) * dout

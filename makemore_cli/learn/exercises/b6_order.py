@@ -50,6 +50,11 @@ def topological_order(end, inputs):
     #!:     order.append(name)
     #!: visit(end)
     #!: return order
+    #! Breadth-first is not enough: a name can be near the result by one way, and needed earlier by a longer one.
+    #!: order = [end]
+    #!: for name in order:
+    #!:     order += [one for one in inputs[name] if one not in order]
+    #!: return order[::-1]
     #! The result itself is missing.
     #!: order, seen = [], set()
     #!: def visit(name):

@@ -37,6 +37,12 @@ def gradients(x1, x2, w1, w2, b):
     #!: n = x1 * w1 + x2 * w2 + b
     #!: dn = 1 - n**2
     #!: return x1 * dn, x2 * dn, dn
+    #! The bias b is missing in n, so o is that of another neuron.
+    #!: dn = 1 - math.tanh(x1 * w1 + x2 * w2) ** 2
+    #!: return x1 * dn, x2 * dn, dn
+    #! The gradient of b must go back through tanh too, so it is dn, not 1.
+    #!: dn = 1 - math.tanh(x1 * w1 + x2 * w2 + b) ** 2
+    #!: return x1 * dn, x2 * dn, 1.0
     #! The bias is added as it is, so its gradient is dn; no factor b belongs there.
     #!: o = math.tanh(x1 * w1 + x2 * w2 + b)
     #!: dn = 1 - o**2

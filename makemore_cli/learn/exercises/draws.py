@@ -357,7 +357,7 @@ def training_loss(result: Any, p: dict[str, Any], X: Any, Y: Any, lr: float) -> 
 
 
 def trained(draw: random.Random) -> tuple[Any, ...]:
-    """A network after some steps of training, its batchnorm statistics, and a context."""
+    """A network after some steps of training, its batchnorm statistics, its characters, and some contexts."""
     from makemore_cli.backprop.fused import training_pass
     from makemore_cli.network.model import Sizes
     from makemore_cli.network.parameters import Parameters
@@ -369,5 +369,6 @@ def trained(draw: random.Random) -> tuple[Any, ...]:
         parameters.flat -= RATE * training_pass(parameters, x, y).gradients.flat
     found = {name: view.double() for name, view in parameters.views.items()}
     hprebn = found["C"][X.flatten(0, 1)].flatten(1) @ found["W1"] + found["b1"]
-    context = X[draw.randrange(STEPS), draw.randrange(BATCH)].tolist()
-    return found, hprebn.mean(0, keepdim=True), hprebn.var(0, keepdim=True), context
+    contexts = [X[draw.randrange(STEPS), draw.randrange(BATCH)].tolist() for _ in range(20)]
+    statistics = hprebn.mean(0, keepdim=True), hprebn.var(0, keepdim=True)
+    return found, *statistics, _names().vocabulary.letters, contexts

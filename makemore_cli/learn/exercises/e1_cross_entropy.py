@@ -11,7 +11,7 @@ Each row of this gradient sums to zero: the target is pulled up by as much as th
 Arguments:
 
     logits  (n, V)
-    Y       (n)     the targets, whole numbers below V
+    Y       (n,)    the targets, whole numbers below V
 
 Write dlogits, the gradient of the loss with respect to the logits, (n, V).
 """

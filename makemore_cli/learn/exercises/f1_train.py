@@ -5,8 +5,8 @@ sections C, D and E, not autograd's.
 
 Arguments:
 
-    p      the parameters by name, tensors: C (V, E), W1 (T·E, H), b1 (H), W2 (H, V),
-           b2 (V), bngain (1, H), bnbias (1, H)
+    p      the parameters by name, tensors: C (V, E), W1 (T·E, H), b1 (H,), W2 (H, V),
+           b2 (V,), bngain (1, H), bnbias (1, H)
     X, Y   the batches: X (steps, n, T), Y (steps, n)
     lr     the learning rate
 

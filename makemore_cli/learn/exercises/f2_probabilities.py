@@ -11,9 +11,10 @@ Arguments:
     bnvar    (1, H)  its variance
     context  a list of T characters, whole numbers
 
-Write probabilities, the probability of each of the V characters after the context, (V).
+Write probabilities, the probability of each of the V characters after the context, (V,).
 As in f1, bnraw is (hprebn - bnmean) / √(bnvar + 1e-5). The check trains a small network,
-and compares your probabilities with the right ones.
+compares your probabilities after some contexts with the right ones, and prints five names
+that were sampled with yours.
 """
 
 import torch
@@ -44,3 +45,21 @@ def probabilities(p, bnmean, bnvar, context):
     #!: bnraw = (hprebn - bnmean) / (bnvar + 1e-5)
     #!: h = torch.tanh(p["bngain"] * bnraw + p["bnbias"])
     #!: return F.softmax(h @ p["W2"] + p["b2"], 1)[0]
+
+
+def sample(p, bnmean, bnvar, letters, contexts):
+    """Print five names, and return the probabilities after the contexts."""
+    found = torch.stack([probabilities(p, bnmean, bnvar, context) for context in contexts])
+    if found.dim() != 2 or not torch.allclose(found.sum(1), torch.ones_like(found.sum(1))):
+        return found
+    generator = torch.Generator().manual_seed(2147483647)
+    for _ in range(5):
+        context, name = [0] * len(contexts[0]), ""  # token 0 begins and ends a name
+        while len(name) < 30:
+            q = probabilities(p, bnmean, bnvar, context)
+            token = int(torch.multinomial(q, 1, generator=generator))
+            if token == 0:
+                break
+            context, name = [*context[1:], token], name + letters[token - 1]
+        print(name)
+    return found

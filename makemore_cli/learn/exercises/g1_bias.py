@@ -2,7 +2,7 @@
 
     y = x @ W + b
 
-b has the shape (H). After the first b = b - lr * db, the bias was a matrix, and nobody
+b has the shape (H,). After the first b = b - lr * db, the bias was a matrix, and nobody
 noticed: everything still broadcasts.
 
 Arguments:

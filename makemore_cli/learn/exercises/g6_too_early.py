@@ -10,7 +10,7 @@ Arguments:
     h       (n, H)
     W2      (H, V)
     logits  (n, V)
-    Y       (n)     the targets
+    Y       (n,)    the targets
     lr      the learning rate
 
 Repair the function, and then delete the comment `not written yet`.

@@ -1,6 +1,6 @@
 """h3: The same numbers in another shape
 
-dx - numeric is computed also if the two have different shapes: a row of shape (H) is
+dx - numeric is computed also if the two have different shapes: a row of shape (H,) is
 spread over one of shape (1, H). A gradient must have the shape of its tensor, or the
 next line goes wrong.
 
@@ -39,7 +39,7 @@ def check(forward, backward, x):
     #:     change = (forward(x + nudge) - forward(x - nudge)) / 2e-6
     #:     numeric.view(-1)[i] = (change * dy).sum()
     #: return bool(((dx - numeric).abs() <= 1e-4 * max(1.0, float(numeric.abs().max()))).all())
-    #! This accepts a gradient of the wrong shape. Compare dx.shape with x.shape. The number of entries is not enough: (H) and (1, H) have the same.
+    #! This accepts a gradient of the wrong shape. Compare dx.shape with x.shape. The number of entries is not enough: (H,) and (1, H) have the same.
     #!: dy = torch.randn_like(forward(x))
     #!: dx = backward(x, dy)
     #!: numeric = torch.zeros_like(x)
@@ -49,7 +49,7 @@ def check(forward, backward, x):
     #!:     change = (forward(x + nudge) - forward(x - nudge)) / 2e-6
     #!:     numeric.view(-1)[i] = (change * dy).sum()
     #!: return bool(((dx - numeric).abs() <= 1e-4 * max(1.0, float(numeric.abs().max()))).all())
-    #! This accepts a gradient of the wrong shape. Compare dx.shape with x.shape. The number of entries is not enough: (H) and (1, H) have the same.
+    #! This accepts a gradient of the wrong shape. Compare dx.shape with x.shape. The number of entries is not enough: (H,) and (1, H) have the same.
     #!: dy = torch.randn_like(forward(x))
     #!: dx = backward(x, dy)
     #!: if dx.numel() != x.numel():
