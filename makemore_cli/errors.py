@@ -78,6 +78,10 @@ class CheckFailedError(MakemoreError):
     """A requested check has failed: gradients disagree."""
 
 
+class ToldElsewhereError(MakemoreError):
+    """Another process that works with this one tells the user what is wrong."""
+
+
 class WriteError(MakemoreError):
     """Something can't be written: the disk is full, or a folder is gone."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,12 @@ from makemore_cli.api.given_names import as_file
 from makemore_cli.config import load as configuration
 from makemore_cli.config.load import Settings
 from makemore_cli.config.schema import CONFIG, Config
+from makemore_cli.distributed.place import Place, place
 from makemore_cli.errors import MakemoreError, ParameterError, StoppedError, whole
 from makemore_cli.runs.file_names import NAMES
 from makemore_cli.runs.run_folder import holds_run
 from makemore_cli.system.environment import compiles
-from makemore_cli.system.signals import Watch
+from makemore_cli.system.signals import Held, Watch
 
 if TYPE_CHECKING:
     from makemore_cli.api.trained_run import Run
@@ -55,6 +57,9 @@ def train(
     continues. If the observer stops it, it is saved too, and raises StoppedError. Raises MakemoreError for invalid
     parameters or data, an existing run, or a diverged one, and CheckFailedError if gradients disagree.
 
+    Under `torchrun`, all processes call this, and share each batch. Rank 0 shows and saves the run. On the other ranks
+    it returns a run whose folder may be on another machine, and whose summary is None.
+
     >>> import makemore_cli as mm
     >>> run = mm.train("tiny", steps=300, settings={"optim.lr": 0.1}, quiet=True)
     >>> run.step
@@ -72,6 +77,11 @@ def train(
     if resume and overwrite:
         raise ParameterError("overwrite", "replaces a run, but resume continues it; give only one of them")
     crosscheck = whole("crosscheck", crosscheck, 0)
+    here = place()
+    if here is not None and engine not in (None, "auto", "tensor"):
+        raise ParameterError("engine", f"must be tensor if processes share the batches, got {engine}")
+    if here is not None and not here.is_leader and resume:
+        return _follow(here, None, resumed or folder or Path("runs"), data)
     file = configuration.find(None if config is None else str(config)) if resumed is None else resumed / CONFIG
     folder = resumed or folder or Path("runs") / configuration.name(file)
     continues = resumed is not None or (bool(resume) and holds_run(folder))
@@ -87,11 +97,17 @@ def train(
         train__seed=seed,
         train__steps=steps,
     )
-    _begin_to_compile(resolved)
+    if here is None:
+        _begin_to_compile(resolved)
+    else:
+        resolved = configuration.override(resolved, train__engine="tensor")
+        if not here.is_leader:
+            return _follow(here, resolved, folder, content)
     from makemore_cli.api.trained_run import Run
     from makemore_cli.training import trainer
     from makemore_cli.training.observer import Observers
     from makemore_cli.training.progress_display import suitable_display
+    from makemore_cli.training.ranks import Leader
     from makemore_cli.training.resume import keep_steps
 
     if continues and steps is None and "train.steps" not in {text.partition("=")[0].strip() for text in settings}:
@@ -102,15 +118,19 @@ def train(
 
         observers.append(TensorBoardObserver(observers[0].message))
     try:
-        summary = trainer.train(
-            resolved,
-            folder,
-            Observers(*observers),
-            crosscheck_every=crosscheck,
-            overwrite=overwrite,
-            resume=continues,
-            names=content,
-        )
+        with nullcontext() if here is None else Leader(here) as leader:
+            if leader is not None and here is not None:
+                observers[0].message(f"{here.ranks} processes share each batch, with the engine tensor")
+            summary = trainer.train(
+                resolved,
+                folder,
+                Observers(*observers),
+                crosscheck_every=crosscheck,
+                overwrite=overwrite,
+                resume=continues,
+                names=content,
+                leader=leader,
+            )
     except StoppedError as stopped:
         if stopped.signal is not None and not Watch.exits:
             observers[0].message(str(stopped))
@@ -118,6 +138,21 @@ def train(
         raise
     run = Run(folder, summary)
     run.checkpoint  # noqa: B018 (read now, before another run may take the folder)
+    return run
+
+
+def _follow(here: Place, config: Config | None, folder: Path, data: str | Path | Iterable[str] | bytes | None) -> Run:
+    """Train as another rank than 0, which has its own resolved configuration unless a run is resumed."""
+    from makemore_cli.api.trained_run import Run
+    from makemore_cli.training.ranks import follow
+
+    with Held(Watch("", tell=lambda _: None)):  # rank 0 gets the same signals, and says when to stop
+        if isinstance(data, (str, Path)):
+            follow(here, config, str(Path(data).absolute()), None)
+        else:
+            follow(here, config, None, as_file(data) if not isinstance(data, bytes | None) else data)
+    run = Run(folder)
+    run.summary = None
     return run
 
 

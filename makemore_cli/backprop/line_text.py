@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import CodeType
@@ -67,15 +67,25 @@ def _expressions(source: str) -> dict[tuple[str, int], list[tuple[tuple[str, ...
         tree = ast.parse(source)
     except SyntaxError:
         return {}
+    lines = source.split("\n")
     found: dict[tuple[str, int], list[tuple[tuple[str, ...], ast.AST, ast.expr, str]]] = {}
     for node, name, body in _definitions(tree):
         arguments = node.args
         names = tuple(a.arg for a in (*arguments.posonlyargs, *arguments.args))
-        text = " ".join((ast.get_source_segment(source, body) or "").split())
+        text = " ".join(_segment(lines, body).split())
         text = text.replace("( ", "(").replace(" )", ")")  # left by line breaks
         first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
         found.setdefault((name, first), []).append((names, node, body, text))
     return found
+
+
+def _segment(lines: Sequence[str], node: ast.expr) -> str:
+    """The source of a node. `ast.get_source_segment` would split the whole text again for each node."""
+    assert node.end_lineno is not None
+    first, *others = [line.encode() for line in lines[node.lineno - 1 : node.end_lineno]]
+    if not others:
+        return first[node.col_offset : node.end_col_offset].decode()
+    return b"\n".join([first[node.col_offset :], *others[:-1], others[-1][: node.end_col_offset]]).decode()
 
 
 def _definitions(tree: ast.AST) -> Iterator[tuple[ast.Lambda | ast.FunctionDef, str, ast.expr]]:

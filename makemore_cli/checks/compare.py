@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,7 +83,7 @@ def compare(
         difference=worst,
         scale=scale,
         ulps=_ulps(ours[known], theirs[known], scale),
-        worst=tuple(int(i) for i in torch.unravel_index(torch.tensor(at), theirs.shape)),
+        worst=tuple(int(i) for i in np.unravel_index(at, theirs.shape)),
         ours=float(ours.flatten()[at]),
         theirs=float(theirs.flatten()[at]),
     )

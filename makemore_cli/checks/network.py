@@ -22,12 +22,13 @@ from makemore_cli.checks.compare import TOLERANCE, largest
 from makemore_cli.checks.problem import Problem
 from makemore_cli.checks.sources import AUTOGRAD, CHAIN_SOURCES, Gradients, Pair, Source
 from makemore_cli.checks.user import Names
-from makemore_cli.errors import ParameterError
+from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.network import reference
 from makemore_cli.network.model import BATCHNORM_EPSILON, Sizes
 from makemore_cli.network.parameters import Parameters, initialise
 
 WITNESSES = 4
+RANKS = 3  # processes of the source distributed
 USUAL_ERROR = 8.0  # the witness's own error is divided by this for a scale
 FARTHEST_LOSS = 1e-9  # largest difference of two losses, relative to the loss or to 1 if that is more
 
@@ -217,6 +218,31 @@ def kernel_pass(problem: NetworkProblem) -> tuple[float, Gradients]:
     return float(loss[0]), {name: torch.from_numpy(array) for name, array in compiled.gradients().items()}
 
 
+def distributed(problem: NetworkProblem) -> Gradients:
+    """The pass of processes that share the batch: the parameters' gradients, as rank 0 has them."""
+    _, flat = distributed_pass(problem)
+    return Parameters(problem.p.sizes, flat).views
+
+
+def distributed_pass(problem: NetworkProblem) -> tuple[float, Tensor]:
+    """The loss and the flat gradient, of processes on this machine that share the batch.
+
+    Raises MakemoreError if the ranks do not hold the same bits.
+    """
+    from makemore_cli.distributed.loopback import on_loopback
+
+    p = problem.p
+    first, *others = on_loopback(RANKS).training_pass(p, problem.X, problem.Y, problem.eps, problem.smoothing)
+    for rank, other in enumerate(others, 1):
+        if other.gradient.tobytes() != first.gradient.tobytes() or other.loss != first.loss:
+            raise MakemoreError(f"rank {rank} has another gradient or loss than rank 0, so their parameters would part")
+    return first.loss, torch.from_numpy(first.gradient).to(p.flat.device)
+
+
+def distributed_losses(problem: NetworkProblem) -> dict[str, float]:
+    return {"the shared training pass": distributed_pass(problem)[0]}
+
+
 def kernel_losses(problem: NetworkProblem) -> dict[str, float]:
     return {"the compiled training pass": kernel_pass(problem)[0]}
 
@@ -238,6 +264,12 @@ SOURCES = {
         CHAIN_SOURCES["atomic"],
         Source("fused", "the hand-written training pass", training_pass, losses=fused_losses),
         Source("kernel", "the hand-written training pass, compiled", kernel, losses=kernel_losses),
+        Source(
+            "distributed",
+            f"the hand-written training pass, shared by {RANKS} processes",
+            distributed,
+            losses=distributed_losses,
+        ),
         CHAIN_SOURCES["autograd"],
         Source("functions", "autograd through PyTorch's own functions", functions, witness="atomic"),
         *(CHAIN_SOURCES[name] for name in ("float64", "finite", "complex", "scalar")),

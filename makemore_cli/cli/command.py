@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from makemore_cli.errors import CheckFailedError, MakemoreError, ParameterError, StoppedError
+from makemore_cli.errors import CheckFailedError, MakemoreError, ParameterError, StoppedError, ToldElsewhereError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -80,6 +80,8 @@ class App(typer.Typer):
 def _in_words_of_the_command_line(ctx: Any) -> Iterator[None]:
     try:
         yield
+    except ToldElsewhereError as error:
+        raise CommandError("", exit_code(error)) from error
     except MakemoreError as error:
         raise CommandError(_told(error, _flags(ctx)), exit_code(error)) from error
 

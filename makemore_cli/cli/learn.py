@@ -100,6 +100,8 @@ def check(
         raise MakemoreError("--all: checks all exercises; omit NAME")
     names = workspace.names if every else [_chosen(workspace, name)]
     checker, verdicts = Checker(workspace.course.folder), []
+    if every:
+        checker.warm_up()
     for one in names:
         verdicts.append(verdict := checker.check(one, workspace.path(one), seed))
         if not verdict.ok and workspace.state(one) == "solved":

@@ -44,7 +44,8 @@ def _run(arguments: Sequence[str]) -> int:
         code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
         sys.stdout.flush()
     except CommandError as error:
-        output.remark(f"makemore: {error}")
+        if str(error):
+            output.remark(f"makemore: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         code = INTERRUPTED

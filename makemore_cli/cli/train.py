@@ -104,7 +104,8 @@ def train(
         tensorboard=tensorboard,
         quiet=quiet,
     ).summary
-    assert summary is not None
+    if summary is None:  # another process tells of the run
+        return
     if as_json:
         output.print_json(summary.model_dump(mode="json"))
         return

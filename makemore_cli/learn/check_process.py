@@ -32,23 +32,25 @@ LARGEST_FILE_BYTES = 1 << 20
 SEEDS = 2**31
 
 
+# The second is imported by autograd when a gradient is given to it, and takes a second.
+PRELOADED = ["makemore_cli.learn.check_gradient", "torch.fx.experimental.symbolic_shapes"]
+
 Work = Callable[..., Any]
 
 
 class Checker:
-    """Runs learners' code. It keeps one process that has PyTorch imported, from which each check is forked."""
+    """Runs learners' code, each check in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
         """`folder` is the course's."""
         self._course = load_course(folder)
         forks = "forkserver" in multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if forks else "spawn")
-        if forks:
-            self._context.set_forkserver_preload(["makemore_cli.learn.check_gradient"])
 
     def warm_up(self) -> None:
-        """Start the process from which checks are forked, so that the first one is fast too."""
+        """Start a process that has PyTorch imported, from which many checks are forked."""
         if self._context.get_start_method() == "forkserver":
+            self._context.set_forkserver_preload(PRELOADED)
             forkserver.ensure_running()
 
     def check(self, name: str, path: Path, seed: int | None = None) -> Verdict:

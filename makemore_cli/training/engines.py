@@ -18,7 +18,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from makemore_cli.backprop.fused import training_pass
-from makemore_cli.config.schema import SgdConfig
+from makemore_cli.backprop.whole_batch import WHOLE
+from makemore_cli.checks.network import SOURCES
+from makemore_cli.checks.sources import Source
+from makemore_cli.config.schema import Config, SgdConfig
 from makemore_cli.network import reference
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
@@ -41,6 +44,14 @@ class RunningStatistics:
         """Move both averages towards a batch's statistics."""
         self.mean.lerp_(mean, self.momentum)
         self.var.lerp_(var, self.momentum)
+
+
+def running_statistics(config: Config, like: Tensor) -> RunningStatistics | None:
+    """Averages before the first step; None if the statistics are calibrated after training."""
+    if config.model.batchnorm.statistics == "calibrated":
+        return None
+    hidden = config.model.hidden_size
+    return RunningStatistics(like.new_zeros((1, hidden)), like.new_ones((1, hidden)), config.model.batchnorm.momentum)
 
 
 class Engine(ABC):
@@ -77,6 +88,11 @@ class Engine(ABC):
 
         `start` is the number of steps trained before.
         """
+
+    @property
+    def training_source(self) -> Source:
+        """The source of the gradients that the engine trains with, for a crosscheck."""
+        return SOURCES[self.source]
 
     @property
     def averaged(self) -> Parameters:
@@ -156,13 +172,16 @@ class TensorEngine(Engine):
     """The hand-written pass, in eager PyTorch, on any device."""
 
     source = "fused"
+    batch = WHOLE  # or what this process knows of the other ranks' examples
 
     @torch.inference_mode()
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
         losses = []
         gradients = Parameters(self.parameters.sizes, torch.empty_like(self.parameters.flat))
         for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, start), strict=True):
-            loss, _, bnmean, bnvar = training_pass(self.parameters, x, y, self.eps, self.smoothing, gradients)
+            loss, _, bnmean, bnvar = training_pass(
+                self.parameters, x, y, self.eps, self.smoothing, gradients, self.batch
+            )
             self.optimiser.update(self.parameters.flat, gradients.flat, factors)
             if self.running is not None:
                 self.running.update(bnmean, bnvar)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from makemore_cli.checks.check import crosscheck
-from makemore_cli.checks.network import SOURCES, NetworkProblem
+from makemore_cli.checks.network import NetworkProblem
 from makemore_cli.errors import MakemoreError, StoppedError
 from makemore_cli.inference import evaluate
 from makemore_cli.inference.sample import default_seed, sample
@@ -109,7 +109,7 @@ class Loop:
             self.crosschecks += 1
             engine = self.engine
             problem = NetworkProblem(engine.parameters, chunk.X[0], chunk.Y[0], engine.eps, engine.smoothing)
-            crosscheck(problem, chunk.start + 1, SOURCES[engine.source])
+            crosscheck(problem, chunk.start + 1, engine.training_source)
 
     def _log(self, trained: TrainedChunk) -> None:
         """Log a chunk. Raises MakemoreError for numbers that are not finite, after logging the steps before them."""

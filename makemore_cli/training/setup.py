@@ -37,13 +37,19 @@ class TrainingSetup:
     generator: torch.Generator  # drew the parameters, and draws the batches, as in the lecture
     dropout: torch.Generator | None = None  # draws which characters of a context are dropped; None without dropout
 
-    def batches(self, steps: int) -> tuple[Int[Tensor, "steps batch context"], Int[Tensor, "steps batch"]]:
-        """Contexts and next tokens of the next batches. They do not depend on how many are drawn at a time."""
+    def batches(
+        self, steps: int, rows: slice = slice(None)
+    ) -> tuple[Int[Tensor, "steps rows context"], Int[Tensor, "steps rows"]]:
+        """Contexts and next tokens of the next batches. They do not depend on how many are drawn at a time.
+
+        `rows` selects examples of each batch; the others are drawn, but not read.
+        """
         train, split = self.config.train, self.dataset.train
         index = torch.randint(0, len(split), (steps, train.batch_size), generator=self.generator, device="cpu")
-        X, Y = split.examples(index.numpy())
+        X, Y = split.examples(index.numpy()[:, rows])
         if self.dropout is not None:
-            drawn = torch.randint(0, DROPOUT_DRAWS, X.shape, generator=self.dropout, device="cpu").numpy()
+            shape = (*index.shape, self.config.model.context_length)
+            drawn = torch.randint(0, DROPOUT_DRAWS, shape, generator=self.dropout, device="cpu").numpy()[:, rows]
             X[drawn < train.context_dropout * DROPOUT_DRAWS] = 0
         return tuple(torch.from_numpy(tokens.astype(np.int64)).to(train.device) for tokens in (X, Y))  # type: ignore[return-value]
 

@@ -6,11 +6,10 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from makemore_cli.checks.network import SOURCES
 from makemore_cli.config.schema import Config
-from makemore_cli.errors import StoppedError, WriteError
+from makemore_cli.distributed.meeting import LostRankError
+from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.inference.sample import default_seed, sample
 from makemore_cli.network.threads import threads
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint
@@ -19,10 +18,11 @@ from makemore_cli.runs.run_folder import Run
 from makemore_cli.runs.summary import Summary
 from makemore_cli.system.environment import environment
 from makemore_cli.system.signals import Held, Watch
-from makemore_cli.training.engines import ENGINES, RunningStatistics
+from makemore_cli.training.engines import ENGINES, running_statistics
 from makemore_cli.training.loop import SAMPLED_NAMES, Loop
 from makemore_cli.training.observer import Observer
 from makemore_cli.training.optimisers import Optimiser
+from makemore_cli.training.ranks import Leader, LeadingEngine
 from makemore_cli.training.resume import check_data, check_settings, finished, restore
 from makemore_cli.training.setup import TrainingSetup, require_float64, resolve, set_up, without_kernel
 from makemore_cli.training.timetable import Timetable
@@ -39,12 +39,13 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     names: bytes | None = None,
+    leader: Leader | None = None,
 ) -> Summary:
     """Train a configuration, and save the run in `folder`; with `resume`, resume the run that is there.
 
     Every `crosscheck_every` steps, the training gradients are compared with those of an independent source. `names` is
     the content of the configuration's file of names, if it is still to be written into the folder. Nothing is written
-    before the data, the device and the folder have been checked.
+    before the data, the device and the folder have been checked. With a `leader`, other processes train along.
 
     Raises MakemoreError for a user's mistake, CheckFailedError if gradients disagree, StoppedError after a signal or if
     the observer stops the run, and WriteError.
@@ -55,14 +56,16 @@ def train(
         observer.message(slower)
     if crosscheck_every:
         require_float64(resolve(config))
+    if leader is not None:
+        leader.agree(resolve(config))
     if not resume:
         setup = set_up(config, names=names)
         with Run.create(folder, overwrite=overwrite) as run:
-            return _train(setup, None, run, observer, crosscheck_every, names)
+            return _train(setup, None, run, observer, crosscheck_every, names, leader)
     with Run.resume(folder) as run:
         if not run.has(CHECKPOINT):
             observer.message(f"{folder}: there is no checkpoint yet; starting from the beginning")
-            return _train(set_up(config, names=names), None, run, observer, crosscheck_every, names)
+            return _train(set_up(config, names=names), None, run, observer, crosscheck_every, names, leader)
         saved = load_checkpoint(folder)
         check_settings(resolve(config), saved, folder)
         setup = set_up(config, names=names)
@@ -72,7 +75,7 @@ def train(
         if summary is not None:
             observer.message(f"all {summary.steps:,} steps are already trained; increase train.steps to train more")
             return summary
-        return _train(setup, saved, run, observer, crosscheck_every, names)
+        return _train(setup, saved, run, observer, crosscheck_every, names, leader)
 
 
 def _train(
@@ -82,9 +85,10 @@ def _train(
     observer: Observer,
     crosscheck_every: int,
     names: bytes | None,
+    leader: Leader | None,
 ) -> Summary:
     config, dataset, parameters = setup.config, setup.dataset, setup.parameters
-    running = _running(config, parameters.flat)
+    running = running_statistics(config, parameters.flat)
     optimiser = Optimiser(config.optim, config.train.steps, parameters.flat)
     if saved is not None:
         restore(saved, setup, running, optimiser, run.folder)
@@ -98,12 +102,15 @@ def _train(
     )
     eps, smoothing = config.model.batchnorm.epsilon, config.train.label_smoothing
     count = None if config.train.threads == "auto" else config.train.threads
-    engine = ENGINES[config.train.engine](parameters, running, eps, optimiser, smoothing, count)
+    kind = ENGINES[config.train.engine] if leader is None else LeadingEngine
+    engine = kind(parameters, running, eps, optimiser, smoothing, count)
     # With the kernel, PyTorch's own threads stay as they are, so that the diagnostics stay the same to the last digit.
     of_torch = None if config.train.engine == "kernel" else count
     with closing(observer), threads(parameters, config.train.batch_size, of_torch):
         engine.prepare(config.train.batch_size, observer.message)
         step = 0 if saved is None else saved.step
+        if leader is not None and isinstance(engine, LeadingEngine):
+            leader.start(setup, engine, step)
         if saved is None:
             run.begin(config, names)
         else:
@@ -120,10 +127,10 @@ def _train(
                 run.save_summary(summary)
             if signals.caught:
                 raise StoppedError(f"stopped after the last step; {run.folder} has the complete run", signals.caught)
-        except WriteError as error:
+        except (WriteError, LostRankError) as error:
             raise _with_last_checkpoint(error, loop) from None
     if crosscheck_every:
-        of = SOURCES[engine.source]
+        of = engine.training_source
         observer.message(
             f"{loop.crosschecks:,} crosschecks, all agree: {of.about}, against {SOURCES[of.witness].about}"
         )
@@ -148,16 +155,11 @@ def _summary(loop: Loop) -> Summary:
     )
 
 
-def _with_last_checkpoint(error: WriteError, loop: Loop) -> WriteError:
+def _with_last_checkpoint(error: MakemoreError, loop: Loop) -> MakemoreError:
     """The error, with the step from which the run can be resumed."""
     saved = loop.saver.saved_step
     if saved is None:
-        return WriteError(f"{error}; there is no checkpoint yet")
-    return WriteError(f"{error}; the last checkpoint is from step {saved:,}", resume=loop.run.folder)
-
-
-def _running(config: Config, like: torch.Tensor) -> RunningStatistics | None:
-    if config.model.batchnorm.statistics == "calibrated":
-        return None
-    hidden = config.model.hidden_size
-    return RunningStatistics(like.new_zeros((1, hidden)), like.new_ones((1, hidden)), config.model.batchnorm.momentum)
+        return type(error)(f"{error}; there is no checkpoint yet")
+    told = type(error)(f"{error}; the last checkpoint is from step {saved:,}")
+    told.resume = loop.run.folder
+    return told
