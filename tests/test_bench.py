@@ -16,7 +16,7 @@ from makemore_cli.bench import contenders
 from makemore_cli.bench.contenders import LR, lecture_loop
 from makemore_cli.training.engines import AutogradEngine
 
-from .conftest import problem
+from .conftest import Cli, problem
 
 
 def test_the_lectures_loop_trains_as_the_engines_do() -> None:
@@ -53,6 +53,21 @@ def test_contenders_train_the_same(name: str) -> None:
     assert np.nextafter(0.0, 1.0) > 0  # C with -ffast-math may turn off subnormal numbers
     losses = torch.tensor([float(loss) for loss in theirs]).double()
     torch.testing.assert_close(losses, contenders.kernel(CASE, 1)(20), rtol=0, atol=3e-6)
+
+
+@pytest.mark.slow
+def test_steps_that_processes_share(cli: Cli) -> None:
+    result = cli("bench", "--ranks", 2, "--ranks", 3, "--batch-size", 7, "--hidden-size", 20, "--rounds", 1, "--json")
+    assert result.code == 0, result.err
+    steps = json.loads(result.out)["steps"]
+    assert [one["ranks"] for one in steps] == [1, 2, 3]
+    assert steps[0]["speedup"] == 1
+    for one in steps:
+        assert 0 < one["exchange"] < one["milliseconds"]
+    parameters = 27 * 10 + 30 * 20 + 20 + 20 * 27 + 27 + 40
+    received = [one["kilobytes"] * 250 for one in steps]  # in numbers
+    parts = -(-(parameters + 1) // 3)
+    assert received == pytest.approx([0, 4 * 20 + parameters + 1, 8 * 20 + 4 * parts])
 
 
 @pytest.mark.slow

@@ -101,6 +101,8 @@ def train(
         _begin_to_compile(resolved)
     else:
         resolved = configuration.override(resolved, train__engine="tensor")
+        if resolved.train.device.startswith("cuda:"):
+            raise ParameterError("train.device", "must be cuda: each process takes the GPU of its local rank")
         if not here.is_leader:
             return _follow(here, resolved, folder, content)
     from makemore_cli.api.trained_run import Run

@@ -148,6 +148,54 @@ OTHER_WORDS: Derivation = (
     ),
 )
 
+# Batchnorm with the batch shared by processes; torch.tensor_split gives each of three its rows.
+SHARED_BATCHNORM: Derivation = (
+    Stage(
+        "In batchnorm's single expression, a row of dhprebn needs two things from the other rows: the sum of dhpreact, "
+        "and the sum of dhpreact · bnraw. n and n−1 are those of the whole batch. All else is the row's own.",
+        "dhprebn",
+        lambda bngain, bnvar_inv, n, dhpreact, bnraw: (
+            bngain * bnvar_inv / n * (n * dhpreact - dhpreact.sum(0) - n / (n - 1) * bnraw * (dhpreact * bnraw).sum(0))
+        ),
+    ),
+    Stage(
+        "A sum over all rows is a sum of sums. Each rank adds up its own rows, and the ranks exchange one number for "
+        "each hidden unit. The sum of dhpreact is the gradient of the bias.",
+        "dbnbias",
+        lambda dhpreact: torch.stack([dy.sum(0, keepdim=True) for dy in dhpreact.tensor_split(3)]).sum(0),
+    ),
+    Stage(
+        "The other sum, exchanged at the same time, is the gradient of the gain. Both need bnraw as normalised by the "
+        "mean and the variance of the whole batch: a rank's own statistics would give other values.",
+        "dbngain",
+        lambda dhpreact, bnraw: torch.stack(
+            [
+                (dy * xhat).sum(0, keepdim=True)
+                for dy, xhat in zip(dhpreact.tensor_split(3), bnraw.tensor_split(3), strict=True)
+            ]
+        ).sum(0),
+    ),
+    Stage(
+        "With the two sums, each rank computes its own rows. Nothing else is exchanged in batchnorm's backward pass.",
+        "dhprebn",
+        lambda bngain, bnvar_inv, n, dhpreact, bnraw, dbngain, dbnbias: torch.cat(
+            [
+                bngain * bnvar_inv / n * (n * dy - dbnbias - n / (n - 1) * xhat * dbngain)
+                for dy, xhat in zip(dhpreact.tensor_split(3), bnraw.tensor_split(3), strict=True)
+            ]
+        ),
+    ),
+    Stage(
+        "The parameters' gradients are sums over the rows, so at the end the ranks add up their parts of all of them. "
+        "There, each rank adds its own part of the bias's and the gain's gradient, not the sums that it has received: "
+        "these would count once for each rank.",
+        "dW1",
+        lambda embcat, dhprebn: torch.stack(
+            [x.T @ dy for x, dy in zip(embcat.tensor_split(3), dhprebn.tensor_split(3), strict=True)]
+        ).sum(0),
+    ),
+)
+
 DERIVATIONS = {"cross_entropy": CROSS_ENTROPY, "label_smoothing": LABEL_SMOOTHING, "batchnorm": BATCHNORM}
 # The lecture's derivations of the same expressions.
 LECTURE: dict[str, Derivation] = {

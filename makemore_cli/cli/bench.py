@@ -42,6 +42,16 @@ def bench(
     rounds: Annotated[
         int, typer.Option("--rounds", metavar="N", min=1, help="Rounds per contender; the fastest counts.")
     ] = 7,
+    ranks: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--ranks",
+            metavar="N",
+            min=1,
+            max=64,
+            help="Instead, time steps that N processes on this machine share (see docs/scale.md). Repeatable.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Benchmark training by each engine, the lecture's loop, torch.compile and JAX; also sampling and evaluation."""
@@ -50,6 +60,16 @@ def bench(
     from makemore_cli.bench.report import bench as run_bench
 
     chosen = [Case(n, H) for n, H in product(batch_size or (32, 256), hidden_size or (64, 200, 1024))]
+    if ranks:
+        from makemore_cli.bench.ranks import bench_ranks
+        from makemore_cli.bench.ranks import show as show_ranks
+
+        shared = bench_ranks(ranks, chosen, rounds, output.remark)
+        if as_json:
+            output.print_json(shared.to_json())
+        else:
+            output.print_rich(partial(show_ranks, shared))
+        return
     result = run_bench(chosen if batch_size or hidden_size else CASES, rounds, c_source, output.remark)
     if as_json:
         output.print_json(result.to_json())

@@ -14,7 +14,7 @@ import typer
 from makemore_cli.cli import completion
 from makemore_cli.cli.app import app
 from makemore_cli.cli.options import ConfigOption, DeviceOption, JsonOption, SetOption
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.system import output
 
 if TYPE_CHECKING:
@@ -249,7 +249,8 @@ def explain(
         typer.Argument(
             metavar="[TENSOR]",
             help="A tensor of the network (logits, hprebn, W1, …), a derivation (cross_entropy, batchnorm, "
-            "label_smoothing), or a bundled chain (linear, softmax_cases, …). Default: the whole chain.",
+            "label_smoothing, shared_batchnorm), or a bundled chain (linear, softmax_cases, …). Default: the whole "
+            "chain.",
         ),
     ] = None,
     chain: Annotated[
@@ -267,10 +268,21 @@ def explain(
     entries: Annotated[
         bool, typer.Option("--entries", help="Write each line out entry by entry, in symbols and in numbers.")
     ] = False,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed",
+            help="With batchnorm: explain what processes that share a batch exchange (shared_batchnorm).",
+        ),
+    ] = False,
 ) -> None:
     """Explain a gradient: its forward line, backward lines, shapes, rule and reason; or the whole chain."""
     from makemore_cli.views import explain as explanations
 
+    if distributed:
+        if tensor != "batchnorm" or chain is not None:
+            raise ParameterError("distributed", "explains batchnorm only: makemore explain batchnorm --distributed")
+        tensor = explanations.SHARED
     subject = None if chain is None else explanations.find(chain)
     width = min(100, shutil.get_terminal_size().columns)
     output.print_lines(explanations.explain(tensor, subject, numbers=numbers, entries=entries, width=width))

@@ -6,6 +6,7 @@ import atexit
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
@@ -18,16 +19,16 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from makemore_cli.backprop.fused import training_pass
-from makemore_cli.distributed.exchange import exchange
+from makemore_cli.distributed.exchange import Exchange, exchange
 from makemore_cli.distributed.meeting import Meeting
 from makemore_cli.distributed.place import Place
-from makemore_cli.distributed.shared_batch import SharedBatch, share
+from makemore_cli.distributed.shared_batch import SharedBatch
 from makemore_cli.errors import MakemoreError
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import Parameters
 
 ADDRESS = "127.0.0.1"
-START_SECONDS, PASS_SECONDS = 120.0, 120.0
+START_SECONDS, WORK_SECONDS = 120.0, 120.0
 
 
 class SharedPass(NamedTuple):
@@ -40,10 +41,10 @@ class SharedPass(NamedTuple):
 
 
 class Loopback:
-    """Some processes with a share of each batch."""
+    """Some processes that train together, and run functions for this one."""
 
-    def __init__(self, ranks: int, batch: type[SharedBatch] = SharedBatch) -> None:
-        """`batch` is what they exchange. Raises MakemoreError if they do not start."""
+    def __init__(self, ranks: int) -> None:
+        """Raises MakemoreError if they do not start."""
         self.ranks = ranks
         # The store is this process's, so its port is free.
         self._store = dist.TCPStore(  # type: ignore[attr-defined]
@@ -53,23 +54,31 @@ class Loopback:
         self._connections, self._processes = [], []
         for rank in range(ranks):
             ours, theirs = context.Pipe()
-            place = Place(rank, ranks, rank, ADDRESS, self._store.port)
-            process = context.Process(target=_serve, args=(theirs, place, batch), daemon=True)
+            process = context.Process(
+                target=_serve, args=(theirs, Place(rank, ranks, rank, ADDRESS, self._store.port)), daemon=True
+            )
             process.start()
             theirs.close()
             self._connections.append(ours)
             self._processes.append(process)
         self._receive(START_SECONDS)
 
+    def run(self, work: Callable[..., Any], *arguments: Any, seconds: float = WORK_SECONDS) -> list[Any]:
+        """The results of work(exchange, *arguments) on all ranks. `work` is a function of a module.
+
+        Raises MakemoreError if it fails, or a process has ended.
+        """
+        for connection in self._connections:
+            with suppress(OSError):  # a process that has ended is told below
+                connection.send((work, arguments))
+        return self._receive(seconds)
+
     def training_pass(
         self, p: Parameters, X: torch.Tensor, Y: torch.Tensor, eps: float, smoothing: float
     ) -> list[SharedPass]:
-        """The pass over a batch, as each rank has it. Raises MakemoreError if a process has ended."""
+        """The pass over a batch, as each rank has it."""
         given = (p.sizes, p.flat.cpu().numpy(), X.cpu().numpy(), Y.cpu().numpy(), eps, smoothing)
-        for connection in self._connections:
-            with suppress(OSError):  # a process that has ended is told below
-                connection.send(given)
-        return [SharedPass(*result) for result in self._receive(PASS_SECONDS)]
+        return [SharedPass(*result) for result in self.run(_pass, *given)]
 
     def _receive(self, seconds: float) -> list[Any]:
         results = []
@@ -101,25 +110,23 @@ def on_loopback(ranks: int) -> Loopback:
     return found
 
 
-def _serve(connection: Connection, place: Place, batch: type[SharedBatch]) -> None:
+def _serve(connection: Connection, place: Place) -> None:
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     try:
-        meeting = Meeting(place)
-        with exchange(meeting, "cpu") as group:
+        with exchange(Meeting(place), "cpu") as group:
             connection.send(())
             while True:
-                sizes, flat, X, Y, eps, smoothing = connection.recv()
-                connection.send(_pass(batch(group, len(X)), place, sizes, flat, X, Y, eps, smoothing))
-    except (EOFError, OSError, KeyboardInterrupt):  # there are no more passes
+                work, arguments = connection.recv()
+                connection.send(work(group, *arguments))
+    except (EOFError, OSError, KeyboardInterrupt):  # there is no more work
         return
     except (MakemoreError, RuntimeError, ValueError) as error:
         connection.send(str(error))
 
 
 def _pass(
-    batch: SharedBatch,
-    place: Place,
+    group: Exchange,
     sizes: Sizes,
     flat: NDArray[Any],
     X: NDArray[np.int64],
@@ -127,8 +134,8 @@ def _pass(
     eps: float,
     smoothing: float,
 ) -> tuple[Any, ...]:
-    rows = share(len(X), place.ranks)[place.rank]
-    here = slice(rows.start, rows.stop)
+    batch = SharedBatch(group, len(X))
     p = Parameters(sizes, torch.from_numpy(flat))
-    found = training_pass(p, torch.from_numpy(X[here]), torch.from_numpy(Y[here]), eps, smoothing, batch=batch)
+    here = torch.from_numpy(X[batch.rows]), torch.from_numpy(Y[batch.rows])
+    found = training_pass(p, *here, eps, smoothing, batch=batch)
     return float(found.loss), found.gradients.flat.numpy(), found.bnmean.numpy(), found.bnvar.numpy()

@@ -27,7 +27,9 @@ class SharedBatch(WholeBatch):
     def __init__(self, exchange: Exchange, examples: int) -> None:
         """`examples` is the number of examples in the whole batch."""
         self._exchange, self.n = exchange, examples
-        self.counts = [len(one) for one in share(examples, exchange.ranks)]
+        shares = share(examples, exchange.ranks)
+        self.counts = [len(one) for one in shares]
+        self.rows = slice(shares[exchange.rank].start, shares[exchange.rank].stop)  # the examples of this process
 
     def examples(self, here: int) -> int:
         return self.n

@@ -23,7 +23,7 @@ from makemore_cli.config.schema import Config
 from makemore_cli.distributed.exchange import Exchange
 from makemore_cli.distributed.meeting import LostRankError, Meeting
 from makemore_cli.distributed.place import Place
-from makemore_cli.distributed.shared_batch import SharedBatch, share
+from makemore_cli.distributed.shared_batch import SharedBatch
 from makemore_cli.errors import MakemoreError, StoppedError, ToldElsewhereError
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.network.threads import threads
@@ -44,14 +44,12 @@ class SharedEngine(TensorEngine):
     def join(self, exchange: Exchange, batch_size: int) -> None:
         """Train together with the other ranks from now on."""
         self.exchange, self.batch = exchange, SharedBatch(exchange, batch_size)
-        rows = share(batch_size, exchange.ranks)[exchange.rank]
-        self.rows = slice(rows.start, rows.stop)
+        self.rows = self.batch.rows
 
     def pass_over(self, p: Parameters, X: Tensor, Y: Tensor) -> Pass:
         """The pass of the whole batch X, Y, which all ranks have, at any parameters."""
-        every = share(len(X), self.exchange.ranks)[self.exchange.rank]
-        rows = slice(every.start, every.stop)
-        return training_pass(p, X[rows], Y[rows], self.eps, self.smoothing, batch=SharedBatch(self.exchange, len(X)))
+        batch = SharedBatch(self.exchange, len(X))
+        return training_pass(p, X[batch.rows], Y[batch.rows], self.eps, self.smoothing, batch=batch)
 
 
 class LeadingEngine(SharedEngine):
@@ -88,6 +86,7 @@ class Leader:
 
     def __init__(self, place: Place) -> None:
         """Raises LostRankError if the ranks can't meet."""
+        use_own_gpu(place)
         self.meeting = Meeting(place)
         self.others = range(1, place.ranks)
         self.exchange: Exchange | None = None
@@ -155,6 +154,12 @@ class Leader:
             self.meeting.close()
 
 
+def use_own_gpu(place: Place) -> None:
+    """Let the device cuda be the GPU of this process, if there are GPUs."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
+
+
 def follow(place: Place, config: Config | None, data_path: str | None, names: bytes | None) -> None:
     """Train as another rank than 0, until rank 0 has no more orders.
 
@@ -162,6 +167,7 @@ def follow(place: Place, config: Config | None, data_path: str | None, names: by
     is this machine's file of names, if it is not rank 0's. Raises ToldElsewhereError if training fails and another
     rank says why, or LostRankError if that is rank 0 itself.
     """
+    use_own_gpu(place)
     meeting = Meeting(place)
     try:
         _follow(meeting, config, data_path, names)

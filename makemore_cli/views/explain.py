@@ -16,7 +16,7 @@ from torch import Tensor
 
 from makemore_cli.backprop.atomic import given, network_chain
 from makemore_cli.backprop.chain import Chain
-from makemore_cli.backprop.derivations import DERIVATIONS, LECTURE, Derivation
+from makemore_cli.backprop.derivations import DERIVATIONS, LECTURE, SHARED_BATCHNORM, Derivation
 from makemore_cli.backprop.entries import arrows, write_out
 from makemore_cli.backprop.inputs import Input
 from makemore_cli.backprop.line_text import line_text
@@ -32,6 +32,8 @@ from makemore_cli.network.parameters import initialise
 from makemore_cli.scalar.tensor import NotScalarError
 
 LEGEND = "n examples · T context length · E embedding size · H hidden units · V vocabulary size"
+TO_ONE_EXPRESSION = "from the steps of the chain to one expression"
+SHARED = "shared_batchnorm"
 SMOOTHING = 0.1
 SMALL = Sizes(vocabulary=5, context=2, embedding=2, hidden=4)
 SMALL_BATCH = 3
@@ -84,7 +86,7 @@ def network() -> Subject:
         network_chain(),
         "The chain, from the tokens to the loss. Under each forward line are its backward lines.",
         LEGEND,
-        derivations=DERIVATIONS,
+        derivations={**DERIVATIONS, SHARED: SHARED_BATCHNORM},
     )
 
 
@@ -218,7 +220,8 @@ def _what_input(chain: Chain, name: str) -> str:
 
 
 def _derivation(name: str, derivation: Derivation, width: int) -> list[str]:
-    lines = [f"{name}: from the steps of the chain to one expression"]
+    title = "what processes exchange that share a batch" if name == SHARED else TO_ONE_EXPRESSION
+    lines = [f"{name}: {title}"]
     for number, stage in enumerate(derivation, start=1):
         lines += ["", *_wrapped(f"{number}. ", stage.says, width), f"   {stage.name} = {line_text(stage.line)}"]
     if name in LECTURE:

@@ -226,7 +226,7 @@ def test_gradcheck_passes_and_fails(cli: Cli, trained: Path, monkeypatch: pytest
     assert cli("gradcheck", "--set", "train.dtype=float64", "--set", "model.first_bias=false").code == 0
 
     cross_entropy = fused.cross_entropy
-    monkeypatch.setattr(fused, "cross_entropy", lambda logits, Y, s: (cross_entropy(logits, Y, s)[0], logits))
+    monkeypatch.setattr(fused, "cross_entropy", lambda logits, Y, *s: (cross_entropy(logits, Y, *s)[0], logits))
     wrong = cli("gradcheck", "--config", "tiny", "--json")
     assert wrong.code == 1
     report = json.loads(wrong.out)

@@ -13,7 +13,7 @@ from torch import Tensor
 from makemore_cli.backprop.fused import Pass, training_pass
 from makemore_cli.checks.network import NetworkProblem
 from makemore_cli.distributed.exchange import Exchange
-from makemore_cli.distributed.shared_batch import SharedBatch, share
+from makemore_cli.distributed.shared_batch import SharedBatch
 
 PATIENCE_SECONDS = 60.0
 
@@ -41,11 +41,10 @@ def passes(one: NetworkProblem, ranks: int, batch: Callable[..., SharedBatch] = 
 
     def of(rank: int) -> Pass:
         torch.set_num_threads(1)
-        here = share(len(one.X), ranks)[rank]
-        rows = slice(here.start, here.stop)
         shared = batch(ThreadExchange(rank, ranks, barrier, table), len(one.X))
+        X, Y = one.X[shared.rows], one.Y[shared.rows]
         try:
-            return training_pass(one.p, one.X[rows], one.Y[rows], one.eps, one.smoothing, batch=shared)
+            return training_pass(one.p, X, Y, one.eps, one.smoothing, batch=shared)
         except BaseException:
             barrier.abort()
             raise

@@ -91,10 +91,9 @@ def test_a_large_mean_does_not_cancel() -> None:
 
 
 @pytest.mark.every(4)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_exchange_is_caught(wrong: type[SharedBatch], dtype: torch.dtype) -> None:
-    one = problem(32, dtype=dtype)
+def test_a_wrong_exchange_is_caught(wrong: type[SharedBatch]) -> None:
+    one = problem(32, H=10)
     crosscheck(one, 1, shared(3))
     with pytest.raises(CheckFailedError, match="disagrees with autograd"):
         crosscheck(one, 1, shared(3, wrong))
@@ -128,6 +127,7 @@ def test_gradcheck_has_it_as_a_source() -> None:
         assert len(report.sections[0].findings) == 7
 
 
+@pytest.mark.slow
 def test_a_process_that_has_ended_is_told() -> None:
     group = Loopback(2)
     group._processes[1].kill()

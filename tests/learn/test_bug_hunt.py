@@ -21,7 +21,7 @@ from tests.terminal import in_terminal
 
 MLP, LINEAR = network_chain(), SHIPPED["linear"].chain
 BETTER_THAN_CHANCE = 0.05
-TASKS = 20  # of each level
+TASKS = 12  # of each level
 
 
 def prove(task: BugTask) -> None:

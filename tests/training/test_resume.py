@@ -37,7 +37,7 @@ from makemore_cli.training.trainer import train
 from tests.conftest import Cli
 
 KILLS = 20
-PROCESSES_KILLED = {"kernel": 20, "tensor": 8, "autograd": 8}
+PROCESSES_KILLED = {"kernel": 14, "tensor": 6, "autograd": 6}
 
 
 def tiny(*settings: str) -> Config:
