@@ -490,7 +490,8 @@ WRONG = [
     (
         "no such source",
         "gradcheck --of magic",
-        "--of must be one of atomic, fused, kernel, distributed, autograd, functions, float64, finite, complex, scalar, got magic",
+        "--of must be one of atomic, fused, kernel, distributed, autograd, functions, float64, finite, complex, "
+        "scalar, got magic",
     ),
 ]
 
