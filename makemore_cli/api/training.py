@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from makemore_cli.system.signals import Held, Watch
 if TYPE_CHECKING:
     from makemore_cli.api.trained_run import Run
     from makemore_cli.training.observer import Observer
+    from makemore_cli.training.ranks import Leader
 
 
 def train(
@@ -65,22 +65,51 @@ def train(
     >>> run.step
     300
     """
+    given = dict(locals())  # all parameters, as they are
+    here = place()
+    if here is None or not here.is_leader:
+        return _train(here, None, **given)
+    from makemore_cli.training.ranks import Leader
+
+    with Leader(here) as leader:  # from the very beginning, so that the other ranks learn of any mistake
+        return _train(here, leader, **given)
+
+
+def _train(
+    here: Place | None,
+    leader: Leader | None,
+    *,
+    config: str | Path | None,
+    data: str | Path | Iterable[str] | None,
+    steps: int | None,
+    seed: int | None,
+    settings: Settings,
+    out: str | Path | None,
+    resume: bool | str | Path,
+    overwrite: bool,
+    device: str | None,
+    engine: str | None,
+    crosscheck: int,
+    tensorboard: bool,
+    quiet: bool,
+    observer: Observer | None,
+) -> Run:
     folder, content = None if out is None else Path(out), None
+    follows = here is not None and not here.is_leader
     resumed = Path(resume) if isinstance(resume, (str, Path)) else None
     if resumed is not None:
         if config is not None:
             raise ParameterError("config", "must not be given to resume a run, which keeps its own")
         if folder is not None:
             raise ParameterError("out", "must not be given to resume a run, which stays in its own folder")
-        if not holds_run(resumed):
+        if not follows and not holds_run(resumed):
             raise MakemoreError(f"{resumed}: there is no run to resume here; give a run folder")
     if resume and overwrite:
         raise ParameterError("overwrite", "replaces a run, but resume continues it; give only one of them")
     crosscheck = whole("crosscheck", crosscheck, 0)
-    here = place()
     if here is not None and engine not in (None, "auto", "tensor"):
-        raise ParameterError("engine", f"must be tensor if processes share the batches, got {engine}")
-    if here is not None and not here.is_leader and resume:
+        raise ParameterError("engine", f"must be tensor when several processes share each batch, got {engine}")
+    if here is not None and follows and resume:
         return _follow(here, None, resumed or folder or Path("runs"), data)
     file = configuration.find(None if config is None else str(config)) if resumed is None else resumed / CONFIG
     folder = resumed or folder or Path("runs") / configuration.name(file)
@@ -100,16 +129,18 @@ def train(
     if here is None:
         _begin_to_compile(resolved)
     else:
+        if resolved.train.engine not in ("auto", "tensor") and not continues:
+            raise ParameterError(
+                "train.engine", f"must be tensor when several processes share each batch, got {resolved.train.engine}"
+            )
         resolved = configuration.override(resolved, train__engine="tensor")
-        if resolved.train.device.startswith("cuda:"):
-            raise ParameterError("train.device", "must be cuda: each process takes the GPU of its local rank")
-        if not here.is_leader:
+        if follows:
             return _follow(here, resolved, folder, content)
     from makemore_cli.api.trained_run import Run
     from makemore_cli.training import trainer
     from makemore_cli.training.observer import Observers
     from makemore_cli.training.progress_display import suitable_display
-    from makemore_cli.training.ranks import Leader
+    from makemore_cli.training.ranks import StopsForOthers
     from makemore_cli.training.resume import keep_steps
 
     if continues and steps is None and "train.steps" not in {text.partition("=")[0].strip() for text in settings}:
@@ -119,20 +150,21 @@ def train(
         from makemore_cli.training.tensorboard_events import TensorBoardObserver
 
         observers.append(TensorBoardObserver(observers[0].message))
+    if leader is not None and here is not None:
+        observers.append(StopsForOthers(leader))
+        many = f"{here.ranks} processes share" if here.ranks > 1 else "1 process has"
+        observers[0].message(f"{many} each batch, with the engine tensor")
     try:
-        with nullcontext() if here is None else Leader(here) as leader:
-            if leader is not None and here is not None:
-                observers[0].message(f"{here.ranks} processes share each batch, with the engine tensor")
-            summary = trainer.train(
-                resolved,
-                folder,
-                Observers(*observers),
-                crosscheck_every=crosscheck,
-                overwrite=overwrite,
-                resume=continues,
-                names=content,
-                leader=leader,
-            )
+        summary = trainer.train(
+            resolved,
+            folder,
+            Observers(*observers),
+            crosscheck_every=crosscheck,
+            overwrite=overwrite,
+            resume=continues,
+            names=content,
+            leader=leader,
+        )
     except StoppedError as stopped:
         if stopped.signal is not None and not Watch.exits:
             observers[0].message(str(stopped))
@@ -148,11 +180,15 @@ def _follow(here: Place, config: Config | None, folder: Path, data: str | Path |
     from makemore_cli.api.trained_run import Run
     from makemore_cli.training.ranks import follow
 
-    with Held(Watch("", tell=lambda _: None)):  # rank 0 gets the same signals, and says when to stop
-        if isinstance(data, (str, Path)):
-            follow(here, config, str(Path(data).absolute()), None)
-        else:
-            follow(here, config, None, as_file(data) if not isinstance(data, bytes | None) else data)
+    with Held(Watch("", tell=lambda _: None)) as signals:  # rank 0 says when to stop
+        path = names = None
+        if isinstance(data, bytes):
+            names = data
+        elif isinstance(data, (str, Path)):
+            path = str(data)
+        elif data is not None:
+            names = as_file(data)
+        follow(here, config, path, names, lambda: signals.caught is not None)
     run = Run(folder)
     run.summary = None
     return run

@@ -55,8 +55,10 @@ def bench_ranks(
 
     The ranks take turns with each case, so that a busy machine slows all alike. Raises MakemoreError if a process ends.
     """
-    result, groups = SharedBench(), {count: Loopback(count) for count in sorted({1, *ranks})}
+    result, groups = SharedBench(), dict[int, Loopback]()
     try:
+        for count in sorted({1, *ranks}):
+            groups[count] = Loopback(count)
         for case in cases:
             say(f"batch size {case.batch_size}, {case.hidden} hidden units …")
             sizes = Sizes(VOCABULARY, case.context, case.embedding, case.hidden)

@@ -235,7 +235,9 @@ def distributed_pass(problem: NetworkProblem) -> tuple[float, Tensor]:
     first, *others = on_loopback(RANKS).training_pass(p, problem.X, problem.Y, problem.eps, problem.smoothing)
     for rank, other in enumerate(others, 1):
         if other.gradient.tobytes() != first.gradient.tobytes() or other.loss != first.loss:
-            raise MakemoreError(f"rank {rank} has another gradient or loss than rank 0, so their parameters would part")
+            raise MakemoreError(
+                f"rank {rank} has a different gradient or loss from rank 0, so their parameters would diverge"
+            )
     return first.loss, torch.from_numpy(first.gradient).to(p.flat.device)
 
 

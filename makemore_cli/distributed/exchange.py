@@ -77,7 +77,9 @@ class Exchange:
         self.done += 1
         try:
             return action()
-        except RuntimeError:
+        except RuntimeError as error:
+            if "memory" in str(error):
+                raise
             raise self.meeting.lost() from None
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
-import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from makemore_cli.backprop.fused import training_pass
 from makemore_cli.distributed.exchange import Exchange, exchange
 from makemore_cli.distributed.meeting import Meeting
-from makemore_cli.distributed.place import Place
+from makemore_cli.distributed.place import Place, prepare
 from makemore_cli.distributed.shared_batch import SharedBatch
 from makemore_cli.errors import MakemoreError
 from makemore_cli.network.model import Sizes
@@ -112,7 +110,7 @@ def on_loopback(ranks: int) -> Loopback:
 
 def _serve(connection: Connection, place: Place) -> None:
     torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    prepare(ADDRESS)
     try:
         with exchange(Meeting(place), "cpu") as group:
             connection.send(())

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -24,12 +25,13 @@ from makemore_cli.errors import MakemoreError
 
 BEAT_SECONDS = 1.0
 ANSWER_SECONDS = 10.0  # for the meeting point to answer; it takes less than a millisecond
+CONNECT_SECONDS = 45.0  # until the store is there
 START_SECONDS = 60.0  # until every process has given its first sign of life
 LOOK_SECONDS = 1.0  # how often one that waits looks for signs of life
 # How often one that waits looks for the message: at first, and after a while. The store's own wait warns every time.
 SHORT_SECONDS, LONG_SECONDS, SOON_SECONDS = 0.0005, 0.01, 0.2
 FAILED = "failed"
-LOST = "has ended, or does not answer"
+LOST, LOST_BOTH = "has ended, or does not answer", "have ended, or do not answer"
 
 
 class LostRankError(MakemoreError):
@@ -40,14 +42,20 @@ class LostRankError(MakemoreError):
         self.lost = lost
 
 
+_calls: Counter[Place] = Counter()  # meetings so far
+_opened: dict[tuple[str, int, bool], Any] = {}  # stores that this process keeps for the others
+
+
 class Meeting:
     """Messages to and from the other ranks."""
 
     def __init__(self, place: Place) -> None:
         """Raises LostRankError if the meeting point can't be reached."""
         self.place = place
-        self.store = self._connect(opens=place.opens_store)
-        self._beats = self._connect()  # a connection of its own, since a wait occupies one
+        # A process may train several times; each time, all ranks begin a meeting of their own.
+        call = _calls[place] = _calls[place] + 1
+        self.store = self._connect(call, opens=place.opens_store)
+        self._beats = self._connect(call)  # a connection of its own, since a wait occupies one
         self._patient = _Patient(min(ANSWER_SECONDS, place.patience))
         self._ended = threading.Event()
         self._last: dict[int, tuple[bytes, float]] = {}
@@ -57,16 +65,25 @@ class Meeting:
         self._thread = threading.Thread(target=self._beat, name="signs of life", daemon=True)
         self._thread.start()
 
-    def _connect(self, *, opens: bool = False) -> Any:
+    def _connect(self, call: int, *, opens: bool = False) -> Any:
         place = self.place
+        key = (place.address, place.port, opens)
         try:
-            store = dist.TCPStore(  # type: ignore[attr-defined]
-                place.address, place.port, None, opens, timedelta(seconds=START_SECONDS), wait_for_workers=False
-            )
-        except RuntimeError as error:
+            if not opens:
+                _await_port(place.address, place.port)
+            if not opens or key not in _opened:
+                store = dist.TCPStore(  # type: ignore[attr-defined]
+                    place.address, place.port, None, opens, timedelta(seconds=START_SECONDS), wait_for_workers=False
+                )
+                if opens:
+                    _opened[key] = store
+            store = _opened[key] if opens else store
+        except (RuntimeError, OSError) as error:
             told = str(error).partition("\n")[0]
-            raise LostRankError(f"{place.address}:{place.port}: the ranks can't meet there: {told}") from None
-        return dist.PrefixStore(f"makemore/{place.attempt}", store)  # type: ignore[attr-defined]
+            raise LostRankError(
+                f"{place.address}:{place.port}: can't connect to the store of the ranks: {told}"
+            ) from None
+        return dist.PrefixStore(f"makemore/{place.attempt}/{call}", store)  # type: ignore[attr-defined]
 
     def _beat(self) -> None:
         count = 0
@@ -97,12 +114,24 @@ class Meeting:
             if now - looked < LOOK_SECONDS:
                 continue
             looked = now
-            if self._try(lambda: self.store.check([f"{FAILED}/{sender}"])):
-                message = json.loads(self._try(lambda: self.store.get(f"{FAILED}/{sender}")))
+            if message := self._failure(sender):
                 raise MakemoreError(f"{self.name(sender)}: {message}")
             if self.silent(sender) > (self.place.patience if sender in self._last else START_SECONDS):
                 raise LostRankError(f"{self.name(sender)} {LOST}", (sender,))
         return json.loads(self._try(lambda: self.store.get(key)))
+
+    def _failure(self, rank: int) -> str:
+        """Why a rank has given up, or "" if it has not."""
+        key = f"{FAILED}/{rank}"
+        if not self._try(lambda: self.store.check([key])):
+            return ""
+        message: str = json.loads(self._try(lambda: self.store.get(key)))
+        return message
+
+    def has(self, key: str) -> bool:
+        """Whether there is a message with a key."""
+        found: bool = self._try(lambda: self.store.check([key]))
+        return found
 
     def forget(self, key: str) -> None:
         """Delete a message."""
@@ -127,12 +156,15 @@ class Meeting:
         before = {rank: self._beat_of(rank) for rank in ranks}
         time.sleep(3 * BEAT_SECONDS)
         after = {rank: self._beat_of(rank) for rank in ranks}
+        for rank in ranks:
+            if message := self._failure(rank):
+                return LostRankError(f"{self.name(rank)}: {message}", (rank,) if rank else ())  # rank 0 tells it itself
         lost = tuple(rank for rank in ranks if after[rank] == before[rank])
         if not lost:  # all are alive; those that have come least far keep the others waiting
             far = {rank: _progress(beat) for rank, beat in after.items()} | {self.place.rank: self.progress()}
             lost = tuple(rank for rank in ranks if far[rank] < max(far.values()))
-        names = ", ".join(map(self.name, lost)) or "another rank"
-        return LostRankError(f"{names} {LOST}", lost)
+        names = " and ".join(map(self.name, lost)) or "another rank"
+        return LostRankError(f"{names} {LOST if len(lost) < 2 else LOST_BOTH}", lost)
 
     def name(self, rank: int) -> str:
         """A rank, with its machine and process if they are known."""
@@ -142,11 +174,12 @@ class Meeting:
                 return f"rank {rank} ({json.loads(self._try(lambda: self.store.get(key)))})"
         return f"rank {rank}"
 
-    def await_all(self, keys: Sequence[str], seconds: float) -> None:
-        """Wait until all messages are there, but not longer than some seconds."""
+    def await_from(self, key: str, ranks: Sequence[int], seconds: float) -> None:
+        """Wait until all of some ranks have left a message, or are lost, but not longer than some seconds."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and not self._try(lambda: self.store.check(list(keys))):
-            time.sleep(LONG_SECONDS)
+        for rank in ranks:
+            while not self.has(f"{key}/{rank}") and time.monotonic() < end and self.silent(rank) < self.place.patience:
+                time.sleep(LONG_SECONDS)
 
     def leave(self, key: str) -> None:
         """Leave a last message if the meeting point is still there, and then give no more signs of life."""
@@ -158,6 +191,7 @@ class Meeting:
         """Give no more signs of life."""
         self._ended.set()
         self._thread.join(2 * BEAT_SECONDS)
+        self._patient.end()
 
     def _try(self, action: Callable[[], Any]) -> Any:
         try:
@@ -165,8 +199,10 @@ class Meeting:
         except (RuntimeError, TimeoutError) as error:
             where = f"{self.place.address}:{self.place.port}"
             told = str(error).partition("\n")[0]
-            message = f"rank 0, or the machine where the ranks meet ({where}), is gone: {told}"
-            raise LostRankError(message, (0,)) from None
+            whom = "the store of the ranks" if self.place.is_leader else "rank 0 and the store of the ranks"
+            raise LostRankError(
+                f"lost contact with {whom} ({where}): {told}", () if self.place.is_leader else (0,)
+            ) from None
 
 
 class _Patient:
@@ -174,29 +210,47 @@ class _Patient:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._calls: SimpleQueue[Callable[[], Any]] = SimpleQueue()
-        self._results: SimpleQueue[Any] = SimpleQueue()
+        self._calls: SimpleQueue[tuple[Callable[[], Any], SimpleQueue[Any]] | None] = SimpleQueue()
         threading.Thread(target=self._work, name="messages", daemon=True).start()
 
     def __call__(self, action: Callable[[], Any]) -> Any:
         """The result of a function. Raises what it raises, and TimeoutError."""
-        self._calls.put(action)
+        results: SimpleQueue[Any] = SimpleQueue()  # its own, in case this is interrupted
+        self._calls.put((action, results))
         try:
-            result = self._results.get(timeout=self._seconds)
+            result = results.get(timeout=self._seconds)
         except Empty:
             self._seconds = 0.0  # the thread is stuck
             raise TimeoutError("it does not answer") from None
-        if isinstance(result, RuntimeError):
+        if isinstance(result, Exception):
             raise result
         return result
 
+    def end(self) -> None:
+        self._calls.put(None)
+
     def _work(self) -> None:
-        while True:
-            action = self._calls.get()
+        while (call := self._calls.get()) is not None:
+            action, results = call
             try:
-                self._results.put(action())
-            except RuntimeError as error:
-                self._results.put(error)
+                results.put(action())
+            except Exception as error:
+                results.put(error)
+            del call, action, results  # which hold the store
+
+
+def _await_port(address: str, port: int) -> None:
+    """Wait until something listens there: the store's own wait takes twice as long. Raises OSError."""
+    end = time.monotonic() + CONNECT_SECONDS
+    while True:
+        try:
+            socket.create_connection((address, port), timeout=CONNECT_SECONDS).close()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _progress(beat: bytes | None) -> int:

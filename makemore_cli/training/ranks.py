@@ -6,7 +6,7 @@ train. They draw the same batches, and each trains its own examples of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,16 +24,19 @@ from makemore_cli.distributed.exchange import Exchange
 from makemore_cli.distributed.meeting import LostRankError, Meeting
 from makemore_cli.distributed.place import Place
 from makemore_cli.distributed.shared_batch import SharedBatch
-from makemore_cli.errors import MakemoreError, StoppedError, ToldElsewhereError
+from makemore_cli.errors import MakemoreError, ParameterError, StoppedError, ToldElsewhereError
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.network.threads import threads
 from makemore_cli.training.engines import TensorEngine, running_statistics
+from makemore_cli.training.observer import Observer
 from makemore_cli.training.optimisers import Optimiser
 from makemore_cli.training.schedules import learning_rates
 from makemore_cli.training.setup import TrainingSetup, resolve, set_up
 
-BYE = "bye"
-DISMISSAL_SECONDS = 5.0  # for the other ranks to end; meanwhile they may need the meeting point, which rank 0 may keep
+BYE, STOP = "bye", "stop"
+DISMISSAL_SECONDS = 60.0  # for the other ranks to end; meanwhile they may need the store, which rank 0 may keep
+UNSET = "unset"
+VERSIONS = {"makemore": __version__, "torch": torch.__version__.partition("+")[0], "numpy": np.__version__}
 KEPT_PIECES = 4  # batches of the last calls, of which some may be trained again to find a failure
 MAY_DIFFER = {"data.path"}  # keys of the configuration; the data itself is compared
 
@@ -81,12 +84,21 @@ class LeadingEngine(SharedEngine):
         return self.pass_over(problem.p, X, Y)
 
 
+class StopsForOthers(Observer):
+    """Stops the run if another rank asks for it, since its machine is told to stop."""
+
+    def __init__(self, leader: Leader) -> None:
+        self._leader = leader
+
+    def should_stop(self) -> bool:
+        return self._leader.exchange is not None and self._leader.meeting.has(STOP)
+
+
 class Leader:
     """Rank 0's side of training together, as a context manager, which at its end dismisses the other ranks."""
 
     def __init__(self, place: Place) -> None:
         """Raises LostRankError if the ranks can't meet."""
-        use_own_gpu(place)
         self.meeting = Meeting(place)
         self.others = range(1, place.ranks)
         self.exchange: Exchange | None = None
@@ -97,20 +109,23 @@ class Leader:
 
     def agree(self, config: Config) -> None:
         """Tell the other ranks the configuration. Raises MakemoreError if one has another, or another version."""
-        ours = flatten(config.model_dump())
+        use_own_gpu(self.meeting.place, config.train.device)
+        ours = {key: _plain(value) for key, value in flatten(config.model_dump()).items()}
         for rank in self.others:
             told = self.meeting.hear(f"hello/{rank}", rank)
             name = self.meeting.name(rank)
-            if told["version"] != __version__:
+            for package, version in VERSIONS.items():
+                if told["versions"][package] != version:
+                    raise MakemoreError(
+                        f"{name}: has {package} {told['versions'][package]}, but rank 0 has {version}; install the "
+                        f"same version"
+                    )
+            theirs = ours if told["config"] is None else told["config"]
+            keys = [key for key in dict.fromkeys([*ours, *theirs]) if key not in MAY_DIFFER]
+            if wrong := [key for key in keys if ours.get(key, UNSET) != theirs.get(key, UNSET)]:
                 raise MakemoreError(
-                    f"{name}: has makemore {told['version']}, but rank 0 has {__version__}; install the same version"
-                )
-            theirs = told["config"]
-            different = [key for key in ours if theirs is not None and theirs.get(key) != _plain(ours[key])]
-            if wrong := [key for key in different if key not in MAY_DIFFER]:
-                raise MakemoreError(
-                    f"{name}: {wrong[0]} is {theirs.get(wrong[0])}, but {ours[wrong[0]]} on rank 0; start all ranks "
-                    f"with the same command and configuration"
+                    f"{name}: {wrong[0]} is {theirs.get(wrong[0], UNSET)}, but {ours.get(wrong[0], UNSET)} on rank 0; "
+                    f"start all ranks with the same command and configuration"
                 )
         self.meeting.tell("config", config.model_dump(mode="json"))
 
@@ -134,18 +149,19 @@ class Leader:
         """Tell the other ranks what to do next."""
         self._orders += 1
         self.meeting.tell(f"order/{self._orders}", {"what": what, **about})
-        self.meeting.forget(f"order/{self._orders - 1}")  # all have done that one
+        # All ranks have read the last but one: since then, one exchange at least has needed all of them.
+        self.meeting.forget(f"order/{self._orders - 2}")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
-            if error is not None and not isinstance(error, StoppedError):
-                self.meeting.fail(str(error))
+            if error is not None and (self.exchange is None or not isinstance(error, StoppedError)):
+                self.meeting.fail(str(error) or type(error).__name__)
             elif self.exchange is None:
                 self.meeting.tell("start", None)  # there is nothing to train
             else:
-                self.order("end")
+                self.order("end", stopped=error is not None)
             if not isinstance(error, LostRankError):
-                self.meeting.await_all([f"{BYE}/{rank}" for rank in self.others], DISMISSAL_SECONDS)
+                self.meeting.await_from(BYE, self.others, DISMISSAL_SECONDS)
         except MakemoreError:  # the meeting point is gone
             pass
         finally:
@@ -154,41 +170,76 @@ class Leader:
             self.meeting.close()
 
 
-def use_own_gpu(place: Place) -> None:
-    """Let the device cuda be the GPU of this process, if there are GPUs."""
-    if torch.cuda.is_available():
-        torch.cuda.set_device(place.local_rank % torch.cuda.device_count())
+def use_own_gpu(place: Place, device: str) -> None:
+    """Let the device cuda be the GPU of this process. Raises ParameterError for a device that ranks can't share."""
+    if device == "cpu":
+        return
+    if device != "cuda":
+        raise ParameterError("train.device", f"must be cpu or cuda when processes share each batch, got {device}")
+    gpus = torch.cuda.device_count()
+    gpu = place.local_rank or 0
+    if gpu >= gpus:
+        raise ParameterError(
+            "train.device",
+            f"needs a GPU for each rank, but this machine has {gpus}; start fewer ranks, or use cpu",
+        )
+    torch.cuda.set_device(gpu)
 
 
-def follow(place: Place, config: Config | None, data_path: str | None, names: bytes | None) -> None:
+def follow(
+    place: Place,
+    config: Config | None,
+    data_path: str | None,
+    names: bytes | None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Train as another rank than 0, until rank 0 has no more orders.
 
     `config` is what this rank was started with; None if a run is resumed, whose configuration rank 0 has. `data_path`
-    is this machine's file of names, if it is not rank 0's. Raises ToldElsewhereError if training fails and another
-    rank says why, or LostRankError if that is rank 0 itself.
+    is this machine's file of names, if it is not rank 0's. If `should_stop`, rank 0 saves and stops the run. Raises
+    ToldElsewhereError if training fails or stops, and another rank says why, or LostRankError if rank 0 can't.
     """
-    use_own_gpu(place)
     meeting = Meeting(place)
     try:
-        _follow(meeting, config, data_path, names)
+        _follow(meeting, config, data_path, names, should_stop)
+    except ToldElsewhereError:
+        raise
     except LostRankError as error:
-        survivors = [rank for rank in range(place.ranks) if rank not in error.lost]
-        if 0 in error.lost and place.rank == min(survivors):
+        if 0 in error.lost and _speaks(meeting):
             raise
         raise ToldElsewhereError(str(error)) from None
     except MakemoreError as error:
         meeting.fail(str(error))
         raise ToldElsewhereError(str(error)) from None
+    except BaseException as error:
+        meeting.fail(f"{type(error).__name__}: {error}")
+        raise
     finally:
         meeting.leave(f"{BYE}/{place.rank}")
 
 
-def _follow(meeting: Meeting, config: Config | None, data_path: str | None, names: bytes | None) -> None:
+def _speaks(meeting: Meeting) -> bool:
+    """Whether this rank says that rank 0 is lost: the first of those that live, as far as they can know."""
+    try:
+        lost = meeting.lost().lost
+    except LostRankError:  # the store is gone too, and with it all contact
+        return meeting.place.rank == 1 or meeting.place.local_rank == 0
+    return meeting.place.rank == min(rank for rank in range(meeting.place.ranks) if rank not in {0, *lost})
+
+
+def _follow(
+    meeting: Meeting,
+    config: Config | None,
+    data_path: str | None,
+    names: bytes | None,
+    should_stop: Callable[[], bool],
+) -> None:
     rank = meeting.place.rank
     config = None if config is None else resolve(config)
     own = None if config is None else {key: _plain(value) for key, value in flatten(config.model_dump()).items()}
-    meeting.tell(f"hello/{rank}", {"version": __version__, "config": own})
+    meeting.tell(f"hello/{rank}", {"versions": VERSIONS, "config": own})
     agreed = Config.model_validate(meeting.hear("config", 0))
+    use_own_gpu(meeting.place, agreed.train.device)
     if config is not None or data_path is not None:
         agreed = override(agreed, data__path=data_path if config is None else config.data.path)
     setup = set_up(agreed, names=names)
@@ -206,7 +257,7 @@ def _follow(meeting: Meeting, config: Config | None, data_path: str | None, name
         exchange.broadcast(engine._changing())
         count = None if agreed.train.threads == "auto" else agreed.train.threads
         with threads(setup.parameters, agreed.train.batch_size, count):
-            _obey(meeting, setup, engine, start["step"])
+            _obey(meeting, setup, engine, start["step"], should_stop)
     finally:
         exchange.close()
 
@@ -218,9 +269,11 @@ def _engine(setup: TrainingSetup) -> SharedEngine:
     return SharedEngine(parameters, running, config.model.batchnorm.epsilon, optimiser, config.train.label_smoothing)
 
 
-def _obey(meeting: Meeting, setup: TrainingSetup, engine: SharedEngine, step: int) -> None:
-    """Do what rank 0 orders."""
-    config, orders = setup.config, 0
+def _obey(
+    meeting: Meeting, setup: TrainingSetup, engine: SharedEngine, step: int, should_stop: Callable[[], bool]
+) -> None:
+    """Do what rank 0 orders. Raises ToldElsewhereError if the run is stopped."""
+    config, orders, asked = setup.config, 0, False
     pieces: list[tuple[int, Tensor, Tensor]] = []
     while True:
         orders += 1
@@ -245,7 +298,12 @@ def _obey(meeting: Meeting, setup: TrainingSetup, engine: SharedEngine, step: in
                 engine.exchange.broadcast([flat, X, Y])
                 engine.pass_over(Parameters(p.sizes, flat), X, Y)
             case "end":
+                if order["stopped"]:
+                    raise ToldElsewhereError("the run is stopped, and saved")
                 return
+        if should_stop() and not asked:
+            meeting.tell(STOP, meeting.place.rank)
+            asked = True
 
 
 def _data(setup: TrainingSetup) -> dict[str, str]:

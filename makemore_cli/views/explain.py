@@ -220,7 +220,7 @@ def _what_input(chain: Chain, name: str) -> str:
 
 
 def _derivation(name: str, derivation: Derivation, width: int) -> list[str]:
-    title = "what processes exchange that share a batch" if name == SHARED else TO_ONE_EXPRESSION
+    title = "what processes that share a batch exchange" if name == SHARED else TO_ONE_EXPRESSION
     lines = [f"{name}: {title}"]
     for number, stage in enumerate(derivation, start=1):
         lines += ["", *_wrapped(f"{number}. ", stage.says, width), f"   {stage.name} = {line_text(stage.line)}"]

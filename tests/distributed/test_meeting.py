@@ -80,6 +80,6 @@ def test_a_second_attempt_does_not_hear_the_first(port: int) -> None:
 
 
 def test_a_meeting_point_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meetings, "START_SECONDS", 0.5)
-    with pytest.raises(LostRankError, match=r"^127\.0\.0\.1:1: the ranks can't meet there: "):
+    monkeypatch.setattr(meetings, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(LostRankError, match=r"^127\.0\.0\.1:1: can't connect to the store of the ranks: "):
         at(1, 1)

@@ -37,9 +37,17 @@ def torchrun(ranks: int, *arguments: object, folder: Path) -> subprocess.Complet
 
 @contextmanager
 def launched(
-    ranks: int, arguments: Sequence[object], folder: Path, own: Mapping[int, Sequence[object]] | None = None
+    ranks: int,
+    arguments: Sequence[object],
+    folder: Path,
+    own: Mapping[int, Sequence[object]] | None = None,
+    places: Mapping[int, Path] | None = None,
+    command: Sequence[object] = ("-m", "makemore_cli", "train"),
 ) -> Iterator[Processes]:
-    """Ranks by another launcher, which sets only the environment; `own` are further arguments of one of them."""
+    """Ranks by another launcher, which sets only the environment.
+
+    `own` are further arguments of one of them, and `places` their working folders.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -55,11 +63,11 @@ def launched(
                 "OMP_NUM_THREADS": "1",
                 "MAKEMORE_PATIENCE": "4",
             }
-            command = [sys.executable, "-m", "makemore_cli", "train", *arguments, *((own or {}).get(rank, ()))]
+            whole = [sys.executable, *command, *arguments, *((own or {}).get(rank, ()))]
             processes.append(
                 subprocess.Popen(
-                    [str(part) for part in command],
-                    cwd=folder,
+                    [str(part) for part in whole],
+                    cwd=(places or {}).get(rank, folder),
                     env=environment,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -155,8 +163,10 @@ def test_a_run_resumes_with_any_number_of_ranks(tmp_path: Path, cli: Cli) -> Non
     assert cli("train", *whole).code == 0
     with launched(2, [*options, "--steps=100"], tmp_path) as processes:
         assert [code for code, *_ in ended(processes)] == [0, 0]
-    (tmp_path / "elsewhere").mkdir()
-    with launched(3, ["--resume", "run", "--steps=200", "-q"], tmp_path) as processes:
+    elsewhere = tmp_path / "elsewhere"  # another machine has no run folder
+    elsewhere.mkdir()
+    options = ["--resume", "run", "--steps=200", "-q", "--data", "bundled"]
+    with launched(3, options, tmp_path, places={1: elsewhere}) as processes:
         assert [code for code, *_ in ended(processes)] == [0, 0, 0]
     resumed = cli("train", "--resume", tmp_path / "run", "--steps=300", "-q", "--engine", "tensor")
     assert resumed.code == 0, resumed.err
@@ -172,23 +182,26 @@ def test_a_run_resumes_with_any_number_of_ranks(tmp_path: Path, cli: Cli) -> Non
     ("own", "told"),
     [
         (["--set", "optim.lr=0.3"], r"optim\.lr is 0\.3, but 0\.2 on rank 0; start all ranks with the same command"),
+        (["--set", "optim.average={name: exponential}"], r"optim\.average is unset, but None on rank 0"),
         (["--data", "others.txt"], "its data differs from rank 0's; give all ranks the same file of names"),
         (["--data", "nowhere.txt"], "no such file"),
-        (["--engine", "kernel"], "must be tensor if processes share the batches"),
+        (["--set", "train.engine=kernel"], "must be tensor when several processes share each batch"),
+        (["--engine", "kernel"], "must be tensor when several processes share each batch"),
     ],
 )
 def test_a_rank_that_differs_is_told(own: list[str], told: str, tmp_path: Path) -> None:
     """In one line, by rank 0, or by the rank itself if it never gets to meet the others."""
     (tmp_path / "others.txt").write_text("anna\nbob\n" * 50)
     with launched(2, ["--config", "tiny", "--steps=100", "--out", "run", "-q"], tmp_path, {1: own}) as processes:
-        if "kernel" in own:
+        alone = "kernel" in str(own)  # it never meets the others
+        if alone:
             processes[1].wait(PATIENCE_SECONDS)
             processes[0].kill()
         (code, _, err), (other_code, _, other_err) = ended(processes)
     lines = [line for line in (err + other_err).splitlines() if line]
     assert len(lines) == 1
     assert other_code == 2
-    if "kernel" not in own:
+    if not alone:
         assert code == 2
         assert lines[0].startswith("makemore: rank 1 (")
     assert re.search(told, lines[0])
@@ -223,7 +236,10 @@ def test_a_rank_that_is_killed_or_hangs_ends_all(rank: int, number: int, tmp_pat
         assert time.monotonic() - began < 60
     assert (first, second, silent) == (2, 2, ["", ""])
     assert told.count("\n") == 1
-    assert told.startswith(f"makemore: rank {rank}")
+    if rank == 0:  # which has kept the store
+        assert told.startswith("makemore: lost contact with rank 0 and the store of the ranks")
+    else:
+        assert told.startswith(f"makemore: rank {rank} (")
     if rank:
         assert "; the last checkpoint is from step " in told
     if number == signal.SIGSTOP:
@@ -231,6 +247,41 @@ def test_a_rank_that_is_killed_or_hangs_ends_all(rank: int, number: int, tmp_pat
     step = load_checkpoint(tmp_path / "run").step
     with launched(2, ["--resume", "run", f"--steps={step + 100}", "-q"], tmp_path) as processes:
         assert [code for code, *_ in ended(processes)] == [0, 0]
+
+
+SCRIPT = """
+import sys
+import makemore_cli as mm
+for seed in (1, 2):
+    names = ["anna", "bob", "clara", "dora"] * 40
+    run = mm.train("tiny", steps=60, seed=seed, data=names, out=f"run{seed}", quiet=True)
+    print(run.summary is None)
+"""
+
+
+@pytest.mark.slow
+def test_a_script_that_trains_twice(tmp_path: Path) -> None:
+    """Rank 0 keeps one store for both; the names are given in Python."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    with launched(2, [], tmp_path, command=["script.py"]) as processes:
+        (zero, out, err), (one, other_out, other_err) = ended(processes)
+    assert (zero, one) == (0, 0), err + other_err
+    assert out.split() == ["False", "False"]
+    assert other_out.split() == ["True", "True"]
+    assert (tmp_path / "run2" / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_told_to_stop(tmp_path: Path) -> None:
+    """Only one of its ranks gets the signal, and rank 0 is elsewhere; the run is saved."""
+    with launched(2, LONG, tmp_path) as processes:
+        begun(processes, tmp_path / "run")
+        processes[1].terminate()
+        (zero, _, err), (one, *silent) = ended(processes)
+    assert (zero, one, silent) == (2, 2, ["", ""])
+    assert err.count("\n") == 1
+    assert ", and saved; resume with: makemore train --resume run" in err
+    assert load_checkpoint(tmp_path / "run").step == len(losses(tmp_path / "run"))
 
 
 @pytest.mark.slow
@@ -268,10 +319,11 @@ def test_numbers_that_are_not_finite_are_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"RANK": "x"}, "RANK: must be a whole number of at least 0, got 'x'"),
-        ({"WORLD_SIZE": "0"}, "WORLD_SIZE: must be a whole number of at least 1, got '0'"),
+        ({"RANK": "x"}, "RANK: must be a whole number from 0 to 2147483647, got 'x'"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE: must be a whole number from 1 to 2147483647, got '0'"),
         ({"RANK": "2"}, "RANK: is 2, but WORLD_SIZE is 2"),
-        ({"MASTER_PORT": ""}, "MASTER_PORT: must be"),
+        ({"MASTER_PORT": ""}, "MASTER_PORT: is not set"),
+        ({"MASTER_PORT": "99999"}, "MASTER_PORT: must be a whole number from 1 to 65535"),
         ({"LOCAL_RANK": "-1"}, "LOCAL_RANK: must be"),
         ({"MAKEMORE_PATIENCE": "soon"}, "MAKEMORE_PATIENCE: must be"),
     ],
@@ -288,3 +340,8 @@ def test_a_broken_environment(changes: dict[str, str], told: str, monkeypatch: p
 def test_alone_without_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "0")  # some clusters set it for every job
     assert places.place() is None
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert places.place() is None
+    monkeypatch.setenv("WORLD_SIZE", "2")  # both would train into the same folder
+    with pytest.raises(MakemoreError, match=r"^MASTER_ADDR: is not set, but WORLD_SIZE is 2$"):
+        places.place()
