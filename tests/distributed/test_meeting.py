@@ -58,6 +58,7 @@ def test_a_sender_that_gives_no_sign_of_life(port: int) -> None:
     zero.close()
 
 
+@pytest.mark.slow
 def test_a_rank_that_keeps_the_others_waiting(port: int) -> None:
     """It lives, but has begun fewer exchanges than the others."""
     zero, one, two = (at(port, rank) for rank in range(3))

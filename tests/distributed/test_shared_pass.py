@@ -90,7 +90,7 @@ def test_a_large_mean_does_not_cancel() -> None:
     np.testing.assert_allclose(first.bnvar, exact.bnvar, rtol=2e-3)
 
 
-@pytest.mark.every(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_exchange_is_caught(wrong: type[SharedBatch]) -> None:
     one = problem(32, H=10)

@@ -69,6 +69,7 @@ def test_cases_are_what_they_say() -> None:
         assert same is case.is_right, case.about
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli("learn", "check-the-check", "--template").out == TEMPLATE
