@@ -4,7 +4,7 @@ from __future__ import annotations
 
 WRONG: dict[str, dict[str, str]] = {
     "c1_row_sum": {
-        "torch.ones_like(A)": "the factor ds is missing",
+        "torch.ones_like(A)": "factor ds is missing",
         "-torch.ones_like(A) * ds": "sign",
         "torch.ones_like(A) * ds / A.shape[1]": "",
         "ds": "shape",
