@@ -43,7 +43,7 @@ class LostRankError(MakemoreError):
 
 
 _calls: Counter[Place] = Counter()  # meetings so far
-_opened: dict[tuple[str, int, bool], Any] = {}  # stores that this process keeps for the others
+_opened: dict[tuple[str, int], Any] = {}  # stores that this process keeps for the others
 
 
 class Meeting:
@@ -67,22 +67,22 @@ class Meeting:
 
     def _connect(self, call: int, *, opens: bool = False) -> Any:
         place = self.place
-        key = (place.address, place.port, opens)
+        where = (place.address, place.port)
+        store = _opened.get(where) if opens else None
         try:
             if not opens:
-                _await_port(place.address, place.port)
-            if not opens or key not in _opened:
+                _await_port(*where)
+            if store is None:
                 store = dist.TCPStore(  # type: ignore[attr-defined]
-                    place.address, place.port, None, opens, timedelta(seconds=START_SECONDS), wait_for_workers=False
+                    *where, None, opens, timedelta(seconds=START_SECONDS), wait_for_workers=False
                 )
-                if opens:
-                    _opened[key] = store
-            store = _opened[key] if opens else store
         except (RuntimeError, OSError) as error:
             told = str(error).partition("\n")[0]
             raise LostRankError(
                 f"{place.address}:{place.port}: can't connect to the store of the ranks: {told}"
             ) from None
+        if opens:
+            _opened[where] = store
         return dist.PrefixStore(f"makemore/{place.attempt}/{call}", store)  # type: ignore[attr-defined]
 
     def _beat(self) -> None:
