@@ -28,6 +28,7 @@ from .mutator import Mutant, as_pair, mutants_of_chain, mutants_of_pair
 
 CHAINS = sorted((Path(__file__).parent / "chains").glob("*.py"))
 SINGLE, DOUBLE = torch.float32, torch.float64
+FEWEST_EXPLAINED = 0.75  # of about twenty random mistakes; of many, nine in ten are explained
 
 
 def written(tmp_path: Path, text: str, name: str = "mine.py") -> Path:
@@ -157,7 +158,7 @@ def test_a_wrong_line_of_a_chain_is_caught_named_and_explained(path: Path, count
     draw = random.Random(torch.randint(0, 2**31, ()).item())
     done, explained = tried(mutants_of_chain(path, load(path), draw), count, tmp_path)
     assert done == count
-    assert count < 15 or explained >= 0.85 * done
+    assert count < 15 or explained >= FEWEST_EXPLAINED * done
 
 
 @pytest.mark.every(4)
@@ -168,7 +169,7 @@ def test_a_wrong_line_of_a_pair_is_caught_named_and_explained(path: Path, count:
     draw = random.Random(torch.randint(0, 2**31, ()).item())
     done, explained = tried(mutants_of_pair(load(path), draw), count, tmp_path)
     assert done == count
-    assert count < 15 or explained >= 0.85 * done
+    assert count < 15 or explained >= FEWEST_EXPLAINED * done
 
 
 LINE = """
