@@ -20,8 +20,8 @@ from makemore_cli.system.signals import Held, Watch
 
 if TYPE_CHECKING:
     from makemore_cli.api.trained_run import Run
+    from makemore_cli.training.leader import Leader
     from makemore_cli.training.observer import Observer
-    from makemore_cli.training.ranks import Leader
 
 
 def train(
@@ -69,7 +69,7 @@ def train(
     here = place()
     if here is None or not here.is_leader:
         return _train(here, None, **given)
-    from makemore_cli.training.ranks import Leader
+    from makemore_cli.training.leader import Leader
 
     with Leader(here) as leader:  # from the very beginning, so that the other ranks learn of any mistake
         return _train(here, leader, **given)
@@ -138,9 +138,9 @@ def _train(
             return _follow(here, resolved, folder, content)
     from makemore_cli.api.trained_run import Run
     from makemore_cli.training import trainer
+    from makemore_cli.training.leader import StopsForOthers
     from makemore_cli.training.observer import Observers
     from makemore_cli.training.progress_display import suitable_display
-    from makemore_cli.training.ranks import StopsForOthers
     from makemore_cli.training.resume import keep_steps
 
     if continues and steps is None and "train.steps" not in {text.partition("=")[0].strip() for text in settings}:
@@ -178,7 +178,7 @@ def _train(
 def _follow(here: Place, config: Config | None, folder: Path, data: str | Path | Iterable[str] | bytes | None) -> Run:
     """Train as another rank than 0, which has its own resolved configuration unless a run is resumed."""
     from makemore_cli.api.trained_run import Run
-    from makemore_cli.training.ranks import follow
+    from makemore_cli.training.follower import follow
 
     with Held(Watch("", tell=lambda _: None)) as signals:  # rank 0 says when to stop
         path = names = None

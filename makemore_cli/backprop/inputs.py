@@ -187,7 +187,7 @@ def between(shape: str, low: float, high: float) -> Between:
 
 
 def index(shape: str, below: str | int, *, distinct: bool = False) -> Index:
-    """Whole numbers from 0 to below a size, such as the tokens of a batch. With `distinct`, all are different."""
+    """Whole numbers from 0 up to, but not including, a size, such as the tokens of a batch; all different if `distinct`."""
     return Index(shape, str(below), distinct)
 
 

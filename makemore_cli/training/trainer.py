@@ -19,10 +19,10 @@ from makemore_cli.runs.summary import Summary
 from makemore_cli.system.environment import environment
 from makemore_cli.system.signals import Held, Watch
 from makemore_cli.training.engines import ENGINES, running_statistics
+from makemore_cli.training.leader import Leader, LeadingEngine
 from makemore_cli.training.loop import SAMPLED_NAMES, Loop
 from makemore_cli.training.observer import Observer
 from makemore_cli.training.optimisers import Optimiser
-from makemore_cli.training.ranks import Leader, LeadingEngine
 from makemore_cli.training.resume import check_data, check_settings, finished, restore
 from makemore_cli.training.setup import TrainingSetup, require_float64, resolve, set_up, without_kernel
 from makemore_cli.training.timetable import Timetable
