@@ -187,7 +187,7 @@ def between(shape: str, low: float, high: float) -> Between:
 
 
 def index(shape: str, below: str | int, *, distinct: bool = False) -> Index:
-    """Whole numbers from 0 up to, but not including, a size, such as the tokens of a batch; all different if `distinct`."""
+    """Whole numbers from 0 up to, but not including, a size, such as tokens. With `distinct`, no two are equal."""
     return Index(shape, str(below), distinct)
 
 
