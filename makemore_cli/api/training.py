@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from makemore_cli.errors import MakemoreError, ParameterError, StoppedError, who
 from makemore_cli.runs.file_names import NAMES
 from makemore_cli.runs.run_folder import holds_run
 from makemore_cli.system.environment import compiles
+from makemore_cli.system.progress import shown_by
 from makemore_cli.system.signals import Held, Watch
 
 if TYPE_CHECKING:
@@ -66,12 +68,14 @@ def train(
     300
     """
     given = dict(locals())  # all parameters, as they are
-    here = place()
-    if here is None or not here.is_leader:
-        return _train(here, None, **given)
-    from makemore_cli.training.leader import Leader
+    here, leader = place(), None
+    with ExitStack() as stack:
+        if quiet or (here is not None and not here.is_leader):
+            stack.enter_context(shown_by(None))
+        if here is not None and here.is_leader:
+            from makemore_cli.training.leader import Leader
 
-    with Leader(here) as leader:  # from the very beginning, so that the other ranks learn of any mistake
+            leader = stack.enter_context(Leader(here))  # first of all, so that the other ranks learn of any mistake
         return _train(here, leader, **given)
 
 

@@ -13,8 +13,10 @@ import typer
 
 from makemore_cli.cli.app import app
 from makemore_cli.cli.command import CommandError
+from makemore_cli.cli.progress_bar import progress_bar
 from makemore_cli.errors import brief
 from makemore_cli.system import output
+from makemore_cli.system.progress import shown_by
 from makemore_cli.system.signals import INTERRUPTED, Watch
 
 # Each module adds its commands; the help lists them in this order.
@@ -41,7 +43,8 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         # Accept --resume=RUN too; the option itself takes no value, since it may stand alone.
         given = [part for argument in arguments for part in re.split(r"(?<=^--resume)=", argument)]
-        code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
+        with shown_by(progress_bar):
+            code = app(args=given or ["--help"], prog_name="makemore", standalone_mode=False)
         sys.stdout.flush()
     except CommandError as error:
         if str(error):

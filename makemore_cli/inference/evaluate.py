@@ -49,8 +49,11 @@ def evaluate_checkpoint(checkpoint: Checkpoint, path: str | None = None, *, cont
 
 @np.errstate(over="ignore", invalid="ignore")
 def calibrate(sizes: Sizes, p: Mapping[str, Array], split: Split, eps: float = BATCHNORM_EPSILON) -> Model:
-    """A model with the mean and unbiased variance of `hprebn` over every example of a split, as in the lecture."""
-    n, distinct = len(split), split.distinct
+    """A model with the mean and unbiased variance of `hprebn` over every example of a split, as in the lecture.
+
+    Of a very large split, some examples stand for all (`Split.distinct`).
+    """
+    n, distinct = split.counted, split.distinct
     weight = distinct.weight.astype(np.float64)
     total, squares = np.zeros((2, sizes.hidden))
     for rows in chunks(len(weight), sizes):
@@ -66,6 +69,7 @@ def calibrate(sizes: Sizes, p: Mapping[str, Array], split: Split, eps: float = B
 def loss(model: Model, split: Split) -> float:
     """Mean cross-entropy over every example of a split, in nats per character.
 
+    Of a very large split, some examples stand for all (`Split.distinct`).
     Raises MakemoreError for a model whose numbers have overflowed.
     """
     distinct, total = split.distinct, 0.0
@@ -76,4 +80,4 @@ def loss(model: Model, split: Split) -> float:
         total -= float(logprobs[context, distinct.Y[pairs]] @ distinct.count[pairs])
     if not np.isfinite(total):
         raise MakemoreError("the model's loss is not finite: its parameters are far too large")
-    return total / len(split)
+    return total / split.counted

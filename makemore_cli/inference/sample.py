@@ -49,7 +49,7 @@ class Sampled:
             self.drawn += count
             if self._dataset is not None and self.kinds is not None and self.counted < COUNTED_NAMES:
                 names = text.split("\n")[: min(COUNTED_NAMES - self.counted, count)]
-                self.kinds.update(map(self._dataset.kind, names))
+                self.kinds.update(self._dataset.kinds(names))
                 self.counted += len(names)
             yield text
 
@@ -60,7 +60,7 @@ class Sampled:
 
     def kind(self, name: str) -> str | None:
         """The kind of a name, or None if that is unknown."""
-        return None if self._dataset is None else self._dataset.kind(name)
+        return None if self._dataset is None else self._dataset.kinds([name])[0]
 
     def names(self) -> list[str]:
         return "".join(self.texts()).split("\n")[:-1]
@@ -128,15 +128,17 @@ def sample_new(model: Model, dataset: Dataset, n: int, seed: int, options: Optio
     options = options or Options()
     new: dict[str, None] = {}
     since = 0
-    for name in names(model, dataset.vocabulary, seed, options):
-        if len(new) == n or since == PATIENCE_DRAWS:
-            break
-        since += 1
-        # A name of full length was cut: it has not reached the end-of-word token.
-        if name not in new and 0 < len(name) < options.max_length and dataset.kind(name) == "new":
-            new[name] = None
-            since = 0
-    return list(new)
+    for _, text in texts(model, dataset.vocabulary, seed, options):
+        drawn = text.split("\n")[:-1]
+        for name, kind in zip(drawn, dataset.kinds(drawn), strict=True):
+            if len(new) == n or since == PATIENCE_DRAWS:
+                return list(new)
+            since += 1
+            # A name of full length was cut: it has not reached the end-of-word token.
+            if kind == "new" and name not in new and 0 < len(name) < options.max_length:
+                new[name] = None
+                since = 0
+    raise AssertionError("the stream of names is endless")
 
 
 def names(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[str]:

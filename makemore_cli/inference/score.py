@@ -14,7 +14,7 @@ from rich.style import Style
 from rich.text import Text
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.dataset import LONGEST_NAME_LETTERS
+from makemore_cli.names.names_file import LONGEST_NAME_LETTERS
 from makemore_cli.names.vocabulary import END, Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.network.softmax import log_softmax

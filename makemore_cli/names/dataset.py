@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from makemore_cli.config.schema import DataConfig
 from makemore_cli.errors import MakemoreError, ParameterError
-from makemore_cli.names import names_file
-from makemore_cli.names.splits import PIECE_LETTERS, SPLITS, Integers, Split
-from makemore_cli.names.vocabulary import Tokens, Vocabulary
+from makemore_cli.names.names_file import NamesReader, Points
+from makemore_cli.names.source_file import SourceFile, opened
+from makemore_cli.names.splits import SPLITS, Split
+from makemore_cli.names.stream import PADDING, Stream, shuffled_stream
+from makemore_cli.names.stream_cache import StreamCache
+from makemore_cli.names.vocabulary import Vocabulary
 from makemore_cli.system.bundled_files import bundled
-from makemore_cli.system.environment import compiles
+from makemore_cli.system.environment import NO_JIT, compiles
 
-MANY_NAMES = 200_000  # from this size, Python's own shuffle takes more than a tenth of a second
-FEWEST_NAMES = 6  # with fewer, a split would be empty
-LONGEST_NAME_LETTERS = 1000
+LARGEST_TEXT_IN_MEMORY = 1 << 24  # bytes; a larger one has its stream in the cache
+LARGEST_TEXT_WITHOUT_CACHE = 1 << 31  # bytes; if nothing can be cached or compiled
+COUNTED_EXAMPLES = 1 << 23  # of a split by hash, from which losses are computed if its contexts are too many to count
 NAMED = ("bundled", "lecture")  # data sets given by name instead of by path
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A file of names, split as in the lecture."""
+    """A file of names, split as in the lecture, or by the names' hash if it is very large."""
 
     path: Path
     sha256: str
-    vocabulary: Vocabulary
+    stream: Stream
+    seed: int  # of the split
     train: Split
     val: Split
     test: Split
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        return self.stream.vocabulary
+
+    @property
     def splits(self) -> dict[str, Split]:
         return {name: getattr(self, name) for name in SPLITS}
 
-    @cached_property
-    def training_names(self) -> frozenset[str]:
-        """Names that the model was trained on."""
-        return frozenset(self.train.names())
+    def kinds(self, names: Sequence[str]) -> list[str]:
+        """Whether each name is in the training split ("train"), in another one ("held_out"), or in none ("new")."""
+        if self.stream.is_mapped:
+            from makemore_cli.names.lookup import kinds
+
+            return kinds(self.stream, self.seed, names)
+        train, held_out = self._names_in_memory
+        return ["train" if name in train else "held_out" if name in held_out else "new" for name in names]
 
     @cached_property
-    def held_out_names(self) -> frozenset[str]:
-        """Names of the validation and test splits that are not in the training split too."""
-        return frozenset(self.val.names() + self.test.names()) - self.training_names
-
-    def kind(self, name: str) -> str:
-        """Whether a name is in the training names ("train"), in the held-out ones ("held_out"), or neither ("new")."""
-        return "train" if name in self.training_names else "held_out" if name in self.held_out_names else "new"
+    def _names_in_memory(self) -> tuple[frozenset[str], frozenset[str]]:
+        return frozenset(self.train.names()), frozenset(self.val.names() + self.test.names())
 
 
 def changed(dataset: Dataset) -> str:
@@ -80,70 +87,47 @@ def resolve(path: str) -> Path:
 def load(
     config: DataConfig, context_length: int, vocabulary: Vocabulary | None = None, content: bytes | None = None
 ) -> Dataset:
-    """Read, shuffle and split a UTF-8 file of names, one per line.
+    """Read, shuffle and split a file of names: UTF-8 text, one name per line, or a column of a Parquet file.
 
-    As in the lecture: Python's `random.seed(split_seed); random.shuffle(names)`, then 80 / 10 / 10 %. Whitespace around
-    a name and blank lines are ignored. If a trained model's `vocabulary` is given, no other character may occur.
-    `content` is what the file will hold, if it has not been written yet; messages then call it `data`.
+    As in the lecture: Python's `random.seed(split_seed); random.shuffle(names)`, then 80 / 10 / 10 %. If the text has
+    more than 2 GiB, the names' hash decides instead (`large_file.py`). Whitespace around a name and blank lines are
+    ignored. If a trained model's `vocabulary` is given, no other character may occur. `content` is what the file will
+    hold, if it has not been written yet; messages then call it `data`.
 
     Raises MakemoreError, which names the file and, if there is one, the line.
     """
-    path = resolve(config.path) if content is None else Path("data")
-    raw = names_file.read_file(path) if content is None else content
-    digest = hashlib.sha256(raw).hexdigest()
-    code_points = names_file.code_points(raw, path)
-    del raw  # a large file should not be in memory twice
-    vocabulary, tokens = names_file.encode(code_points, vocabulary, path)
-    del code_points
-
-    starts, lengths = names_file.find_names(tokens)
-    n = len(starts)
-    _check_names(tokens, starts, lengths, path)
-
-    cuts = [0, int(0.8 * n), int(0.9 * n), n]
-    stream = np.zeros(context_length + int(lengths.sum()) + n, dtype=tokens.dtype)
-    bounds, at, order = [context_length], context_length, _shuffled(n, config.split_seed)
-    for first, last in pairwise(sorted({*range(0, n, PIECE_LETTERS // 16), *cuts})):
-        begin, length = starts[order[first:last]], lengths[order[first:last]] + 1  # each with its end-of-word token
-        stop = np.cumsum(length, dtype=np.int64)
-        source = np.arange(stop[-1]) + np.repeat(begin - (stop - length), length)
-        tokens.take(source, out=stream[at : at + len(source)], mode="clip")  # faster than "raise"
-        at += len(source)
-        if last in cuts:
-            bounds.append(at)
-
-    windows = np.lib.stride_tricks.sliding_window_view(stream[:-1], context_length)
-    train, val, test = (
-        Split(vocabulary, windows, stream[start:stop], start - context_length) for start, stop in pairwise(bounds)
+    if content is not None:
+        source = SourceFile(io.BytesIO(content), Path("data"), None, len(content))
+        stream = _stream(source, vocabulary, config.split_seed)
+    else:
+        with opened(resolve(config.path), LARGEST_TEXT_IN_MEMORY) as source:
+            stream = _stream(source, vocabulary, config.split_seed)
+    windows = np.lib.stride_tricks.sliding_window_view(stream.tokens[PADDING - context_length : -1], context_length)
+    train, val, test, end = stream.bounds
+    most = None if stream.partitions is None else COUNTED_EXAMPLES
+    splits = (
+        Split(stream.vocabulary, windows, stream.tokens[start:stop], start - PADDING, most)
+        for start, stop in ((train, val), (val, test), (test, end))
     )
-    return Dataset(path, digest, vocabulary, train, val, test)
+    return Dataset(source.path, source.sha256, stream, config.split_seed, *splits)
 
 
-def _check_names(tokens: Tokens, starts: Integers, lengths: Integers, path: Path) -> None:
-    """Refuse names that can't be split or learnt from. Raises MakemoreError, which names the file and the line."""
-    n = len(starts)
-    if n and lengths.max() > LONGEST_NAME_LETTERS:
-        first = int(np.argmax(lengths > LONGEST_NAME_LETTERS))
-        line = np.count_nonzero(tokens[: starts[first]] == 0) + 1
-        raise MakemoreError(
-            f"{path}, line {line}: a name of {lengths[first]:,} characters; write one name per line, with at most "
-            f"{LONGEST_NAME_LETTERS:,}"
-        )
-    if n < FEWEST_NAMES:
-        names = {0: "no name", 1: "only 1 name"}.get(n, f"only {n} names")
-        raise MakemoreError(f"{path}: holds {names}; at least {FEWEST_NAMES} are needed, so that each split gets one")
-    if (lengths == lengths[0]).all():
-        name = tokens[starts[0] : starts[0] + lengths[0]]
-        if all((tokens[starts + at] == token).all() for at, token in enumerate(name)):
-            raise MakemoreError(f"{path}: holds the same name {n:,} times; give different names")
+def _stream(source: SourceFile, vocabulary: Vocabulary | None, seed: int) -> Stream:
+    """The stream of a file: in memory, or in the cache if its text is large. Raises MakemoreError."""
+    if not source.is_small:
+        stream = StreamCache(source, seed).find(vocabulary)
+        if stream is not None:
+            return stream
+    reader, read = NamesReader(source.text(), source.path, vocabulary), list[Points]()
+    pieces = reader.pieces()
+    for piece in pieces:
+        read.append(piece)
+        if reader.text_bytes > LARGEST_TEXT_IN_MEMORY and compiles() and StreamCache(source, seed).is_writable():
+            from makemore_cli.names.large_file import cached_stream
 
-
-def _shuffled(n: int, seed: int) -> Integers:
-    """The numbers from 0 to n − 1, shuffled as by Python's `random`."""
-    if n >= MANY_NAMES and compiles():
-        from makemore_cli.names.shuffle import shuffled
-
-        return shuffled(n, seed)
-    order = list(range(n))
-    random.Random(seed).shuffle(order)
-    return np.array(order)
+            return cached_stream(source, reader, chain(read, pieces), seed)
+        if reader.text_bytes > LARGEST_TEXT_WITHOUT_CACHE:
+            mend = "set MAKEMORE_CACHE to a folder that can be written" if compiles() else f"unset {NO_JIT}"
+            raise MakemoreError(f"{source.path}: is too large for the memory; to keep its names in the cache, {mend}")
+    reader.check_number()
+    return shuffled_stream(read[0] if len(read) == 1 else np.concatenate(read), reader.vocabulary, seed)

@@ -13,11 +13,16 @@ SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
 TIMEOUT_SECONDS = 30  # seconds without an answer
 
 
-def cached_names() -> Path:
-    """The path of the downloaded names, in the user's cache or in `$MAKEMORE_CACHE`."""
+def cache_folder() -> Path:
+    """The user's cache, or `$MAKEMORE_CACHE`."""
     import pooch
 
-    return Path(os.environ.get("MAKEMORE_CACHE") or pooch.os_cache("makemore")) / "names.txt"
+    return Path(os.environ.get("MAKEMORE_CACHE") or pooch.os_cache("makemore"))
+
+
+def cached_names() -> Path:
+    """The path of the downloaded names in the cache."""
+    return cache_folder() / "names.txt"
 
 
 def get_names(url: str = URL) -> Path:

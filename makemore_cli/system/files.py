@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import sys
 from contextlib import suppress
@@ -27,8 +28,8 @@ SIGNATURES = (
 )
 
 
-def check_plain(path: Path, most: int) -> None:
-    """Check that a file can be read without blocking and without filling the memory.
+def check_plain(path: Path, most: int | None = None) -> None:
+    """Check that a file can be read without blocking and, if `most` is given, without filling the memory.
 
     Raises MakemoreError for a pipe, a device, or a file of more than `most` bytes; OSError if there is no file.
     """
@@ -38,8 +39,15 @@ def check_plain(path: Path, most: int) -> None:
         raise MakemoreError(f"{str(path)!r}: is not a valid file name") from None
     if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
         raise MakemoreError(f"{path}: is a pipe or a device; give a file, since it may be read twice")
-    if status.st_size > most:
+    if most is not None and status.st_size > most:
         raise MakemoreError(f"{path}: has {status.st_size:,} bytes, but at most {most:,} are read; give a smaller file")
+
+
+def check_free(folder: Path, needed: int) -> None:
+    """Raise WriteError if the disk of a folder has fewer free bytes than are needed."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise WriteError(f"{folder}: has {free / 1e9:,.1f} GB free, but {needed / 1e9:,.1f} are needed")
 
 
 def read(path: Path, most: int) -> bytes:

@@ -289,13 +289,13 @@ def test_the_wait_for_a_new_name_begins_anew_with_each(
     data = sampling.load(load_checkpoint(trained).config.data, 3)
     old = data.train.names()[0]
 
-    def drawn(*_: object) -> Iterator[str]:
+    def drawn(*_: object) -> Iterator[tuple[int, str]]:
         for new in ("qzq", "zqz", "qqz", "zzq", "qzz"):
-            yield from [old] * known
-            yield new
+            yield known, f"{old}\n" * known
+            yield 1, f"{new}\n"
 
     monkeypatch.setattr(sampling, "PATIENCE_DRAWS", 50)
-    monkeypatch.setattr(sampling, "names", drawn)
+    monkeypatch.setattr(sampling, "texts", drawn)
     assert sample_new(model(), data, 4, 1) == ["qzq", "zqz", "qqz", "zzq"][:found]
 
 

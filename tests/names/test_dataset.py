@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from makemore_cli.config.schema import DataConfig
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names import dataset, names_file, splits
+from makemore_cli.names import dataset, names_file, splits, stream
 from makemore_cli.names.dataset import Dataset
 from makemore_cli.names.shuffle import shuffled
 from makemore_cli.names.splits import Split, distinct_rows
@@ -159,9 +159,9 @@ def test_a_models_vocabulary_admits_no_other_letter(names_file: Path, tmp_path: 
 
 def test_kinds_of_names(names_file: Path) -> None:
     data = load(names_file)
-    assert {data.kind(name) for name in data.train.names()} == {"train"}
-    assert {data.kind(name) for name in data.val.names() + data.test.names()} == {"held_out"}
-    assert data.kind("zaphod") == "new"
+    assert set(data.kinds(data.train.names())) == {"train"}
+    assert set(data.kinds(data.val.names() + data.test.names())) == {"held_out"}
+    assert data.kinds(["zaphod", data.train.names()[0]]) == ["new", "train"]
 
 
 def test_the_bundled_names() -> None:
@@ -191,8 +191,8 @@ def test_many_names_are_split_as_few_are(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "names.txt"
     path.write_text("\n".join(f"{word}  " if len(word) == 3 else word for word in map(spell, range(3000))) + "\n\n")
     few = dataset.load(DataConfig(path=str(path)), 3)
-    monkeypatch.setattr(dataset, "MANY_NAMES", 100)
-    for module in (dataset, names_file, splits):
+    monkeypatch.setattr(stream, "MANY_NAMES", 100)
+    for module in (stream, names_file, splits):
         monkeypatch.setattr(module, "PIECE_LETTERS", 160)
     many = dataset.load(DataConfig(path=str(path)), 3)
     assert sorted(name for split in many.splits.values() for name in split.names()) == sorted(map(spell, range(3000)))
