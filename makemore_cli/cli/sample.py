@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,10 +13,12 @@ from makemore_cli.cli.app import app
 from makemore_cli.cli.options import JsonOption, RunArgument
 from makemore_cli.errors import MakemoreError
 from makemore_cli.system import output
+from makemore_cli.system.progress import progress
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from makemore_cli.inference.sample import Sampled
     from makemore_cli.inference.score import Score
 
 
@@ -54,6 +57,10 @@ def sample(
     max_length: Annotated[
         int, typer.Option("--max-length", metavar="N", help="Cut names off after N characters.")
     ] = 100,
+    jobs: Annotated[
+        int,
+        typer.Option("--jobs", "-j", metavar="N", min=1, help="Sample in N processes. The names stay the same."),
+    ] = 1,
     lecture: Annotated[
         bool, typer.Option("--lecture", help="Sample exactly as the lecture does, with the same random numbers. Slow.")
     ] = False,
@@ -72,21 +79,21 @@ def sample(
     from makemore_cli.runs.checkpoint import load_checkpoint
 
     checkpoint, options = load_checkpoint(run), Options(temperature, top_k, prefix, max_length)
-    sampled = sample_run(checkpoint, n, seed, options, only_new=only_new, lecture=lecture)
+    sampled = sample_run(checkpoint, n, seed, options, only_new=only_new, lecture=lecture, jobs=jobs)
     if show_probabilities:
-        from makemore_cli.inference.score import score as score_names
+        from makemore_cli.inference.score import score_batches
 
-        scores = score_names(checkpoint.model, checkpoint.vocabulary, sampled.each())
+        scores = score_batches(checkpoint.model, checkpoint.vocabulary, sampled.each())
         if as_json:
-            told = [score.to_json() for score in scores]
+            told = [score.to_json() for batch in scores for score in batch]
             output.print_json({"names": [score["name"] for score in told], "scores": told, "kinds": sampled.kinds})
         else:
             _show(scores)
     elif as_json:
-        names = sampled.names()
-        output.print_json({"names": names, "kinds": sampled.kinds})
+        names = (text.split("\n")[:-1] for text in _with_progress(sampled, n))
+        output.print_json_list(names, '{"names": ', lambda: f', "kinds": {json.dumps(sampled.kinds)}}}')
     else:
-        output.print_texts(sampled.texts())
+        output.print_texts(_with_progress(sampled, n))
     kinds = sampled.kinds
     if kinds is None:
         output.remark(f"cannot tell which names are new: {sampled.reason}")
@@ -114,23 +121,33 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Score names: print the loss of each in nats per character, and the probability of each character."""
-    from makemore_cli.inference.score import names_of
-    from makemore_cli.inference.score import score as score_names
+    from makemore_cli.inference.score import names_of, score_batches
     from makemore_cli.runs.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(run)
     if not names and (sys.stdin is None or sys.stdin.isatty()):  # None where it is closed
         raise MakemoreError("no names to score; give some, or pipe them in, one per line")
-    scores = score_names(checkpoint.model, checkpoint.vocabulary, names or names_of(sys.stdin.buffer.readline))
+    scores = score_batches(checkpoint.model, checkpoint.vocabulary, names or names_of(sys.stdin.buffer.readline))
     if sort:
-        scores = iter(sorted(scores, key=lambda score: score.loss))
+        scores = iter([sorted((score for batch in scores for score in batch), key=lambda score: score.loss)])
     if as_json:
-        output.print_json([score.to_json() for score in scores])
+        output.print_json_list([score.to_json() for score in batch] for batch in scores)
     else:
         _show(scores)
 
 
-def _show(scores: Iterable[Score]) -> None:
+def _with_progress(sampled: Sampled, n: int) -> Iterator[str]:
+    """The names as they are drawn. Progress is shown unless the names themselves are on the terminal."""
+    if sys.stdout.isatty():
+        yield from sampled.texts()
+        return
+    with progress(f"sampling {n:,} names") as report:
+        for text in sampled.texts():
+            yield text
+            report(sampled.drawn / n)
+
+
+def _show(scores: Iterable[list[Score]]) -> None:
     """Print scores as they come: shaded on a terminal with colours, as numbers elsewhere."""
     from rich.console import Console
 
@@ -141,8 +158,9 @@ def _show(scores: Iterable[Score]) -> None:
 
     terminal = Console(highlight=False)
     if not terminal.is_terminal or terminal.color_system is None or terminal.no_color:
-        output.print_lines(map(plain, scores))
+        output.print_texts("".join(f"{line}\n" for line in map(plain, batch)) for batch in scores)
         return
-    for score in scores:
-        show(shaded(score))
+    for batch in scores:
+        for score in batch:
+            show(shaded(score))
     show(legend())

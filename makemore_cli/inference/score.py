@@ -7,20 +7,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from itertools import islice
+from itertools import accumulate, chain, islice, pairwise
 
 import numpy as np
 from rich.style import Style
 from rich.text import Text
 
 from makemore_cli.errors import MakemoreError
+from makemore_cli.inference.batches import LARGEST_FOLDED_NUMBERS
 from makemore_cli.names.names_file import LONGEST_NAME_LETTERS
+from makemore_cli.names.splits import Split, distinct_rows
 from makemore_cli.names.vocabulary import END, Vocabulary
-from makemore_cli.network.model import Model
+from makemore_cli.network.model import Folded, Model
 from makemore_cli.network.softmax import log_softmax
 from makemore_cli.printable import printable
 
-BATCH_NAMES = 4096  # at a time
+FIRST_NAMES, MANY_NAMES = 1024, 1 << 14  # scored at a time, at first and later
+BUFFER_NUMBERS = 1 << 21  # probabilities in memory at a time, if a name has few characters
 LONGEST_LINE_BYTES = 8 * LONGEST_NAME_LETTERS
 
 
@@ -34,7 +37,9 @@ class Score:
     @property
     def loss(self) -> float:
         """Mean negative log likelihood in nats per character, end-of-word token included: what training minimises."""
-        return -sum(math.log(p) if p > 0 else -math.inf for p in self.probabilities) / len(self.probabilities)
+        if 0.0 in self.probabilities:
+            return math.inf
+        return -sum(map(math.log, self.probabilities)) / len(self.probabilities)
 
     @property
     def letters(self) -> str:
@@ -58,18 +63,25 @@ class Score:
 
 def score(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterator[Score]:
     """Score names one after another. Raises MakemoreError for a character that the model does not know."""
-    names, T = iter(names), model.sizes.context
-    while piece := list(islice(names, BATCH_NAMES)):
-        # Each name follows an empty context, and has one window for each of its characters and its end.
-        streams = [[0] * T + vocabulary.encode(name) + [0] for name in piece]
-        X = np.array([stream[at : at + T] for stream in streams for at in range(len(stream) - T)])
-        Y = np.array([token for stream in streams for token in stream[T:]])
-        logprobs = log_softmax(model.logits(X))[np.arange(len(Y)), Y]
-        probabilities, start = np.exp(logprobs).tolist(), 0
-        for name in piece:
-            stop = start + len(name) + 1
-            yield Score(name, probabilities[start:stop])
-            start = stop
+    return chain.from_iterable(score_batches(model, vocabulary, names))
+
+
+def score_batches(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterator[list[Score]]:
+    """Score names, many at a time. Raises MakemoreError for a character that the model does not know."""
+    remaining, sizes, most = iter(names), model.sizes, FIRST_NAMES
+    network: Model | Folded = model
+    while piece := list(islice(remaining, most)):
+        tokens = [token for name in piece for token in (*vocabulary.encode(name), 0)]
+        stream = np.array([0] * sizes.context + tokens, dtype=vocabulary.dtype)
+        windows = np.lib.stride_tricks.sliding_window_view(stream[:-1], sizes.context)
+        X, Y = Split(vocabulary, windows, stream[sizes.context :], 0).examples(np.arange(len(tokens)))
+        contexts, which, _ = distinct_rows(X, sizes.vocabulary)
+        probabilities = np.exp(log_softmax(network.logits(contexts))[which, Y]).tolist()
+        places = accumulate((len(name) + 1 for name in piece), initial=0)
+        yield [Score(name, probabilities[a:b]) for name, (a, b) in zip(piece, pairwise(places), strict=True)]
+        if most == FIRST_NAMES and sizes.context * sizes.vocabulary * sizes.hidden <= LARGEST_FOLDED_NUMBERS:
+            network = Folded(model)  # worth its making for many names
+        most = max(FIRST_NAMES, min(MANY_NAMES, BUFFER_NUMBERS // sizes.vocabulary))
 
 
 # Okabe and Ito's palette: colour-blind people can also tell these apart, and read black text on them.
@@ -91,8 +103,10 @@ def shaded(score: Score) -> Text:
 
 def plain(score: Score) -> str:
     """A name without colours: its loss, its characters, and the probability of each."""
-    letters = zip(score.letters, score.probabilities, strict=True)
-    return f"{score.loss:6.3f}  {score.letters}  {' '.join(f'{letter}={p:.3f}' for letter, p in letters)}"
+    parts: list[str | float] = [*score.letters, *score.letters]
+    parts[::2], parts[1::2] = score.letters, score.probabilities
+    # One format for all characters: three times as fast as one for each.
+    return f"{score.loss:6.3f}  {score.letters}  {' '.join(['%s=%.3f'] * len(score.letters)) % tuple(parts)}"
 
 
 def meanings() -> Iterator[tuple[str, str]]:

@@ -44,5 +44,8 @@ def begin(code: str) -> subprocess.Popen[bytes]:
 
 
 def start(code: str, descriptors: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Start a child that runs `code` and inherits these file descriptors, with the same numbers."""
-    return subprocess.Popen(command(code), stdin=subprocess.DEVNULL, pass_fds=descriptors)
+    """Start a child that runs `code` and inherits these file descriptors, with the same numbers.
+
+    A terminal's Ctrl-C reaches only this process.
+    """
+    return subprocess.Popen(command(code), stdin=subprocess.DEVNULL, pass_fds=descriptors, process_group=0)

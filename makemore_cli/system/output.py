@@ -57,11 +57,29 @@ def print_json(value: Any) -> None:
 
     Characters that could control a terminal become JSON escapes, so that a program reads the original text.
     """
+    print_lines([_json(value)])
+
+
+def print_json_list(parts: Iterable[list[Any]], before: str = "", after: Callable[[], str] = str) -> None:
+    """Print a long list as JSON, a part at a time, with some JSON before and after it."""
+
+    def texts() -> Iterator[str]:
+        separator = f"{before}["
+        for part in parts:
+            if part:
+                yield separator + _json(part)[1:-1]
+                separator = ", "
+        yield f"{']' if separator == ', ' else f'{before}[]'}{after()}\n"
+
+    print_texts(texts())
+
+
+def _json(value: Any) -> str:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(value), ensure_ascii=False)
-    print_lines([UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)])
+    return UNPRINTABLE.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def _finite(value: Any) -> Any:
