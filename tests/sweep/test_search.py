@@ -20,9 +20,9 @@ from optuna.trial import TrialState
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
+from makemore_cli.sweep import liveness, worker
 from makemore_cli.sweep import search as sweeps
 from makemore_cli.sweep import study as studies
-from makemore_cli.sweep import worker
 from makemore_cli.sweep.picture import SweepPicture
 from makemore_cli.sweep.space import EXPECTED, load_space, short
 from makemore_cli.sweep.study import Plan, importances, open_study, outcomes
@@ -206,11 +206,12 @@ def test_a_sweep_that_is_ended_goes_on(number: int, tmp_path: Path) -> None:
 def test_a_running_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
     plan = planned(tmp_path, trials=2)
     study = open_study(plan)
-    for host, pid in (("elsewhere", 1), (socket.gethostname(), os.getpid()), (socket.gethostname(), 2**22 + 1)):
+    here = liveness.machine()
+    for machine, pid in ((socket.gethostname(), 1), (here, os.getpid()), (here, 2**22 + 1)):
         trial = study.ask()
-        trial.set_user_attr("host", host)
+        trial.set_user_attr("machine", machine)
         trial.set_user_attr("pid", pid)
-    studies.bury(study)
+    liveness.bury(study)
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING, TrialState.RUNNING, TrialState.FAIL]
 
 
@@ -271,7 +272,7 @@ def test_a_storage_that_fails_on_the_way(tmp_path: Path, monkeypatch: pytest.Mon
     leave = Leave(2)
     worker.work(plan, leave)
     (told,) = leave.told
-    assert told.startswith(f"{tmp_path / 'sweep.journal'}: Optuna can't use this storage: StorageInternalError: ")
+    assert str(told).startswith(f"{tmp_path / 'sweep.journal'}: Optuna can't use this storage: StorageInternalError: ")
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     assert outcomes(study, plan.space) == []
 
@@ -281,7 +282,7 @@ def test_what_was_enqueued_and_not_drawn_yet_is_not_lost(tmp_path: Path) -> None
     study.enqueue_trial({"optim.lr": 0.3})
     trial = study.ask()
     trial.set_user_attr("pid", 1)
-    studies.give_back(study, trial.number)
+    liveness.give_back(study, trial.number)
     assert study.ask().suggest_float("optim.lr", 0.1, 1) == 0.3
 
 
