@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import logging
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -30,6 +31,18 @@ CONNECTION = {"connect_timeout": "10", "keepalives_idle": "30", "tcp_user_timeou
 CREATION_LOCK = int.from_bytes(b"makemore")
 
 
+class _Database(RDBStorage):
+    """Optuna's storage in a database, which leaves no connection open if it can't be had."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            super().__init__(url, {"pool_pre_ping": True})
+        except Exception:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
+
+
 class PatientStorage(BaseStorage):
     """Optuna's storage in a database, where each operation is tried again while the server gives no answer.
 
@@ -42,8 +55,12 @@ class PatientStorage(BaseStorage):
         self._failing_since: float | None = None
         for name in ("sqlalchemy", "psycopg"):  # they log each lost connection, with a traceback
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._database = self._patiently(lambda: _opened(_full(url)))
+        try:
+            self._database = self._patiently(lambda: _Database(_full(url)))
+        except IntegrityError:  # another process has just created the same tables
+            self._database = self._patiently(lambda: _Database(_full(url)))
         self._storage = get_storage(self._database)  # with a cache
+        weakref.finalize(self, self._database.engine.dispose)
 
     def _patiently(self, operation: Callable[[], T]) -> T:
         while True:
@@ -87,13 +104,6 @@ class PatientStorage(BaseStorage):
                 return True
 
         return self._patiently(attempt)
-
-
-def _opened(url: str) -> RDBStorage:
-    try:
-        return RDBStorage(url, {"pool_pre_ping": True})
-    except IntegrityError:  # another process has just created the same tables
-        return RDBStorage(url, {"pool_pre_ping": True})
 
 
 def _forwarded(name: str) -> Callable[..., Any]:

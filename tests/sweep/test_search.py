@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -213,6 +214,24 @@ def test_a_running_trial_of_another_machine_is_left_alone(tmp_path: Path) -> Non
         trial.set_user_attr("pid", pid)
     liveness.bury(study)
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING, TrialState.RUNNING, TrialState.FAIL]
+
+
+def test_a_trial_of_a_machine_that_vanished_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heartbeat does not change any more. Clocks of other machines play no part."""
+    study = open_study(planned(tmp_path))
+    study.enqueue_trial({"optim.lr": 0.3})
+    vanished, alive = study.ask(), study.ask()
+    lookout = liveness.Lookout()
+    for seconds in (0, 50, 100, 150, 200):
+        monkeypatch.setattr(liveness, "time", SimpleNamespace(monotonic=lambda now=seconds: now))
+        alive.set_user_attr("beat", seconds)
+        vanished.set_user_attr("beat", min(seconds, 50))
+        lookout.look(study)
+        assert study.trials[0].state == (TrialState.FAIL if seconds > 170 else TrialState.RUNNING)
+        if seconds == 150:  # one who comes late has to look for as long
+            liveness.Lookout().look(study)
+    assert [trial.state for trial in study.trials[1:]] == [TrialState.RUNNING, TrialState.WAITING]
+    assert study.ask().suggest_float("optim.lr", 0.1, 1) == 0.3
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
