@@ -46,13 +46,13 @@ class _Database(RDBStorage):
 class PatientStorage(BaseStorage):
     """Optuna's storage in a database, where each operation is tried again while the server gives no answer.
 
-    `ended` says that nobody wants to wait any more. Once the server has given no answer for a minute, operations raise
-    StorageError; they are still tried.
+    `ended` says that nobody wants to wait any more. Once the server has given no answer for a minute, StorageError is
+    raised, and further operations are tried once.
     """
 
     def __init__(self, url: str, ended: Callable[[], bool]) -> None:
         self._url, self._ended = url, ended
-        self._failing_since: float | None = None
+        self._is_patient = True
         for name in ("sqlalchemy", "psycopg"):  # they log each lost connection, with a traceback
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
@@ -63,15 +63,15 @@ class PatientStorage(BaseStorage):
         weakref.finalize(self, self._database.engine.dispose)
 
     def _patiently(self, operation: Callable[[], T]) -> T:
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                result = operation()
+                return operation()
             except Exception as error:
                 if not _is_lost_connection(error):
                     raise
-                now = time.monotonic()
-                self._failing_since = self._failing_since or now
-                if now - self._failing_since >= PATIENCE_SECONDS:
+                if not self._is_patient or time.monotonic() >= deadline:
+                    self._is_patient = False
                     raise StorageError(
                         f"{masked(self._url)}: no answer for {PATIENCE_SECONDS} seconds: {masked(cause(error))}; run "
                         f"the same sweep again to continue it once the server answers",
@@ -80,9 +80,6 @@ class PatientStorage(BaseStorage):
                 if self._ended():
                     raise
                 time.sleep(PAUSE_SECONDS)
-            else:
-                self._failing_since = None
-                return result
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         # Optuna's own attempts pause for seconds each, during which nobody looks whether the sweep has ended.
