@@ -47,8 +47,8 @@ def sweep(
         typer.Option(
             "--storage",
             metavar="URL",
-            help="Optuna storage URL, such as sqlite:///sweep.db. Several machines can share one. Default: a journal "
-            "file in the sweep folder.",
+            help="Optuna storage URL, such as postgresql://USER@HOST/sweeps. Several machines can share one. Default: "
+            "a journal file in the sweep folder.",
         ),
     ] = None,
     settings: SetOption = None,

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from makemore_cli.config import load as configuration
 from makemore_cli.sweep.space import short
-from makemore_cli.sweep.study import Outcome, Plan, importances, outcomes, stored
+from makemore_cli.sweep.storage import stored
+from makemore_cli.sweep.study import Outcome, Plan, importances, outcomes
 from makemore_cli.system.console import foreign, plain_table
 from makemore_cli.system.files import write_atomically
 

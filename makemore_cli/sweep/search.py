@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,19 +19,11 @@ from typing import TYPE_CHECKING
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, StoppedError, WriteError
 from makemore_cli.names import dataset
+from makemore_cli.sweep.liveness import bury
 from makemore_cli.sweep.results import BEST, PICTURE, Results, trial_line, write_results
 from makemore_cli.sweep.space import load_space
-from makemore_cli.sweep.study import (
-    JOURNAL,
-    Plan,
-    begin,
-    bury,
-    mend_journal,
-    open_study,
-    require_optuna,
-    stored,
-    trials_done,
-)
+from makemore_cli.sweep.storage import JOURNAL, StorageError, alone, mend_journal, stored
+from makemore_cli.sweep.study import Plan, begin, open_study, require_optuna, trials_done
 from makemore_cli.sweep.worker import send
 from makemore_cli.system import child_processes as children
 from makemore_cli.system.files import check_replaceable, lock, open_log
@@ -79,8 +71,15 @@ def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
             )
         if plan.storage is None:
             mend_journal(plan.folder / JOURNAL)
-        study = open_study(plan)
-        with stored(plan):
+        workers: dict[Connection, subprocess.Popen[bytes]] = {}
+
+        def kill() -> None:
+            for worker in workers.values():
+                worker.kill()
+
+        signals = Held(Watch("stopping: the trials are finishing their current step or evaluation", before=kill))
+        with stored(plan), alone(plan):
+            study = open_study(plan, lambda: signals.caught is not None)
             begin(study, plan)
             bury(study)
         try:
@@ -89,26 +88,31 @@ def sweep(plan: Plan, say: Callable[[str], None]) -> Results:
                 slower = without_kernel(plan.config)
                 if slower:
                     say(slower)
-                _run(plan, study, missing, say)
-        finally:
-            results = write_results(plan, study)
+                _run(plan, study, missing, say, workers, signals)
+        except StorageError:
+            raise
+        except MakemoreError:
+            with suppress(StorageError):  # the error at hand says more
+                write_results(plan, study)
+            raise
+        results = write_results(plan, study)
     if results.trials and all(trial.state == "failed" for trial in results.trials):
         last = max(results.trials, key=lambda trial: trial.number)
         raise MakemoreError(f"{plan.folder}: no trial succeeded; the last one failed: {last.told}")
     return results
 
 
-def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> None:
+def _run(
+    plan: Plan,
+    study: Study,
+    missing: int,
+    say: Callable[[str], None],
+    workers: dict[Connection, subprocess.Popen[bytes]],
+    signals: Held,
+) -> None:
     """Train the missing trials in worker processes, each of which gets one trial at a time."""
-    workers: dict[Connection, subprocess.Popen[bytes]] = {}
-    told: str | None = None
-
-    def kill() -> None:
-        for worker in workers.values():
-            worker.kill()
-
-    watch = Watch("stopping: the trials are finishing their current step or evaluation", before=kill)
-    with Held(watch) as signals:
+    told: MakemoreError | None = None
+    with signals:
         with _ignored(signal.SIGINT):  # Ctrl-C is for this process, which stops the workers
             for _ in range(min(plan.jobs, missing)):
                 ours, theirs = Pipe()
@@ -121,29 +125,35 @@ def _run(plan: Plan, study: Study, missing: int, say: Callable[[str], None]) -> 
             waiting -= 1
             send(connection, True)
         busy = set(workers)
-        while busy and not (signals.caught or told):
-            for ready in wait(list(busy), timeout=0.2):
-                assert isinstance(ready, Connection)
-                try:
-                    result = ready.recv()
-                except EOFError:
-                    result = None
-                if isinstance(result, int):
-                    say(trial_line(plan, study, result))
-                    waiting -= 1
-                    send(ready, waiting >= 0)
-                else:
-                    told = result or told
-                    busy.remove(ready)
+        try:
+            while busy and not (signals.caught or told):
+                for ready in wait(list(busy), timeout=0.2):
+                    assert isinstance(ready, Connection)
+                    try:
+                        result = ready.recv()
+                    except EOFError:
+                        result = None
+                    if isinstance(result, int):
+                        say(trial_line(plan, study, result))
+                        waiting -= 1
+                        send(ready, waiting >= 0)
+                    else:
+                        told = result or told
+                        busy.remove(ready)
+        except StorageError as error:
+            told = error
         for connection in workers:
             connection.close()  # a worker that is training stops, and gives its trial back
         for worker in workers.values():
             worker.wait()
-    if told:
-        raise MakemoreError(told)
     if signals.caught:
-        done = f"{trials_done(plan, study):,} of {plan.goal:,} trials"
-        raise StoppedError(f"stopped after {done}; {CONTINUE}", signals.caught)
+        try:
+            done = f" after {trials_done(plan, study):,} of {plan.goal:,} trials"
+        except StorageError:
+            done = ""
+        raise StoppedError(f"stopped{done}; {CONTINUE}", signals.caught)
+    if told:
+        raise told
     if any(worker.returncode for worker in workers.values()):
         with stored(plan):
             bury(study)

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -20,9 +21,9 @@ from optuna.trial import TrialState
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
+from makemore_cli.sweep import liveness, worker
 from makemore_cli.sweep import search as sweeps
 from makemore_cli.sweep import study as studies
-from makemore_cli.sweep import worker
 from makemore_cli.sweep.picture import SweepPicture
 from makemore_cli.sweep.space import EXPECTED, load_space, short
 from makemore_cli.sweep.study import Plan, importances, open_study, outcomes
@@ -206,12 +207,31 @@ def test_a_sweep_that_is_ended_goes_on(number: int, tmp_path: Path) -> None:
 def test_a_running_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
     plan = planned(tmp_path, trials=2)
     study = open_study(plan)
-    for host, pid in (("elsewhere", 1), (socket.gethostname(), os.getpid()), (socket.gethostname(), 2**22 + 1)):
+    here = liveness.machine()
+    for machine, pid in ((socket.gethostname(), 1), (here, os.getpid()), (here, 2**22 + 1)):
         trial = study.ask()
-        trial.set_user_attr("host", host)
+        trial.set_user_attr("machine", machine)
         trial.set_user_attr("pid", pid)
-    studies.bury(study)
+    liveness.bury(study)
     assert [trial.state for trial in study.trials] == [TrialState.RUNNING, TrialState.RUNNING, TrialState.FAIL]
+
+
+def test_a_trial_of_a_machine_that_vanished_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heartbeat does not change any more. Clocks of other machines play no part."""
+    study = open_study(planned(tmp_path))
+    study.enqueue_trial({"optim.lr": 0.3})
+    vanished, alive = study.ask(), study.ask()
+    lookout = liveness.Lookout()
+    for seconds in (0, 50, 100, 150, 200):
+        monkeypatch.setattr(liveness, "time", SimpleNamespace(monotonic=lambda now=seconds: now))
+        alive.set_user_attr("beat", seconds)
+        vanished.set_user_attr("beat", min(seconds, 50))
+        lookout.look(study)
+        assert study.trials[0].state == (TrialState.FAIL if seconds > 170 else TrialState.RUNNING)
+        if seconds == 150:  # one who comes late has to look for as long
+            liveness.Lookout().look(study)
+    assert [trial.state for trial in study.trials[1:]] == [TrialState.RUNNING, TrialState.WAITING]
+    assert study.ask().suggest_float("optim.lr", 0.1, 1) == 0.3
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
@@ -271,7 +291,7 @@ def test_a_storage_that_fails_on_the_way(tmp_path: Path, monkeypatch: pytest.Mon
     leave = Leave(2)
     worker.work(plan, leave)
     (told,) = leave.told
-    assert told.startswith(f"{tmp_path / 'sweep.journal'}: Optuna can't use this storage: StorageInternalError: ")
+    assert str(told).startswith(f"{tmp_path / 'sweep.journal'}: Optuna can't use this storage: StorageInternalError: ")
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.WAITING]
     assert outcomes(study, plan.space) == []
 
@@ -281,7 +301,7 @@ def test_what_was_enqueued_and_not_drawn_yet_is_not_lost(tmp_path: Path) -> None
     study.enqueue_trial({"optim.lr": 0.3})
     trial = study.ask()
     trial.set_user_attr("pid", 1)
-    studies.give_back(study, trial.number)
+    liveness.give_back(study, trial.number)
     assert study.ask().suggest_float("optim.lr", 0.1, 1) == 0.3
 
 
