@@ -42,7 +42,8 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         metavar="FILE",
-        help="Data: a file of names, one per line; bundled; or lecture (after `makemore data get`).",
+        help="Data: a file of names, one per line (text, gzip or zstandard); FILE.parquet:COLUMN; bundled; or lecture "
+        "(after `makemore data get`).",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]

@@ -22,7 +22,7 @@ from makemore_cli.network.model import Folded, Model
 from makemore_cli.network.softmax import log_softmax
 from makemore_cli.printable import printable
 
-FIRST_NAMES, MANY_NAMES = 1024, 1 << 14  # scored at a time, at first and later
+FIRST_NAMES, MANY_NAMES = 1024, 1 << 15  # scored at a time, at first and later
 BUFFER_NUMBERS = 1 << 21  # probabilities in memory at a time, if a name has few characters
 LONGEST_LINE_BYTES = 8 * LONGEST_NAME_LETTERS
 

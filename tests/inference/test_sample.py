@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,9 +25,11 @@ from hypothesis import strategies as st
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError
 from makemore_cli.inference import sample as sampling
+from makemore_cli.inference.batches import FEW, Batches
 from makemore_cli.inference.lecture_sampler import names as lecture_names
 from makemore_cli.inference.next_letters import Options, alias_shares, next_probabilities
-from makemore_cli.inference.sample import FEW, default_seed, names, sample, sample_new, sample_run
+from makemore_cli.inference.sample import default_seed, names, sample, sample_new, sample_run, texts
+from makemore_cli.inference.sampling_processes import draw_side_by_side
 from makemore_cli.names.vocabulary import Vocabulary
 from makemore_cli.network.model import Folded, Model, Sizes
 from makemore_cli.network.parameters import initialise
@@ -309,3 +318,109 @@ def test_scores_beyond_what_exp_can_take(top: int) -> None:
         )
     logits[0, top] = 2000
     assert next_probabilities(logits, Options()).tolist() == [[float(token == top) for token in range(4)]]
+
+
+@pytest.mark.parametrize("jobs", [2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("T", [2, pytest.param(9, marks=pytest.mark.slow)])
+def test_several_processes_give_the_same_names_in_the_same_order(jobs: int, T: int) -> None:
+    options = Options(max_length=6)
+    n = FEW + 3 * 65_536 + 7
+    expected = list(islice(names(model(T=T), VOCABULARY, 5, options), n))
+    with closing(texts(model(T=T), VOCABULARY, 5, options, jobs)) as drawn:
+        assert list(islice((name for _, text in drawn for name in text.split("\n")[:-1]), n)) == expected
+
+
+def test_any_batch_can_be_drawn_alone() -> None:
+    batches, others = (Batches(model(), VOCABULARY, 3, Options()) for _ in range(2))
+    in_order = [batches.draw(number) for number in range(4)]
+    assert [others.draw(number) for number in (3, 0, 2, 1)] == [in_order[number] for number in (3, 0, 2, 1)]
+    assert len({text for _, text in in_order}) == 4
+
+
+def test_the_first_batch_has_the_random_numbers_of_its_seed() -> None:
+    """So that the first names of a seed stay what they were when all had one stream of random numbers."""
+    first = np.random.PCG64(7).jumped(0)
+    assert first.random_raw(9).tolist() == np.random.PCG64(7).random_raw(9).tolist()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are counted on Linux only")
+def test_processes_end_with_the_names(trained: Path) -> None:
+    before = children()
+    sampled = sample_run(load_checkpoint(trained), FEW + 10, None, Options(), jobs=2)
+    drawn = sampled.texts()
+    assert next(drawn)
+    assert next(drawn)
+    assert len(children() - before) == 2
+    with pytest.raises(StopIteration):
+        next(drawn)
+    assert children() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are counted on Linux only")
+def test_a_killed_process_is_told(trained: Path) -> None:
+    before = children()
+    drawn = sample_run(load_checkpoint(trained), 10**9, None, Options(), jobs=2).texts()
+    next(drawn)
+    next(drawn)
+    for process in children() - before:
+        os.kill(process, signal.SIGKILL)
+    with pytest.raises(MakemoreError, match="a process that samples was killed, perhaps because memory ran out"):
+        for _ in drawn:
+            pass
+
+
+def test_mistakes_of_a_process_are_told() -> None:
+    """Here, logits that are not finite."""
+    bad = model()
+    bad.parameters["b2"][0] = np.inf
+    with (
+        pytest.raises(MakemoreError, match="logits are not finite"),
+        closing(draw_side_by_side(Batches(bad, VOCABULARY, 1, Options()), 1, 2)) as drawn,
+    ):
+        next(drawn)
+
+
+def children() -> set[int]:
+    """Process ids."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return {int(number) for found in lists for number in found.read_text().split()}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured on Linux only")
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["--jobs", "2"]])
+def test_memory_does_not_grow_with_the_number_of_names(trained: Path, arguments: list[str]) -> None:
+    """Nor with what is scored."""
+    peaks = []
+    for n in (300_000, 3_000_000):
+        command = [sys.executable, "-m", "makemore_cli", "sample", str(trained), "-n", str(n), *arguments]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            peaks.append(peak_memory(process))
+    assert peaks[1] < peaks[0] + 40, peaks
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured on Linux only")
+def test_scores_of_many_names_need_little_memory(trained: Path, tmp_path: Path) -> None:
+    peaks = []
+    for n in (100_000, 400_000):
+        (tmp_path / "names.txt").write_text("emma\nolivia\nava\nsophia\n" * (n // 4))
+        command = [sys.executable, "-m", "makemore_cli", "score", str(trained)]
+        with (
+            (tmp_path / "names.txt").open() as names,
+            subprocess.Popen(command, stdin=names, stdout=subprocess.DEVNULL) as process,
+        ):
+            peaks.append(peak_memory(process))
+    assert peaks[1] < peaks[0] + 40, peaks
+
+
+def peak_memory(process: subprocess.Popen[bytes]) -> int:
+    """The most memory of its own that a process had, in MiB, when it has ended."""
+    peak = 0
+    while process.poll() is None:
+        with suppress(OSError, ValueError):
+            found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+            peak = max(peak, int(found[1]) // 1024 if found else 0)
+        time.sleep(0.01)
+    assert process.returncode == 0
+    return peak
