@@ -13,6 +13,7 @@ from makemore_cli.checks.scalar_source import scalar_gradients
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.inference import evaluate
+from makemore_cli.inference.batches import Batches
 from makemore_cli.inference.next_letters import Options
 from makemore_cli.inference.sample import texts
 from makemore_cli.names import dataset as data
@@ -76,9 +77,9 @@ def sampling_and_evaluation(rounds: int) -> dict[str, float]:
 
     def names(model: Model, count: int) -> float:
         def draw() -> None:
-            drawn, batches = 0, texts(model, dataset.vocabulary, 1, Options())
+            drawn, drawn_texts = 0, texts(Batches(model, dataset.vocabulary, 1, Options()))
             while drawn < count:
-                drawn += next(batches)[0]
+                drawn += next(drawn_texts)[0]
 
         return count / min(timed(draw) for _ in range(min(rounds, 3)))
 

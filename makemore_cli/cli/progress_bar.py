@@ -23,11 +23,11 @@ def progress_bar(text: str) -> Iterator[Report]:
     else:
         due = time.monotonic() + LINE_SECONDS
 
-        def report(fraction: float) -> None:
+        def report(fraction: float | None) -> None:
             nonlocal due
             if time.monotonic() >= due:
                 due = time.monotonic() + LINE_SECONDS
-                output.remark(f"{text}: {fraction:.0%}")
+                output.remark(text if fraction is None else f"{text}: {fraction:.0%}")
 
         yield report
 
@@ -42,12 +42,13 @@ def _bar(text: str) -> Iterator[Report]:
     bar = Progress(*columns, console=SafeConsole(stderr=True), transient=True)
     task, due = bar.add_task(text, total=1.0), time.monotonic() + BAR_SECONDS
 
-    def report(fraction: float) -> None:
-        bar.update(task, completed=fraction)
+    def report(fraction: float | None) -> None:
+        bar.update(task, total=None if fraction is None else 1.0, completed=fraction or 0.0)
         if not bar.live.is_started and time.monotonic() >= due:
             bar.start()
 
     try:
         yield report
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()

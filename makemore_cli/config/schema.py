@@ -38,8 +38,8 @@ class DataConfig(Section):
     path: str = Field(
         "bundled",
         min_length=1,
-        description="Data: bundled, lecture (after `makemore data get`), or a file with one name per line: text, gzip or "
-        "zstandard; or FILE.parquet:COLUMN.",
+        description="Data: bundled, lecture (after `makemore data get`), a file with one name per line (text, gzip or "
+        "zstandard), or FILE.parquet:COLUMN.",
     )
     split_seed: int = Field(
         42,

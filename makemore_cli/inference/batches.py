@@ -33,8 +33,16 @@ class Batches:
         if number == 0:
             few: NextLetters = AskedLetters(self._model, self._model.sizes, options)
             return FEW, vocabulary.text(_draw(few, FEW, self._prefix, rng, options, vocabulary))
-        many = max(FEW, min(MANY, BUFFER_LETTERS // max(options.max_length, len(vocabulary))))
-        return many, vocabulary.text(_draw(self._letters, many, self._prefix, rng, options, vocabulary))
+        return self._many, vocabulary.text(_draw(self._letters, self._many, self._prefix, rng, options, vocabulary))
+
+    def needed(self, n: int) -> int:
+        """The number of batches after the first one that n names need."""
+        return max(0, -(-(n - FEW) // self._many))
+
+    @property
+    def _many(self) -> int:
+        widest = max(self._options.max_length, len(self._vocabulary), self._model.sizes.context)
+        return max(FEW, min(MANY, BUFFER_LETTERS // widest))
 
     @cached_property
     def _letters(self) -> NextLetters:

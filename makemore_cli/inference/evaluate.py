@@ -43,7 +43,7 @@ def evaluate_checkpoint(checkpoint: Checkpoint, path: str | None = None, *, cont
         dataset.path,
         {name: loss(checkpoint.model, split) for name, split in dataset.splits.items()},
         {name: len(split) for name, split in dataset.splits.items()},
-        [changed(dataset)] if is_changed else [],
+        [changed(dataset.path)] if is_changed else [],
     )
 
 

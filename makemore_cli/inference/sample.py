@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from itertools import chain, islice
 
@@ -16,7 +16,7 @@ from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, ParameterError
 from makemore_cli.inference.batches import Batches, Text
 from makemore_cli.inference.next_letters import Options
-from makemore_cli.names.dataset import Dataset, changed, load
+from makemore_cli.names.dataset import Dataset, load
 from makemore_cli.names.vocabulary import Vocabulary
 from makemore_cli.network.model import Model
 from makemore_cli.runs.checkpoint import Checkpoint
@@ -24,6 +24,7 @@ from makemore_cli.runs.checkpoint import Checkpoint
 SEEDS = 2**63
 SEED_OFFSET = 10  # added to the run's seed, as in the lecture
 MOST_JOBS = 256
+GROUPED_NAMES = 1000  # printed and looked up at a time, if they are drawn one by one
 COUNTED_NAMES = 100_000  # names that are looked up in the data
 PATIENCE_DRAWS = 20_000  # draws without a new name, after which `only_new` gives up
 
@@ -53,9 +54,9 @@ class Sampled:
         for text in self.texts():
             yield from text.split("\n")[:-1]
 
-    def kind(self, name: str) -> str | None:
-        """The kind of a name, or None if that is unknown."""
-        return None if self._dataset is None else self._dataset.kinds([name])[0]
+    def kinds_of(self, names: Sequence[str]) -> list[str] | list[None]:
+        """The kind of each name, or None if that is unknown."""
+        return [None] * len(names) if self._dataset is None else self._dataset.kinds(names)
 
     def names(self) -> list[str]:
         return "".join(self.texts()).split("\n")[:-1]
@@ -92,9 +93,7 @@ def sample_run(
         raise ParameterError("jobs", f"must be from 1 to {MOST_JOBS}, got {jobs}")
     dataset, reason = None, ""
     try:
-        dataset = load(checkpoint.config.data, model.sizes.context)
-        if dataset.sha256 != checkpoint.data_sha256:
-            raise MakemoreError(changed(dataset))
+        dataset = load(checkpoint.config.data, model.sizes.context, sha256=checkpoint.data_sha256)
     except MakemoreError as error:
         if only_new:
             raise ParameterError("only_new", f"cannot tell which names are new: {error}") from None
@@ -104,11 +103,12 @@ def sample_run(
             raise ParameterError("lecture", "cannot be combined with any sampling option but a seed")
         from makemore_cli.inference.lecture_sampler import names as lecture_names
 
-        drawn: Iterator[Text] = ((1, f"{name}\n") for name in islice(lecture_names(model, vocabulary, seed), n))
+        drawn = _grouped(islice(lecture_names(model, vocabulary, seed), n))
     elif only_new and dataset is not None:
-        drawn = ((1, f"{name}\n") for name in sample_new(model, dataset, n, seed, options, jobs))
+        drawn = _grouped(iter(sample_new(model, dataset, n, seed, options, jobs)))
     else:
-        drawn = _first(n, texts(model, vocabulary, seed, options, jobs))
+        batches = Batches(model, vocabulary, seed, options)
+        drawn = _first(n, texts(batches, min(jobs, max(1, batches.needed(n)))))
     return Sampled(drawn, dataset, reason)
 
 
@@ -130,8 +130,8 @@ def sample_new(
     options = options or Options()
     new: dict[str, None] = {}
     since = 0
-    with closing(texts(model, dataset.vocabulary, seed, options, jobs)) as batches:
-        for _, text in batches:
+    with closing(texts(Batches(model, dataset.vocabulary, seed, options), jobs)) as drawn_texts:
+        for _, text in drawn_texts:
             drawn = text.split("\n")[:-1]
             for name, kind in zip(drawn, dataset.kinds(drawn), strict=True):
                 if len(new) == n or since == PATIENCE_DRAWS:
@@ -146,7 +146,13 @@ def sample_new(
 
 def names(model: Model, vocabulary: Vocabulary, seed: int, options: Options) -> Iterator[str]:
     """An endless stream of names."""
-    return chain.from_iterable(text.split("\n")[:-1] for _, text in texts(model, vocabulary, seed, options))
+    batches = Batches(model, vocabulary, seed, options)
+    return chain.from_iterable(text.split("\n")[:-1] for _, text in texts(batches))
+
+
+def _grouped(names: Iterator[str]) -> Iterator[Text]:
+    while group := list(islice(names, GROUPED_NAMES)):
+        yield len(group), "".join(f"{name}\n" for name in group)
 
 
 def _first(n: int, texts: Generator[Text, None, None]) -> Iterator[Text]:
@@ -159,14 +165,11 @@ def _first(n: int, texts: Generator[Text, None, None]) -> Iterator[Text]:
             yield count, text
 
 
-def texts(
-    model: Model, vocabulary: Vocabulary, seed: int, options: Options, jobs: int = 1
-) -> Generator[Text, None, None]:
+def texts(batches: Batches, jobs: int = 1) -> Generator[Text, None, None]:
     """An endless stream of names, many at a time. That number does not depend on how many names are needed.
 
     With several `jobs`, as many processes draw them, all but the first batch.
     """
-    batches = Batches(model, vocabulary, seed, options)
     yield batches.draw(0)
     if jobs == 1:
         yield from map(batches.draw, itertools.count(1))

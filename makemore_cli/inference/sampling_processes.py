@@ -21,13 +21,17 @@ def draw_side_by_side(batches: Batches, first: int, jobs: int) -> Generator[Text
     connections: list[Connection] = []
     processes: list[subprocess.Popen[bytes]] = []
     try:
-        for which in range(jobs):
-            ours, theirs = Pipe(duplex=True)
-            code = f"from makemore_cli.inference.sampling_processes import serve; serve({theirs.fileno()})"
-            processes.append(children.start(code, [theirs.fileno()]))
-            theirs.close()
-            connections.append(ours)
-            ours.send((batches, first + which, jobs))
+        try:
+            for _ in range(jobs):
+                ours, theirs = Pipe()
+                connections.append(ours)
+                with theirs:
+                    code = f"from makemore_cli.inference.sampling_processes import serve; serve({theirs.fileno()})"
+                    processes.append(children.start(code, [theirs.fileno()]))
+        except OSError as error:
+            raise MakemoreError(f"a process that samples can't be started: {error.strerror}; use fewer jobs") from None
+        for which, connection in enumerate(connections):
+            connection.send((batches, first + which, jobs))
         for connection in cycle(connections):
             batch = connection.recv()
             if isinstance(batch, MakemoreError):
@@ -35,7 +39,7 @@ def draw_side_by_side(batches: Batches, first: int, jobs: int) -> Generator[Text
             yield batch
     except (EOFError, OSError):
         raise MakemoreError(
-            "a process that samples was killed, perhaps because memory ran out; try fewer jobs"
+            "a process that samples was killed, perhaps because memory ran out; use fewer jobs"
         ) from None
     finally:
         for connection in connections:
@@ -54,4 +58,6 @@ def serve(descriptor: int) -> None:
                 connection.send(batches.draw(number))
             except MakemoreError as error:
                 connection.send(error)
+            except MemoryError:
+                connection.send(MakemoreError("a process that samples has no memory left; use fewer jobs"))
             number += jobs

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from itertools import accumulate, chain, islice, pairwise
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from rich.style import Style
@@ -23,7 +23,7 @@ from makemore_cli.network.softmax import log_softmax
 from makemore_cli.printable import printable
 
 FIRST_NAMES, MANY_NAMES = 1024, 1 << 15  # scored at a time, at first and later
-BUFFER_NUMBERS = 1 << 21  # probabilities in memory at a time, if a name has few characters
+BUFFER_NUMBERS = 1 << 23  # probabilities, or tokens of contexts, in memory at a time
 LONGEST_LINE_BYTES = 8 * LONGEST_NAME_LETTERS
 
 
@@ -68,9 +68,11 @@ def score(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterato
 
 def score_batches(model: Model, vocabulary: Vocabulary, names: Iterable[str]) -> Iterator[list[Score]]:
     """Score names, many at a time. Raises MakemoreError for a character that the model does not know."""
-    remaining, sizes, most = iter(names), model.sizes, FIRST_NAMES
+    sizes = model.sizes
     network: Model | Folded = model
-    while piece := list(islice(remaining, most)):
+    for number, piece in enumerate(_pieces(names, BUFFER_NUMBERS // max(sizes.vocabulary, sizes.context))):
+        if number == 1 and sizes.context * sizes.vocabulary * sizes.hidden <= LARGEST_FOLDED_NUMBERS:
+            network = Folded(model)  # worth its making for many names
         tokens = [token for name in piece for token in (*vocabulary.encode(name), 0)]
         stream = np.array([0] * sizes.context + tokens, dtype=vocabulary.dtype)
         windows = np.lib.stride_tricks.sliding_window_view(stream[:-1], sizes.context)
@@ -79,9 +81,19 @@ def score_batches(model: Model, vocabulary: Vocabulary, names: Iterable[str]) ->
         probabilities = np.exp(log_softmax(network.logits(contexts))[which, Y]).tolist()
         places = accumulate((len(name) + 1 for name in piece), initial=0)
         yield [Score(name, probabilities[a:b]) for name, (a, b) in zip(piece, pairwise(places), strict=True)]
-        if most == FIRST_NAMES and sizes.context * sizes.vocabulary * sizes.hidden <= LARGEST_FOLDED_NUMBERS:
-            network = Folded(model)  # worth its making for many names
-        most = max(FIRST_NAMES, min(MANY_NAMES, BUFFER_NUMBERS // sizes.vocabulary))
+
+
+def _pieces(names: Iterable[str], most_letters: int) -> Iterator[list[str]]:
+    """Names that are scored together: not too many, and not too many characters."""
+    piece, letters, most = list[str](), 0, FIRST_NAMES
+    for name in names:
+        piece.append(name)
+        letters += len(name) + 1
+        if len(piece) == most or letters >= most_letters:
+            yield piece
+            piece, letters, most = [], 0, MANY_NAMES
+    if piece:
+        yield piece
 
 
 # Okabe and Ito's palette: colour-blind people can also tell these apart, and read black text on them.
@@ -128,16 +140,22 @@ def legend() -> Text:
 def names_of(readline: Callable[[int], bytes]) -> Iterator[str]:
     """Names, one per line, stripped, without blank lines. Raises MakemoreError for lines that can't be read."""
     for number, line in enumerate(iter(partial(_line, readline), b""), start=1):
+        if len(line) == LONGEST_LINE_BYTES and not line.endswith(b"\n"):
+            raise _too_long(number)
         try:
             name = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:
             raise MakemoreError(f"stdin, line {number}: not UTF-8 ({error.reason}); give names as UTF-8") from None
         if len(name) > LONGEST_NAME_LETTERS:
-            raise MakemoreError(
-                f"stdin, line {number}: a name of more than {LONGEST_NAME_LETTERS:,} characters; give one name per line"
-            )
+            raise _too_long(number)
         if name:
             yield name
+
+
+def _too_long(line: int) -> MakemoreError:
+    return MakemoreError(
+        f"stdin, line {line}: a name of more than {LONGEST_NAME_LETTERS:,} characters; give one name per line"
+    )
 
 
 def _line(readline: Callable[[int], bytes]) -> bytes:

@@ -62,9 +62,9 @@ class Dataset:
         return frozenset(self.train.names()), frozenset(self.val.names() + self.test.names())
 
 
-def changed(dataset: Dataset) -> str:
+def changed(path: Path) -> str:
     """A remark that a file has changed since a model was trained on it."""
-    return f"{dataset.path}: has changed since the model was trained on it"
+    return f"{path}: has changed since the model was trained on it"
 
 
 def resolve(path: str) -> Path:
@@ -85,14 +85,20 @@ def resolve(path: str) -> Path:
 
 
 def load(
-    config: DataConfig, context_length: int, vocabulary: Vocabulary | None = None, content: bytes | None = None
+    config: DataConfig,
+    context_length: int,
+    vocabulary: Vocabulary | None = None,
+    content: bytes | None = None,
+    *,
+    sha256: str | None = None,
 ) -> Dataset:
     """Read, shuffle and split a file of names: UTF-8 text, one name per line, or a column of a Parquet file.
 
     As in the lecture: Python's `random.seed(split_seed); random.shuffle(names)`, then 80 / 10 / 10 %. If the text has
     more than 2 GiB, the names' hash decides instead (`large_file.py`). Whitespace around a name and blank lines are
     ignored. If a trained model's `vocabulary` is given, no other character may occur. `content` is what the file will
-    hold, if it has not been written yet; messages then call it `data`.
+    hold, if it has not been written yet; messages then call it `data`. If the checksum `sha256` is given, a file with
+    another one is refused.
 
     Raises MakemoreError, which names the file and, if there is one, the line.
     """
@@ -101,6 +107,8 @@ def load(
         stream = _stream(source, vocabulary, config.split_seed)
     else:
         with opened(resolve(config.path), LARGEST_TEXT_IN_MEMORY) as source:
+            if sha256 not in (None, source.sha256):
+                raise MakemoreError(changed(source.path))
             stream = _stream(source, vocabulary, config.split_seed)
     windows = np.lib.stride_tricks.sliding_window_view(stream.tokens[PADDING - context_length : -1], context_length)
     train, val, test, end = stream.bounds
@@ -114,13 +122,13 @@ def load(
 
 def _stream(source: SourceFile, vocabulary: Vocabulary | None, seed: int) -> Stream:
     """The stream of a file: in memory, or in the cache if its text is large. Raises MakemoreError."""
-    if not source.is_small:
-        stream = StreamCache(source, seed).find(vocabulary)
-        if stream is not None:
-            return stream
     reader, read = NamesReader(source.text(), source.path, vocabulary), list[Points]()
     pieces = reader.pieces()
     for piece in pieces:
+        if not read and not source.is_small and compiles():  # a wrong file is mostly found out by its first piece
+            stream = StreamCache(source, seed).find(vocabulary)
+            if stream is not None:
+                return stream
         read.append(piece)
         if reader.text_bytes > LARGEST_TEXT_IN_MEMORY and compiles() and StreamCache(source, seed).is_writable():
             from makemore_cli.names.large_file import cached_stream

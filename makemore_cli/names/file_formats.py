@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BLOCK_BYTES = 1 << 24  # read at a time
-ROWS = 1 << 16  # of a Parquet column, read at a time
+ROWS = 1 << 10  # of a Parquet column, read at a time, since each may be long
 GZIP, ZSTANDARD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 
 
@@ -40,18 +40,24 @@ def text_blocks(file: IO[bytes], path: Path, column: str | None) -> Iterator[byt
         yield from _column(file, path, column)
     elif beginning.startswith(GZIP):
         with _damage_told(path, "gzip", (OSError, EOFError, zlib.error)), gzip.GzipFile(fileobj=file) as text:
-            yield from _blocks(text.read)
+            yield from blocks(text.read, path)
     elif beginning == ZSTANDARD:
         opened, error = _zstandard(path)
         with _damage_told(path, "zstandard", (EOFError, error)), opened(file) as text:
-            yield from _blocks(text.read)
+            yield from blocks(text.read, path)
     else:
-        yield from _blocks(file.read)
+        yield from blocks(file.read, path)
 
 
-def _blocks(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    while block := read(BLOCK_BYTES):
-        yield block
+def blocks(read: Callable[[int], bytes], path: Path) -> Iterator[bytes]:
+    """All that can be read from a file, a block at a time. Raises MakemoreError if reading fails."""
+    try:
+        while block := read(BLOCK_BYTES):
+            yield block
+    except OSError as error:
+        if error.errno is None:  # compressed data is damaged
+            raise
+        raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
 
 
 @contextmanager
@@ -88,10 +94,14 @@ def _column(file: IO[bytes], path: Path, column: str | None) -> Iterator[bytes]:
         parquet = pq.ParquetFile(file, buffer_size=BLOCK_BYTES)
         schema = parquet.schema_arrow
         name = _chosen(schema, path, column)
-        row = 1
+        row, lines, size = 1, list[bytes](), 0
         for batch in parquet.iter_batches(ROWS, columns=[name]):
-            yield _lines(batch.column(0), path, row)
-            row += batch.num_rows
+            lines.append(_lines(batch.column(0), path, row))
+            row, size = row + batch.num_rows, size + len(lines[-1])
+            if size >= BLOCK_BYTES:
+                yield b"".join(lines)
+                lines, size = [], 0
+        yield b"".join(lines)
 
 
 def _chosen(schema: pa.Schema, path: Path, column: str | None) -> str:
@@ -110,7 +120,8 @@ def _chosen(schema: pa.Schema, path: Path, column: str | None) -> str:
         return column
     have = f"its columns of text are {', '.join(columns)}" if columns else "it has no column of text"
     if column is None:
-        raise MakemoreError(f"{path}: {have}; give one of them, as in {path.name}:{columns[0] if columns else 'name'}")
+        mend = f"give one of them, as in {path.name}:{columns[0]}" if columns else "give a file that has one"
+        raise MakemoreError(f"{path}: {have}; {mend}")
     what = "is not a column of text" if column in schema.names else "is not among its columns"
     raise MakemoreError(f"{path}: {column} {what}; {have}")
 
@@ -125,7 +136,7 @@ def _lines(column: pa.Array, path: Path, row: int) -> bytes:
     lines = pc.binary_join_element_wise(texts, pa.scalar("", kind), pa.scalar("\n", kind))
     _, offsets, data = lines.buffers()
     first, last = (memoryview(offsets).cast("q")[lines.offset + place] for place in (0, len(lines)))
-    text: bytes = data[first : last - first].to_pybytes() if data is not None else b""
+    text: bytes = data[first:last].to_pybytes() if data is not None else b""
     if text.count(b"\n") > len(lines) or b"\r" in text:
         broken = pc.index(pc.match_substring_regex(texts, r"[\r\n]"), True).as_py()
         raise MakemoreError(f"{path}, row {row + broken}: a name can't contain a line break; remove it")

@@ -8,6 +8,7 @@ stream has the names of one partition after the other, each in the order of the 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from makemore_cli.errors import MakemoreError
+from makemore_cli.errors import MakemoreError, WriteError
 from makemore_cli.names import name_loops
 from makemore_cli.names.name_loops import PARTITIONS
 from makemore_cli.names.names_file import NEWLINE, NamesReader, Points, token_table
@@ -27,7 +28,6 @@ from makemore_cli.names.splits import SPLITS
 from makemore_cli.names.stream import PADDING, Bounds, Stream, shuffled_pieces
 from makemore_cli.names.stream_cache import Made, StreamCache
 from makemore_cli.names.vocabulary import Tokens, Vocabulary
-from makemore_cli.system.files import check_free
 from makemore_cli.system.progress import progress
 
 LARGEST_SHUFFLED_BYTES = 1 << 31  # of text: some hundred million names
@@ -75,7 +75,7 @@ def cached_stream(source: SourceFile, reader: NamesReader, pieces: Iterable[Poin
     """The stream of a file, made if it is not in the cache. `pieces` are those of the reader. Raises MakemoreError."""
 
     def write(folder: Path, array: Path) -> Made:
-        check_free(folder, 2 * source.size)
+        _check_free(folder, 2 * source.size)
         with closing(Spill(folder)) as spill:
             with progress(f"reading {source.path.name}") as report:
                 for points in pieces:
@@ -140,6 +140,16 @@ def _partitioned(spill: Spill, start: int) -> Iterator[tuple[Points, NDArray[np.
         of = np.empty(np.count_nonzero(points == NEWLINE), dtype=np.uint16)
         name_loops.partitions(points, NEWLINE, np.uint64(start), of, sizes)
         yield points, of, sizes
+
+
+def _check_free(folder: Path, needed: int) -> None:
+    """Raise WriteError if the disk has less space than a file of this size needs at least."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise WriteError(
+            f"{folder.parent}: has {free / 1e9:,.1f} GB free, but {needed / 1e9:,.1f} are needed; set MAKEMORE_CACHE to "
+            f"a folder on another disk"
+        )
 
 
 class _NewArray:

@@ -78,7 +78,8 @@ class NamesReader:
             cut = 1 + max(text.rfind(b"\n"), text.rfind(b"\r", 0, len(text) - 1))
             rest = text[cut:]
             if len(rest) > LONGEST_LINE_BYTES:
-                raise self._too_long(self.line + len(text[:cut].splitlines()), f"more than {LONGEST_NAME_LETTERS:,}")
+                line = self.line + len(text[:cut].splitlines())
+                raise MakemoreError(f"{self.path}, line {line}: more than 1 MiB; write one name per line")
             if cut:
                 yield text[:cut]
         if rest:

@@ -7,15 +7,14 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.names.file_formats import text_blocks
+from makemore_cli.names.file_formats import blocks, text_blocks
 from makemore_cli.system.files import check_plain
 from makemore_cli.system.progress import progress
-
-BLOCK_BYTES = 1 << 24  # hashed at a time
 
 
 class SourceFile:
@@ -28,11 +27,10 @@ class SourceFile:
         file.seek(0)
         self.is_small = self.size <= small_bytes
         if self.is_small:
-            content = file.read()
-            self._file, self.sha256 = io.BytesIO(content), hashlib.sha256(content).hexdigest()
+            content = b"".join(blocks(file.read, path))
+            self._file = io.BytesIO(content)
             self._stamp = None
-        else:
-            self.sha256 = self._sha256()
+            self.sha256 = hashlib.sha256(content).hexdigest()
 
     def text(self) -> Iterator[bytes]:
         """The text, a block at a time. Raises the errors of `text_blocks`."""
@@ -47,36 +45,44 @@ class SourceFile:
         if self._stamp is not None and _stamp(self._file) != self._stamp:
             raise MakemoreError(f"{self.path}: has changed while it was being read; try again")
 
-    def _sha256(self) -> str:
-        digest = hashlib.sha256()
+    @cached_property
+    def sha256(self) -> str:
+        """The checksum of a file that is not small. Reading the text goes on where it was."""
+        digest, place = hashlib.sha256(), self._file.tell()
+        self._file.seek(0)
         with progress(f"checking {self.path.name}") as report:
-            while block := self._file.read(BLOCK_BYTES):
+            for block in blocks(self._file.read, self.path):
                 digest.update(block)
                 report(self.fraction_read)
+        self._file.seek(place)
         return digest.hexdigest()
 
 
 @contextmanager
 def opened(path: Path, small_bytes: int) -> Iterator[SourceFile]:
     """Open a file, or a column of one as in `names.parquet:name`. Raises MakemoreError if it can't be read."""
-    file_path, column = _with_column(path)
     try:
+        file_path, column = _with_column(path)
         check_plain(file_path)
-        with file_path.open("rb") as file:
-            yield SourceFile(file, path, column, small_bytes)
+        file = file_path.open("rb")
     except FileNotFoundError:
         raise MakemoreError(f"{path}: no such file; give a text file with one name per line") from None
     except IsADirectoryError:
         raise MakemoreError(f"{path}: is a folder; give a text file with one name per line") from None
     except OSError as error:
         raise MakemoreError(f"{path}: can't be read: {error.strerror}") from None
+    with file:
+        yield SourceFile(file, path, column, small_bytes)
 
 
 def _with_column(path: Path) -> tuple[Path, str | None]:
-    file, colon, column = str(path).rpartition(":")
-    if not colon or path.exists() or not Path(file).is_file():
-        return path, None
-    return Path(file), column
+    if not path.exists():
+        parts = str(path).split(":")
+        for at in range(len(parts) - 1, 0, -1):
+            file = Path(":".join(parts[:at]))
+            if file.is_file():
+                return file, ":".join(parts[at:])
+    return path, None
 
 
 def _stamp(file: IO[bytes]) -> tuple[int, ...] | None:

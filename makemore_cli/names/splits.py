@@ -68,7 +68,7 @@ class Split:
         flat = index.reshape(-1)
         regions = flat >> max(0, len(self).bit_length() - REGION_BITS)
         order = np.argsort(regions.astype(np.uint16), kind="stable")
-        read_examples(self.tokens, flat, order, X.reshape(len(flat), -1), Y.reshape(-1))
+        read_examples(self.tokens, flat, order, X.reshape(len(flat), X.shape[-1]), Y.reshape(-1))
         return X, Y
 
     @property

@@ -1,7 +1,7 @@
 """All names of a data set as one stream of tokens: the training split, then validation, then test.
 
 Up to a limit, names are shuffled and cut as in the lecture. The names of larger texts are split by their hash instead
-(`stream_cache.py`).
+(`large_file.py`).
 """
 
 from __future__ import annotations
@@ -56,10 +56,8 @@ def shuffled_pieces(points: Points, vocabulary: Vocabulary, seed: int) -> tuple[
     def pieces() -> Iterator[Tokens]:
         for first in range(0, n, PIECE_LETTERS // 16):
             names = order[first : first + PIECE_LETTERS // 16]
-            begin, length = (
-                starts[names],
-                lengths[names] + 1,
-            )  # with its newline, which becomes the end-of-word token
+            begin = starts[names]
+            length = lengths[names] + 1  # with its newline, which becomes the end-of-word token
             stop = np.cumsum(length, dtype=np.int64)
             source = np.arange(stop[-1]) + np.repeat(begin - (stop - length), length)
             yield table.take(points.take(source, mode="clip"), mode="clip")  # faster than "raise"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -20,10 +19,11 @@ import numpy as np
 
 from makemore_cli.errors import MakemoreError, WriteError
 from makemore_cli.names.download import cache_folder
+from makemore_cli.names.name_loops import PARTITIONS
 from makemore_cli.names.source_file import SourceFile
-from makemore_cli.names.stream import Bounds, Stream
+from makemore_cli.names.stream import PADDING, Bounds, Stream
 from makemore_cli.names.vocabulary import Vocabulary
-from makemore_cli.system.files import lock, open_log
+from makemore_cli.system.files import lock, open_log, write_atomically
 from makemore_cli.system.progress import progress
 
 FORMAT = 1  # changes if the same file would give another stream
@@ -69,8 +69,9 @@ class StreamCache:
                 try:
                     vocabulary, is_own, bounds, partitions = write(partial, partial / TOKENS)
                     about = {"letters": vocabulary.letters, "bounds": bounds, "partitions": partitions}
-                    (partial / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+                    write_atomically(partial / ABOUT, json.dumps(about).encode())
                     path = self.path(None if is_own else vocabulary)
+                    shutil.rmtree(path, ignore_errors=True)  # if somebody has removed a part of it
                     partial.rename(path)
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)
@@ -99,8 +100,9 @@ class StreamCache:
         """
         with open_log(path.with_suffix(LOCK)) as file:
             if not lock(file):
-                with progress("waiting for another process that reads the same file"):
+                with progress("waiting for another process that reads the same file") as report:
                     while not lock(file):
+                        report(None)
                         time.sleep(WAIT_SECONDS)
             for partial in self.folder.glob(f"*{PARTIAL}"):
                 with suppress(OSError), open_log(partial.with_suffix(LOCK)) as others:
@@ -113,21 +115,22 @@ def _open(path: Path) -> Stream | None:
     """The stream in a folder, or None if it is not there. Raises MakemoreError if it is damaged."""
     try:
         about = json.loads((path / ABOUT).read_text(encoding="utf-8"))
-        tokens = np.load(path / TOKENS, mmap_mode="r")
-        partitions = about["partitions"]
-        stream = Stream(
-            Vocabulary(about["letters"]),
-            np.asarray(tokens),
-            cast(Bounds, tuple(about["bounds"])),
-            None if partitions is None else np.array(partitions),
-            is_mapped=True,
-        )
+        tokens = np.asarray(np.load(path / TOKENS, mmap_mode="r"))
+        vocabulary, bounds, partitions = Vocabulary(about["letters"]), about["bounds"], about["partitions"]
+        _check(bounds, 4, PADDING, len(tokens))
+        if partitions is not None:
+            _check(partitions, PARTITIONS + 1, PADDING, len(tokens))
+        if tokens.shape != (len(tokens),) or tokens.dtype != vocabulary.dtype:
+            raise ValueError
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         raise MakemoreError(f"{path}: is damaged; remove this folder") from None
-    if tokens.shape != (stream.bounds[-1],) or tokens.dtype != stream.vocabulary.dtype:
-        raise MakemoreError(f"{path}: is damaged; remove this folder")
-    with suppress(OSError):
-        os.utime(path)  # tells which streams are in use
-    return stream
+    places = None if partitions is None else np.array(partitions)
+    return Stream(vocabulary, tokens, cast(Bounds, tuple(bounds)), places, is_mapped=True)
+
+
+def _check(places: list[int], number: int, first: int, last: int) -> None:
+    """Raise ValueError unless these are as many ascending places, from the first to the last one."""
+    if len(places) != number or sorted(places) != places or (places[0], places[-1]) != (first, last):
+        raise ValueError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import sys
 from contextlib import suppress
@@ -41,13 +40,6 @@ def check_plain(path: Path, most: int | None = None) -> None:
         raise MakemoreError(f"{path}: is a pipe or a device; give a file, since it may be read twice")
     if most is not None and status.st_size > most:
         raise MakemoreError(f"{path}: has {status.st_size:,} bytes, but at most {most:,} are read; give a smaller file")
-
-
-def check_free(folder: Path, needed: int) -> None:
-    """Raise WriteError if the disk of a folder has fewer free bytes than are needed."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise WriteError(f"{folder}: has {free / 1e9:,.1f} GB free, but {needed / 1e9:,.1f} are needed")
 
 
 def read(path: Path, most: int) -> bytes:

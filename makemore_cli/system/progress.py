@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
-Report = Callable[[float], None]  # takes the fraction that is done
+Report = Callable[[float | None], None]  # takes the fraction that is done; None if it is unknown
 Display = Callable[[str], AbstractContextManager[Report]]  # takes a text that says what is being done
 
 _display: ContextVar[Display | None] = ContextVar("display", default=None)

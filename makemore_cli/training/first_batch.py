@@ -28,7 +28,7 @@ def first_batch(
         trained = Parameters.from_arrays(model.sizes, model.parameters)
         parameters = trained.to(dtype=parameters.flat.dtype, device=setup.config.train.device)
         if setup.dataset.sha256 != checkpoint.data_sha256:
-            remarks.append(changed(setup.dataset))
+            remarks.append(changed(setup.dataset.path))
     X, Y = setup.batches(1)
     eps, smoothing = config.model.batchnorm.epsilon, config.train.label_smoothing
     return NetworkProblem(parameters, X[0], Y[0], eps, smoothing), remarks

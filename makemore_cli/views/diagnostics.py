@@ -54,7 +54,7 @@ class Look:
     @property
     def remarks(self) -> list[str]:
         """A remark if the data has changed since the network was trained."""
-        return [] if self.dataset.sha256 == self.checkpoint.data_sha256 else [data.changed(self.dataset)]
+        return [] if self.dataset.sha256 == self.checkpoint.data_sha256 else [data.changed(self.dataset.path)]
 
     @property
     def model(self) -> Model:

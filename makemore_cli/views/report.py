@@ -128,11 +128,13 @@ def _figure(name: str, picture: Picture) -> Figure:
 def _names(subject: Subject) -> list[ShadedName]:
     checkpoint = subject.checkpoint
     sampled = sample_run(checkpoint, REPORT_NAMES, None, Options())
+    names = sampled.names()
+    scores = score(checkpoint.model, checkpoint.vocabulary, names)
     return [
         ShadedName(
             [(letter, shade(p), f"{p:.1%}") for letter, p in zip(scored.letters, scored.probabilities, strict=True)],
             scored.loss,
-            ORIGINS[sampled.kind(scored.name)],
+            ORIGINS[kind],
         )
-        for scored in score(checkpoint.model, checkpoint.vocabulary, sampled.each())
+        for scored, kind in zip(scores, sampled.kinds_of(names), strict=True)
     ]

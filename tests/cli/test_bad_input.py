@@ -276,7 +276,7 @@ WRONG = [
     ("one name very often", "train --data @/same.txt", "@/same.txt: holds the same name 100,000 times; give different"),
     ("10,000 letters", "train --data @/alphabet.txt", "@/alphabet.txt: holds 10,000 different characters, but at most"),
     ("half a letter", "train --data @/surrogate.txt", "@/surrogate.txt, line 2: not UTF-8"),
-    ("a terabyte", "train --data @/huge.txt", "@/huge.txt: has 1,099,511,627,776 bytes, but at most"),
+    ("a terabyte", "train --data @/huge.txt", "@/huge.txt, line 1: more than 1 MiB; write one name per line"),
     ("a pipe as data", "train --data @/fifo", "@/fifo: is a pipe or a device; give a file"),
     ("a device as data", "train --data /dev/zero", "/dev/zero: is a pipe or a device; give a file"),
     ("a socket as data", "train --data @/socket", "@/socket: is a pipe or a device; give a file"),

@@ -326,7 +326,7 @@ def test_several_processes_give_the_same_names_in_the_same_order(jobs: int, T: i
     options = Options(max_length=6)
     n = FEW + 3 * 65_536 + 7
     expected = list(islice(names(model(T=T), VOCABULARY, 5, options), n))
-    with closing(texts(model(T=T), VOCABULARY, 5, options, jobs)) as drawn:
+    with closing(texts(Batches(model(T=T), VOCABULARY, 5, options), jobs)) as drawn:
         assert list(islice((name for _, text in drawn for name in text.split("\n")[:-1]), n)) == expected
 
 
@@ -346,11 +346,15 @@ def test_the_first_batch_has_the_random_numbers_of_its_seed() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="children are counted on Linux only")
 def test_processes_end_with_the_names(trained: Path) -> None:
     before = children()
-    sampled = sample_run(load_checkpoint(trained), FEW + 10, None, Options(), jobs=2)
-    drawn = sampled.texts()
+    few = sample_run(load_checkpoint(trained), FEW + 10, None, Options(), jobs=2).texts()
+    assert next(few)
+    assert next(few)
+    assert children() == before  # one batch needs no process
+    drawn = sample_run(load_checkpoint(trained), FEW + 65_536 + 10, None, Options(), jobs=5).texts()
     assert next(drawn)
     assert next(drawn)
     assert len(children() - before) == 2
+    assert next(drawn)
     with pytest.raises(StopIteration):
         next(drawn)
     assert children() == before

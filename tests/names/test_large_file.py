@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,9 +32,11 @@ from hypothesis import strategies as st
 from makemore_cli.config.schema import DataConfig, ModelConfig
 from makemore_cli.errors import MakemoreError, WriteError
 from makemore_cli.inference import evaluate
-from makemore_cli.names import dataset, file_formats, large_file, name_loops, source_file, splits, stream
+from makemore_cli.names import dataset, file_formats, large_file, name_loops, splits, stream
 from makemore_cli.names.dataset import Dataset
 from makemore_cli.names.vocabulary import Vocabulary
+from makemore_cli.system.files import lock, open_log
+from makemore_cli.system.progress import Report, shown_by
 from tests.conftest import NAMES, Cli
 from tests.names.test_dataset import examples, name_lists
 from tests.terminal import in_terminal
@@ -54,8 +59,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def apply() -> None:
         monkeypatch.setattr(dataset, "LARGEST_TEXT_IN_MEMORY", limits.in_memory)
         monkeypatch.setattr(large_file, "LARGEST_SHUFFLED_BYTES", limits.shuffled)
-        for module in (file_formats, source_file):
-            monkeypatch.setattr(module, "BLOCK_BYTES", limits.block)
+        monkeypatch.setattr(file_formats, "BLOCK_BYTES", limits.block)
 
     limits.apply = apply
     apply()
@@ -294,7 +298,7 @@ def test_kinds_of_text_columns(tmp_path: Path) -> None:
         ),
         ("n.parquet:x", parquet(["a", "b"], n=[1, 2]), "x is not among its columns; its columns of text are name"),
         ("n.parquet:n", parquet(["a", "b"], n=[1, 2]), "n is not a column of text; its columns of text are name"),
-        ("n.parquet", parquet([None, None], n=[1, 2]), "it has no column of text"),
+        ("n.parquet", parquet([None, None], n=[1, 2]), "it has no column of text; give a file that has one"),
         ("n.parquet", parquet([*WORDS, "two\nlines"]), f"row {len(WORDS) + 1}: a name can't contain a line break"),
         (
             "n.txt:name",
@@ -347,7 +351,7 @@ def test_a_missing_package_is_named(
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     path = tmp_path / "names.gz"
     path.write_bytes(packed(b"emma\nava\n" + b"a" * (1 << 26)))
-    with pytest.raises(MakemoreError, match=r"line 3: a name of more than 1,000 characters"):
+    with pytest.raises(MakemoreError, match=r"line 3: more than 1 MiB; write one name per line"):
         load(path)
 
 
@@ -402,10 +406,98 @@ def test_a_damaged_stream_is_refused(tmp_path: Path, small_limits: SimpleNamespa
         with pytest.raises(MakemoreError, match=f"{kept}: is damaged; remove this folder"):
             load(path)
     (kept / "tokens.npy").write_bytes(whole)
-    for content in ("", "{}", '{"letters": "ab", "bounds": [1, 2, 3, 4], "partitions": null}', "[]"):
+    about = json.loads((kept / "about.json").read_text())
+    wrong = [
+        {"bounds": []},
+        {"bounds": about["bounds"][::-1]},
+        {"letters": 7},
+        {"partitions": 3},
+        {"partitions": [4096]},
+    ]
+    for content in ("", "{}", "[]", *(json.dumps(about | part) for part in wrong)):
         (kept / "about.json").write_text(content)
         with pytest.raises(MakemoreError, match="is damaged; remove this folder"):
             load(path)
+
+
+@pytest.mark.parametrize("name", ["about.json", "tokens.npy"])
+def test_a_stream_of_which_a_part_was_removed_is_made_again(
+    tmp_path: Path, small_limits: SimpleNamespace, cache: Path, name: str
+) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(WORDS), encoding="utf-8")
+    expected = contents(load(path))
+    (kept,) = streams(cache)
+    (kept / name).unlink()
+    assert contents(load(path)) == expected
+    assert len(list(kept.iterdir())) == 2
+
+
+def test_a_source_that_cannot_be_read_is_blamed_itself(
+    tmp_path: Path, small_limits: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(WORDS), encoding="utf-8")
+    opening = Path.open
+
+    class Failing(io.FileIO):
+        def read(self, size: int = -1) -> bytes:
+            if self.tell() > 600:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    def opened(file: Path, mode: str = "r", *arguments: object, **options: object) -> object:
+        return Failing(file) if file == path else opening(file, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(MakemoreError, match=f"{path}: can't be read: Input/output error"):
+        load(path)
+
+
+def test_a_second_process_says_that_it_waits(
+    tmp_path: Path, small_limits: SimpleNamespace, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(WORDS), encoding="utf-8")
+    load(path)
+    (kept,) = streams(cache)
+    (held,) = cache.glob("*.lock")
+    (kept / "about.json").unlink()
+    told = []
+
+    @contextmanager
+    def display(text: str) -> Iterator[Report]:
+        def report(fraction: float | None) -> None:
+            told.append((text, fraction))
+            other.close()
+
+        yield report
+
+    with open_log(held) as other, shown_by(display):
+        assert lock(other)
+        load(path)
+    assert told[0] == ("waiting for another process that reads the same file", None)
+
+
+def test_a_changed_file_is_refused_before_its_stream_is_made(
+    tmp_path: Path, small_limits: SimpleNamespace, cache: Path
+) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("\n".join(WORDS), encoding="utf-8")
+    with pytest.raises(MakemoreError, match="has changed since the model was trained on it"):
+        dataset.load(DataConfig(path=str(path)), 3, sha256="0" * 64)
+    assert not cache.exists()
+
+
+def test_paths_with_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a:b").write_text("\n".join(WORDS), encoding="utf-8")
+    assert load(tmp_path / "a:b").train
+    (tmp_path / "n.parquet").write_bytes(parquet(list(WORDS), **{"a:b": list(WORDS)}))
+    assert load(f"{tmp_path}/n.parquet:a:b").train
+    with pytest.raises(MakemoreError, match="can't be read: File name too long"):
+        load(f"{tmp_path}/{'a' * 300}:b")
+    with pytest.raises(MakemoreError, match="no such file"):
+        load(f"{tmp_path}/none.parquet:b")
 
 
 def test_a_file_that_changes_meanwhile_is_not_kept(
@@ -454,7 +546,7 @@ def test_a_disk_that_is_too_full_is_told_before(
     path = tmp_path / "names.txt"
     path.write_text("\n".join(WORDS), encoding="utf-8")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(WriteError, match=r"has 0\.0 GB free, but 0\.0 are needed"):
+    with pytest.raises(WriteError, match=r"has 0\.0 GB free, but 0\.0 are needed; set MAKEMORE_CACHE"):
         load(path)
     assert streams(cache) == []
 

@@ -98,7 +98,7 @@ def test_its_names_are_the_samples_with_their_kinds_and_colours(page: Path, trai
         for (_, shown_p, _), p in zip(letters, expected.probabilities, strict=True):
             assert float(shown_p) == pytest.approx(100 * p, abs=0.051)
         assert loss == f"{expected.loss:.2f}"
-        assert kinds[kind] == sampled.kind(expected.name)
+        assert [kinds[kind]] == sampled.kinds_of([expected.name])
 
 
 @pytest.mark.slow
