@@ -67,6 +67,8 @@ class Capture(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None:  # see fake_gpu.py
+            return func(*args, **kwargs)
         given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
         for tag, does in FORBIDDEN_TAGS.items():
             if tag in func.tags:
@@ -107,11 +109,12 @@ def record(work: Callable[[], Tensor], device: torch.device) -> tuple[Callable[[
         result = work()
 
     def replay() -> None:
-        for one in capture.operations:
-            again = tree_leaves(one.function(*one.args, **one.kwargs))
-            for old, new, makes in zip(one.results, again, one.makes, strict=True):
-                if makes:
-                    old.copy_(new)
+        with torch._C.DisableTorchFunctionSubclass():
+            for one in capture.operations:
+                again = tree_leaves(one.function(*one.args, **one.kwargs))
+                for old, new, makes in zip(one.results, again, one.makes, strict=True):
+                    if makes:
+                        old.copy_(new)
 
     return replay, result
 

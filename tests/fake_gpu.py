@@ -1,0 +1,143 @@
+"""A second GPU that is not there.
+
+Its tensors report `cuda:1`, and their values are on the CPU. For each call of a function, PyTorch's fake tensors find
+the devices of the results. They raise if the call mixes devices, as it would on CUDA. Then the same call computes the
+values on the CPU. So a program runs to its end, although it waits for values. It also runs through autograd, where fake
+tensors alone abort the process if there is no GPU.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import DisableTorchFunctionSubclass
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+
+GPU = torch.device("cuda", 1)
+# Fake tensors abort the process in autograd's functions. The others here need no judgement, and are called often.
+AUTOGRAD = {"backward", "grad", "register_hook", "requires_grad_", "detach", "retain_grad"}
+OF_SHAPE = {"size", "stride", "dim", "numel", "is_contiguous", "is_floating_point", "is_complex", "data_ptr"}
+READ = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "__len__", "__hash__", "__repr__"}
+UNJUDGED = AUTOGRAD | OF_SHAPE | READ | {"__get__"}
+CROSSING = {"copy_", "__setitem__"}  # from any device to that of the first argument
+# They say so by one of these, if they need values or a GPU.
+UNABLE = (DataDependentOutputException, DynamicOutputShapeException)
+NO_GPU = ("not linked with support for cuda", "CUDA driver version", "Found no NVIDIA driver")
+_JUDGING = threading.RLock()
+_JUDGED: dict[str, list[torch.device] | None] = {}
+FAKE = FakeTensorMode()
+
+
+class OnGpu(Tensor):
+    """A tensor on a GPU that is not there."""
+
+    where: torch.device
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return self.where
+
+    @property
+    def is_cuda(self) -> bool:  # type: ignore[override]
+        return True
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return call(func, args, kwargs or {})
+
+
+class Gpu(TorchFunctionMode):
+    """While this is active in a thread, `cuda` and `cuda:N` exist there."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if any(isinstance(one, OnGpu) or _is_cuda(one) for one in tree_leaves((args, kwargs))):
+            return call(func, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function that reads, or makes, tensors on a GPU."""
+    name = func.__name__
+    given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
+    if name in ("numpy", "__array__"):
+        raise TypeError(f"can't convert {given[0].device} device type tensor to numpy. Use Tensor.cpu() first")
+    if isinstance(kwargs.get("generator"), torch.Generator) and _is_cuda(kwargs.get("device")):
+        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+    devices = None if name in UNJUDGED | CROSSING else _devices(func, args, kwargs)
+    with DisableTorchFunctionSubclass():
+        mixed = {one.device for one in given if one.dim()}
+        if devices is None and name not in CROSSING and len(mixed) > 1:
+            raise RuntimeError(f"{name}: Expected all tensors to be on the same device, but found {mixed}")
+        result = func(*tree_map(_to_cpu, args), **tree_map(_to_cpu, kwargs))
+    if devices is None:
+        first = given[0] if name in CROSSING else next(one for one in given if isinstance(one, OnGpu))
+        devices = itertools.repeat(first.device)
+    found = iter(devices)
+    return tree_map_only(Tensor, lambda one: _placed(one, next(found), given), result)
+
+
+def on_gpu(tensor: Tensor) -> Tensor:
+    """A copy on the GPU."""
+    with Gpu():
+        return tensor.to(GPU)
+
+
+def _devices(func: Any, args: Any, kwargs: Any) -> Iterable[torch.device] | None:
+    """The devices of a call's results, according to fake tensors; None if they can't run it.
+
+    Raises RuntimeError if the call mixes devices.
+    """
+
+    def looks(one: Tensor) -> Any:
+        with DisableTorchFunctionSubclass():
+            return one.shape, one.stride(), one.dtype, one.device
+
+    def fake(one: Tensor) -> Tensor:
+        shape, stride, dtype, device = looks(one)
+        return torch.empty_strided(shape, stride, dtype=dtype, device=device)
+
+    call = f"{func} {tree_map_only(Tensor, looks, (args, kwargs))}"
+    if call in _JUDGED:
+        return _JUDGED[call]
+    devices = None
+    try:
+        with _JUDGING, torch.no_grad(), FAKE:
+            fakes = tree_map_only(Tensor, fake, (args, kwargs))
+            results = tree_leaves(func(*fakes[0], **fakes[1]))
+            devices = [one.device for one in results if isinstance(one, Tensor)]
+    except UNABLE:
+        pass
+    except RuntimeError as error:
+        if not any(words in str(error) for words in NO_GPU):
+            raise
+    _JUDGED[call] = devices
+    return devices
+
+
+def _placed(tensor: Tensor, where: torch.device, given: list[Tensor]) -> Tensor:
+    """A result as a tensor on its device. A copy if it is still the argument, which is on another one."""
+    with DisableTorchFunctionSubclass():
+        if any(tensor is one for one in given):
+            if tensor.device == where:
+                return tensor
+            tensor = tensor.clone()
+        if where.type == "cuda":
+            tensor.__class__ = OnGpu
+            tensor.where = where
+        return tensor
+
+
+def _is_cuda(one: object) -> bool:
+    return (isinstance(one, torch.device) and one.type == "cuda") or (isinstance(one, str) and one.startswith("cuda"))
+
+
+def _to_cpu(one: Any) -> Any:
+    return "cpu" if _is_cuda(one) else one
