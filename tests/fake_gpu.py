@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -18,9 +18,8 @@ from torch import Tensor
 from torch._C import DisableTorchFunctionSubclass
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
 
-GPU = torch.device("cuda", 1)
+GPU, CPU = torch.device("cuda", 1), torch.device("cpu")
 # Fake tensors abort the process in autograd's functions. The others here need no judgement, and are called often.
 AUTOGRAD = {"backward", "grad", "register_hook", "requires_grad_", "detach", "retain_grad"}
 OF_SHAPE = {"size", "stride", "dim", "numel", "is_contiguous", "is_floating_point", "is_complex", "data_ptr"}
@@ -30,7 +29,7 @@ CROSSING = {"copy_", "__setitem__"}  # from any device to that of the first argu
 # They say so by one of these, if they need values or a GPU.
 UNABLE = (DataDependentOutputException, DynamicOutputShapeException)
 NO_GPU = ("not linked with support for cuda", "CUDA driver version", "Found no NVIDIA driver")
-_JUDGING = threading.RLock()
+_JUDGING, _WITHIN = threading.RLock(), threading.local()
 _JUDGED: dict[str, list[torch.device] | None] = {}
 FAKE = FakeTensorMode()
 
@@ -42,7 +41,7 @@ class OnGpu(Tensor):
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
-        return self.where
+        return CPU if getattr(_WITHIN, "computes", False) else self.where
 
     @property
     def is_cuda(self) -> bool:  # type: ignore[override]
@@ -58,30 +57,9 @@ class Gpu(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if any(isinstance(one, OnGpu) or _is_cuda(one) for one in tree_leaves((args, kwargs))):
-            return call(func, args, kwargs)
-        return func(*args, **kwargs)
-
-
-def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a function that reads, or makes, tensors on a GPU."""
-    name = func.__name__
-    given = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
-    if name in ("numpy", "__array__"):
-        raise TypeError(f"can't convert {given[0].device} device type tensor to numpy. Use Tensor.cpu() first")
-    if isinstance(kwargs.get("generator"), torch.Generator) and _is_cuda(kwargs.get("device")):
-        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
-    devices = None if name in UNJUDGED | CROSSING else _devices(func, args, kwargs)
-    with DisableTorchFunctionSubclass():
-        mixed = {one.device for one in given if one.dim()}
-        if devices is None and name not in CROSSING and len(mixed) > 1:
-            raise RuntimeError(f"{name}: Expected all tensors to be on the same device, but found {mixed}")
-        result = func(*tree_map(_to_cpu, args), **tree_map(_to_cpu, kwargs))
-    if devices is None:
-        first = given[0] if name in CROSSING else next(one for one in given if isinstance(one, OnGpu))
-        devices = itertools.repeat(first.device)
-    found = iter(devices)
-    return tree_map_only(Tensor, lambda one: _placed(one, next(found), given), result)
+        if func is torch.device or not any(isinstance(x, OnGpu) or _is_cuda(x) for x in _leaves((args, kwargs))):
+            return func(*args, **kwargs)
+        return call(func, args, kwargs)
 
 
 def on_gpu(tensor: Tensor) -> Tensor:
@@ -90,29 +68,55 @@ def on_gpu(tensor: Tensor) -> Tensor:
         return tensor.to(GPU)
 
 
+def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function that reads, or makes, tensors on a GPU."""
+    name = func.__name__
+    given = [one for one in _leaves((args, kwargs)) if isinstance(one, Tensor)]
+    if name in ("numpy", "__array__"):
+        raise TypeError(f"can't convert {given[0].device} device type tensor to numpy. Use Tensor.cpu() first")
+    if isinstance(kwargs.get("generator"), torch.Generator) and _is_cuda(kwargs.get("device")):
+        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+    devices = None if name in UNJUDGED | CROSSING else _devices(func, args, kwargs)
+    with DisableTorchFunctionSubclass():
+        if devices is None and name not in CROSSING and len(mixed := {one.device for one in given if one.dim()}) > 1:
+            raise RuntimeError(f"{name}: Expected all tensors to be on the same device, but found {mixed}")
+        _WITHIN.computes = True  # for hooks, which run meanwhile
+        try:
+            result = func(*_each(_to_cpu, args), **_each(_to_cpu, kwargs))
+        finally:
+            _WITHIN.computes = False
+    if devices is None and given:
+        first = given[0] if name in CROSSING else next(one for one in given if isinstance(one, OnGpu))
+        devices = itertools.repeat(first.device)
+    where = iter(devices or ())
+    return _each(lambda one: _placed(one, next(where), given) if isinstance(one, Tensor) else one, result)
+
+
 def _devices(func: Any, args: Any, kwargs: Any) -> Iterable[torch.device] | None:
     """The devices of a call's results, according to fake tensors; None if they can't run it.
 
     Raises RuntimeError if the call mixes devices.
     """
 
-    def looks(one: Tensor) -> Any:
-        with DisableTorchFunctionSubclass():
-            return one.shape, one.stride(), one.dtype, one.device
+    def looks(one: Any) -> Any:
+        return (one.shape, one.stride(), one.dtype, one.device) if isinstance(one, Tensor) else one
 
-    def fake(one: Tensor) -> Tensor:
-        shape, stride, dtype, device = looks(one)
-        return torch.empty_strided(shape, stride, dtype=dtype, device=device)
+    def fake(one: Any) -> Any:
+        if isinstance(one, Tensor):
+            with DisableTorchFunctionSubclass():
+                shape, stride, dtype, device = looks(one)
+            return torch.empty_strided(shape, stride, dtype=dtype, device=device)
+        return torch.device("cuda", torch.device(one).index or 0) if _is_cuda(one) else one  # the first, if unsaid
 
-    call = f"{func} {tree_map_only(Tensor, looks, (args, kwargs))}"
+    with DisableTorchFunctionSubclass():
+        call = f"{func} {_each(looks, args)} {_each(looks, kwargs)}"
     if call in _JUDGED:
         return _JUDGED[call]
     devices = None
     try:
         with _JUDGING, torch.no_grad(), FAKE:
-            fakes = tree_map_only(Tensor, fake, (args, kwargs))
-            results = tree_leaves(func(*fakes[0], **fakes[1]))
-            devices = [one.device for one in results if isinstance(one, Tensor)]
+            results = func(*_each(fake, args), **_each(fake, kwargs))
+            devices = [one.device for one in _leaves(results) if isinstance(one, Tensor)]
     except UNABLE:
         pass
     except RuntimeError as error:
@@ -141,3 +145,18 @@ def _is_cuda(one: object) -> bool:
 
 def _to_cpu(one: Any) -> Any:
     return "cpu" if _is_cuda(one) else one
+
+
+def _each(change: Callable[[Any], Any], one: Any) -> Any:
+    """Change the leaves of what a function takes or returns. PyTorch's own trees take ten times as long."""
+    if isinstance(one, tuple | list):
+        return type(one)([_each(change, part) for part in one])
+    return {key: _each(change, part) for key, part in one.items()} if isinstance(one, dict) else change(one)
+
+
+def _leaves(one: Any) -> Iterator[Any]:
+    if isinstance(one, tuple | list | dict):
+        for part in one.values() if isinstance(one, dict) else one:
+            yield from _leaves(part)
+    else:
+        yield one
