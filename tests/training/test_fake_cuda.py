@@ -20,7 +20,7 @@ from makemore_cli.training.engines import AutogradEngine, Engine, TensorEngine
 from makemore_cli.training.step_statistics import diagnose
 from makemore_cli.training.trainer import train
 from tests.fake_gpu import GPU, Gpu
-from tests.training.capture import record
+from tests.training.capture import CaptureError, record
 from tests.training.test_cuda_graph import OPTIMS, batches, built, rates
 
 NETWORKS = [
@@ -118,6 +118,15 @@ def test_numbers_that_are_not_finite_are_explained(tmp_path: Path) -> None:
 
 
 # --- Mistakes that such a run finds ---
+
+
+@pytest.mark.usefixtures("gpu")
+def test_factors_on_the_host_are_found() -> None:
+    """CUDA would accept single numbers on the CPU, and a graph would keep those of the first step."""
+    engine = built(TensorEngine, device="cuda:1")
+    engine.optimiser._like = torch.empty(0)
+    with pytest.raises(CaptureError, match="mixes devices"):
+        engine.prepare(7, print)
 
 
 def on_the_cpu(like: Tensor) -> Tensor:
