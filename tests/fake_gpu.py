@@ -37,11 +37,11 @@ FAKE = FakeTensorMode()
 class OnGpu(Tensor):
     """A tensor on a GPU that is not there."""
 
-    where: torch.device
+    gpu: torch.device  # where it reports to be
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
-        return CPU if getattr(_WITHIN, "computes", False) else self.where
+        return CPU if getattr(_WITHIN, "computes", False) else self.gpu
 
     @property
     def is_cuda(self) -> bool:  # type: ignore[override]
@@ -135,7 +135,7 @@ def _placed(tensor: Tensor, where: torch.device, given: list[Tensor]) -> Tensor:
             tensor = tensor.clone()
         if where.type == "cuda":
             tensor.__class__ = OnGpu
-            tensor.where = where
+            tensor.gpu = where
         return tensor
 
 

@@ -76,7 +76,7 @@ class Capture(TorchDispatchMode):
         masks = any(one.dtype in (torch.bool, torch.uint8) for one in given)
         if torch.Tag.dynamic_output_shape in func.tags and (func.overloadpacket is not torch.ops.aten.index or masks):
             raise CaptureError(f"{func} allocates as much as the data say")
-        if len({getattr(one, "where", one.device) for one in given}) > 1:  # a number on the CPU is read only once
+        if len({getattr(one, "gpu", one.device) for one in given}) > 1:  # a number on the CPU is read only once
             raise CaptureError(f"{func} mixes devices")
         result = func(*args, **kwargs)
         results = [one for one in tree_leaves(result) if isinstance(one, Tensor)]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from makemore_cli.bench.contenders import Case
 from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
 from makemore_cli.runs.checkpoint import load_checkpoint
@@ -20,6 +21,7 @@ from makemore_cli.training.engines import AutogradEngine, Engine, TensorEngine
 from makemore_cli.training.step_statistics import diagnose
 from makemore_cli.training.trainer import train
 from tests.fake_gpu import GPU, Gpu
+from tests.test_documentation import DOCS, loaded
 from tests.training.capture import CaptureError, record
 from tests.training.test_cuda_graph import OPTIMS, batches, built, rates
 
@@ -115,6 +117,17 @@ def test_numbers_that_are_not_finite_are_explained(tmp_path: Path) -> None:
         told.append(str(error.value))
     assert "not finite" in told[0]
     assert told[0] == told[1]
+
+
+@pytest.mark.usefixtures("gpu")
+def test_the_script_for_whoever_has_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    script = loaded("gpu", DOCS / "gpu.py")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU that is not there")
+    script.main("cuda:1", [Case(8, 9), Case(5, 3)], 3)
+    first, _, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("a GPU that is not there")
+    assert [line.split()[:2] for line in lines] == [["8", "9"], ["5", "3"]]
+    assert all(float(line.split()[2]) < 1e-5 for line in lines)
 
 
 # --- Mistakes that such a run finds ---
