@@ -23,6 +23,7 @@ from makemore_cli.backprop.update_numbers import Factors, Rule
 from makemore_cli.config.schema import AdamWConfig, ExponentialAverage, MeanAverage, OptimConfig, SgdConfig
 
 CLIP_EPSILON = 1e-6  # added to the gradient's norm before dividing by it, as in torch.nn.utils.clip_grad_norm_
+LR, SHRINK, SIZE, SECOND, NEW = range(len(Factors._fields))  # the places of a step's factors
 YOUNG_AVERAGE = 9  # at first, an exponential average spans about a ninth of the steps so far
 
 
@@ -131,7 +132,7 @@ class Optimiser:
 
         All that changes from step to step is read from tensors, since a CUDA graph keeps other numbers as they are.
         """
-        c, kept, (lr, shrink, size, second, new) = self.config, self.kept, factors.unbind()
+        c, kept = self.config, self.kept
         if c.clip is not None:
             gradient.mul_((c.clip / (gradient.norm() + CLIP_EPSILON)).clamp_(max=1.0))
         match c:
@@ -141,15 +142,15 @@ class Optimiser:
                 if c.momentum:
                     velocity = kept["velocity"].mul_(c.momentum).add_(gradient)
                     gradient = gradient.add_(velocity, alpha=c.momentum) if c.nesterov else velocity
-                flat.addcmul_(gradient, lr, value=-1)
+                flat.addcmul_(gradient, factors[LR], value=-1)
             case AdamWConfig():
                 m, v = kept["m"], kept["v"]
-                flat.mul_(shrink)
+                flat.mul_(factors[SHRINK])
                 m.lerp_(gradient, 1 - c.beta1)
                 v.mul_(c.beta2).addcmul_(gradient, gradient, value=1 - c.beta2)
-                deviation = v.sqrt().div_(second).add_(c.epsilon)
-                flat.addcdiv_(m * size, deviation, value=-1)
+                deviation = v.sqrt().div_(factors[SECOND]).add_(c.epsilon)
+                flat.addcdiv_(m * factors[SIZE], deviation, value=-1)
             case _:
                 assert_never(c)
         if c.average is not None:
-            kept["average"].lerp_(flat, new)
+            kept["average"].lerp_(flat, factors[NEW])
