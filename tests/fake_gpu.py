@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import DisableTorchFunctionSubclass
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
 GPU, CPU = torch.device("cuda", 1), torch.device("cpu")
@@ -26,8 +26,7 @@ OF_SHAPE = {"size", "stride", "dim", "numel", "is_contiguous", "is_floating_poin
 READ = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "__len__", "__hash__", "__repr__"}
 UNJUDGED = AUTOGRAD | OF_SHAPE | READ | {"__get__"}
 CROSSING = {"copy_", "__setitem__"}  # from any device to that of the first argument
-# They say so by one of these, if they need values or a GPU.
-UNABLE = (DataDependentOutputException, DynamicOutputShapeException)
+# What fake tensors say if they need a GPU.
 NO_GPU = ("not linked with support for cuda", "CUDA driver version", "Found no NVIDIA driver")
 _JUDGING, _WITHIN = threading.RLock(), threading.local()
 _JUDGED: dict[str, list[torch.device] | None] = {}
@@ -95,7 +94,7 @@ def call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def _devices(func: Any, args: Any, kwargs: Any) -> Iterable[torch.device] | None:
     """The devices of a call's results, according to fake tensors; None if they can't run it.
 
-    Raises RuntimeError if the call mixes devices.
+    Raises RuntimeError if the call mixes devices. Other errors are left to the call itself, which words them as usual.
     """
 
     def looks(one: Any) -> Any:
@@ -117,10 +116,8 @@ def _devices(func: Any, args: Any, kwargs: Any) -> Iterable[torch.device] | None
         with _JUDGING, torch.no_grad(), FAKE:
             results = func(*_each(fake, args), **_each(fake, kwargs))
             devices = [one.device for one in _leaves(results) if isinstance(one, Tensor)]
-    except UNABLE:
-        pass
-    except RuntimeError as error:
-        if not any(words in str(error) for words in NO_GPU):
+    except Exception as error:
+        if "device" in str(error) and not any(words in str(error) for words in NO_GPU):
             raise
     _JUDGED[call] = devices
     return devices

@@ -23,6 +23,7 @@ from .test_mutations import MUTATIONS, Mutation, mutated
 from .wrong_passes import WRONG
 
 DEVICES = ("cuda:1", "cpu")
+SOME = WRONG[::12]
 CASES = [
     {"dtype": torch.float32},
     {"dtype": torch.float64, "first_bias": False, "smoothing": 0.1},
@@ -86,16 +87,16 @@ def test_a_crosscheck_agrees(source: str) -> None:
     crosscheck(batch("cuda:1", dtype=torch.float32), 1, SOURCES[source])
 
 
-@pytest.mark.every(12)
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: f"{one.target}-in-{one.step}")
+@pytest.mark.every(5)
+@pytest.mark.parametrize("mutation", MUTATIONS[1::4], ids=lambda one: f"{one.target}-in-{one.step}")
 def test_a_wrong_line_is_explained_as_on_the_cpu(mutation: Mutation) -> None:
     reports = [gradcheck(batch(device, dtype=torch.float64), chain=mutated(mutation)) for device in DEVICES]
     assert not reports[0].ok
     assert told(reports[0]) == told(reports[1])
 
 
-@pytest.mark.every(30)
-@pytest.mark.parametrize("text", [CHAIN, *(wrong.text for wrong in WRONG)], ids=["right", *(w.wrong for w in WRONG)])
+@pytest.mark.every(4)
+@pytest.mark.parametrize("text", [CHAIN, *(one.text for one in SOME)], ids=["right", *(one.wrong for one in SOME)])
 def test_a_users_pass_is_judged_as_on_the_cpu(text: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text("import torch\n" + text)
