@@ -119,10 +119,10 @@ class NetworkProblem(Problem):
         It is the largest over WITNESSES sets of parameters next to these, so that it is not small by chance.
         """
         p, unit = self.p, torch.finfo(torch.float32).eps / 2
-        generator = torch.Generator(p.flat.device).manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
         errors = dict.fromkeys(p.views, 0.0)
         for _ in range(WITNESSES):
-            jitter = torch.rand(p.flat.shape, generator=generator, device=p.flat.device) * 2 - 1
+            jitter = torch.rand(p.flat.shape, generator=generator).to(p.flat.device) * 2 - 1
             near = Parameters(p.sizes, p.flat.float() * (1 + 4 * unit * jitter))
             single = functions(self.at_parameters(near))
             double = functions(self.at_parameters(near.to(dtype=torch.float64)))

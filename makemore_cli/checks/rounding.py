@@ -41,7 +41,7 @@ def scales(size: Mapping[str, float], moved: Mapping[str, float]) -> dict[str, f
 
 def sensitivity(problem: Problem) -> dict[str, float]:
     """Largest change of each of the chain's gradients over DRAWS random roundings, divided by DELTA."""
-    generator = torch.Generator(problem.device).manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     exact = _gradients(problem, None)
     moved: dict[str, float] = {}
     for _ in range(DRAWS):
@@ -58,7 +58,7 @@ def _gradients(problem: Problem, generator: torch.Generator | None) -> list[Grad
     def rounded(value: Tensor, by_rows: bool = False) -> Tensor:
         if generator is None:
             return value
-        sign = torch.randint(0, 2, value.shape, generator=generator, device=value.device, dtype=value.dtype) * 2 - 1
+        sign = torch.randint(0, 2, value.shape, generator=generator, dtype=value.dtype).to(value.device) * 2 - 1
         return value * (1 + DELTA * (sign[alike] if by_rows else sign))
 
     def in_rows(value: Tensor) -> bool:

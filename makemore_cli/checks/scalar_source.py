@@ -41,15 +41,17 @@ def scalar_gradients(problem: Problem) -> dict[str, Tensor]:
         for entry, gradient in zip(values[name].entries.flat, above.flatten().tolist(), strict=True):
             total = total + entry * gradient
     total.backward()
-    return {name: _gradients(values[name]) for name in problem.order if isinstance(values[name], ScalarTensor)}
+    tensors = {name: values[name] for name in problem.order if isinstance(values[name], ScalarTensor)}
+    return {name: _gradients(tensor).to(problem.device) for name, tensor in tensors.items()}
 
 
 def _forward(problem: Problem) -> Values:
     """All values by name, real ones as tensors of scalars. No two of these share an entry or its gradient."""
     chain = problem.chain
+    inputs = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in problem.inputs.items()}
     values: Values = {
         name: _leaves(value) if name not in chain.constants and _is_real(value) else value
-        for name, value in problem.inputs.items()
+        for name, value in inputs.items()
     }
     known = {id(entry) for value in values.values() if isinstance(value, ScalarTensor) for entry in value.entries.flat}
     for step in chain.steps:

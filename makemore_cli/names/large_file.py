@@ -147,8 +147,8 @@ def _check_free(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise WriteError(
-            f"{folder.parent}: has {free / 1e9:,.1f} GB free, but {needed / 1e9:,.1f} are needed; set MAKEMORE_CACHE to "
-            f"a folder on another disk"
+            f"{folder.parent}: has {free / 1e9:,.1f} GB free, but {needed / 1e9:,.1f} are needed; set MAKEMORE_CACHE "
+            f"to a folder on another disk"
         )
 
 

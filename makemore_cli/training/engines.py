@@ -25,6 +25,7 @@ from makemore_cli.config.schema import Config, SgdConfig
 from makemore_cli.network import reference
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
+from makemore_cli.training.cuda_graph import RecordedStep, Recorder, record
 from makemore_cli.training.optimisers import Optimiser
 from makemore_cli.training.thread_choice import ThreadChoice, counts
 
@@ -169,24 +170,61 @@ class KernelEngine(Engine):
 
 
 class TensorEngine(Engine):
-    """The hand-written pass, in eager PyTorch, on any device."""
+    """The hand-written pass in PyTorch, on any device. On CUDA, its step is recorded and replayed as one graph."""
 
     source = "fused"
     batch = WHOLE  # or what this process knows of the other ranks' examples
 
+    def step(
+        self, x: Int[Tensor, "batch context"], y: Int[Tensor, " batch"], factors: Float[Tensor, " 5"]
+    ) -> Float[Tensor, ""]:
+        """Train one step, in place. Returns the loss before it.
+
+        It can be recorded: it waits for no value, and what changes from step to step is in tensors.
+        """
+        loss, _, bnmean, bnvar = training_pass(
+            self.parameters, x, y, self.eps, self.smoothing, self.gradients, self.batch
+        )
+        self.optimiser.update(self.parameters.flat, self.gradients.flat, factors)
+        if self.running is not None:
+            self.running.update(bnmean, bnvar)
+        return loss
+
     @torch.inference_mode()
     def run(self, X: Tensor, Y: Tensor, learning_rates: Sequence[float], start: int = 0) -> Tensor:
-        losses = []
-        gradients = Parameters(self.parameters.sizes, torch.empty_like(self.parameters.flat))
-        for x, y, factors in zip(X, Y, self.optimiser.factors(learning_rates, start), strict=True):
-            loss, _, bnmean, bnvar = training_pass(
-                self.parameters, x, y, self.eps, self.smoothing, gradients, self.batch
-            )
-            self.optimiser.update(self.parameters.flat, gradients.flat, factors)
-            if self.running is not None:
-                self.running.update(bnmean, bnvar)
-            losses.append(loss)
-        return torch.stack(losses)
+        step = self._recorded(X.shape[1]) if self.recorder else self.step
+        factors = self.optimiser.factors(learning_rates, start)
+        return torch.stack([step(*given) for given in zip(X, Y, factors, strict=True)])
+
+    def prepare(self, batch_size: int, say: Callable[[str], None]) -> None:
+        """Record the step if it is replayed later."""
+        if self.recorder:
+            self._recorded(batch_size)
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """How the step is recorded; None if its operations are launched one by one."""
+        return record if self.parameters.flat.device.type == "cuda" else None
+
+    @torch.inference_mode()
+    def _recorded(self, batch_size: int) -> RecordedStep:
+        """The step for batches of one size, recorded once. That trains some steps, which are then undone."""
+        if batch_size not in self._recordings:
+            assert self.recorder is not None
+            flat, before = self.parameters.flat, self.state()
+            x = torch.zeros((batch_size, self.parameters.sizes.context), dtype=torch.int64, device=flat.device)
+            inputs = (x, x[:, 0].clone(), self.optimiser.factors([0.0], 0)[0])
+            self._recordings[batch_size] = RecordedStep(self.step, inputs, self.recorder)
+            Engine.restore(self, before)
+        return self._recordings[batch_size]
+
+    @cached_property
+    def _recordings(self) -> dict[int, RecordedStep]:
+        return {}
+
+    @cached_property
+    def gradients(self) -> Parameters:
+        return Parameters(self.parameters.sizes, torch.empty_like(self.parameters.flat))
 
 
 class AutogradEngine(Engine):

@@ -23,6 +23,7 @@ from makemore_cli.backprop.update_numbers import Factors, Rule
 from makemore_cli.config.schema import AdamWConfig, ExponentialAverage, MeanAverage, OptimConfig, SgdConfig
 
 CLIP_EPSILON = 1e-6  # added to the gradient's norm before dividing by it, as in torch.nn.utils.clip_grad_norm_
+LR, SHRINK, SIZE, SECOND, NEW = range(len(Factors._fields))  # the places of a step's factors
 YOUNG_AVERAGE = 9  # at first, an exponential average spans about a ninth of the steps so far
 
 
@@ -38,7 +39,7 @@ class Optimiser:
 
     def __init__(self, config: OptimConfig, steps: int, flat: Float[Tensor, " parameters"]) -> None:
         """`steps` is the run's number of steps, `flat` its parameters."""
-        self.config = config
+        self.config, self._like = config, flat
         self.kept = {name: torch.zeros_like(flat) for name in config.kept}
         if "average" in self.kept:
             self.kept["average"].copy_(flat)
@@ -70,12 +71,12 @@ class Optimiser:
             kept.copy_(model if name == "average" else torch.from_numpy(state[name]))
         return torch.from_numpy(state["parameters"]) if "average" in self.kept else model
 
-    def factors(self, learning_rates: Sequence[float], start: int) -> list[Factors]:
-        """The factors of the steps that follow the first `start` steps."""
-        return [Factors._make(row) for row in self.factor_table(learning_rates, start).tolist()]
+    def factors(self, learning_rates: Sequence[float], start: int) -> Float[Tensor, "steps 5"]:
+        """The factors (see `Factors`) of the steps that follow the first `start` steps, where the parameters are."""
+        return torch.from_numpy(self.factor_table(learning_rates, start)).to(self._like)
 
     def factor_table(self, learning_rates: Sequence[float], start: int) -> NDArray[np.float64]:
-        """The same as an array (steps, 5)."""
+        """The same as an array."""
         c, rates = self.config, np.asarray(learning_rates, np.float64)
         steps = np.arange(start, start + len(rates))
         table = np.tile(np.array(Factors(0.0)), (len(rates), 1))
@@ -125,9 +126,12 @@ class Optimiser:
                 assert_never(average)
 
     def update(
-        self, flat: Float[Tensor, " parameters"], gradient: Float[Tensor, " parameters"], factors: Factors
+        self, flat: Float[Tensor, " parameters"], gradient: Float[Tensor, " parameters"], factors: Float[Tensor, " 5"]
     ) -> None:
-        """Take one step in place. This also changes the gradient."""
+        """Take one step in place. This also changes the gradient.
+
+        All that changes from step to step is read from tensors, since a CUDA graph keeps other numbers as they are.
+        """
         c, kept = self.config, self.kept
         if c.clip is not None:
             gradient.mul_((c.clip / (gradient.norm() + CLIP_EPSILON)).clamp_(max=1.0))
@@ -138,15 +142,15 @@ class Optimiser:
                 if c.momentum:
                     velocity = kept["velocity"].mul_(c.momentum).add_(gradient)
                     gradient = gradient.add_(velocity, alpha=c.momentum) if c.nesterov else velocity
-                flat.sub_(gradient, alpha=factors.lr)
+                flat.addcmul_(gradient, factors[LR], value=-1)
             case AdamWConfig():
                 m, v = kept["m"], kept["v"]
-                flat.mul_(factors.shrink)
+                flat.mul_(factors[SHRINK])
                 m.lerp_(gradient, 1 - c.beta1)
                 v.mul_(c.beta2).addcmul_(gradient, gradient, value=1 - c.beta2)
-                deviation = (v.sqrt() / factors.second).add_(c.epsilon)
-                flat.addcdiv_(m, deviation, value=-factors.size)
+                deviation = v.sqrt().div_(factors[SECOND]).add_(c.epsilon)
+                flat.addcdiv_(m * factors[SIZE], deviation, value=-1)
             case _:
                 assert_never(c)
         if c.average is not None:
-            kept["average"].lerp_(flat, factors.new)
+            kept["average"].lerp_(flat, factors[NEW])

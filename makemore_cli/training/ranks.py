@@ -25,6 +25,10 @@ VERSIONS = {"makemore": __version__, "torch": torch.__version__.partition("+")[0
 class SharedEngine(TensorEngine):
     """The tensor engine for one rank's examples of each batch."""
 
+    @property
+    def recorder(self) -> None:
+        """None: the exchanges are not recorded."""
+
     def join(self, exchange: Exchange, batch_size: int) -> None:
         """Train together with the other ranks from now on."""
         self.exchange, self.batch = exchange, SharedBatch(exchange, batch_size)
