@@ -107,7 +107,7 @@ def load(
         stream = _stream(source, vocabulary, config.split_seed)
     else:
         with opened(resolve(config.path), LARGEST_TEXT_IN_MEMORY) as source:
-            if sha256 not in (None, source.sha256):
+            if sha256 is not None and sha256 != source.sha256:
                 raise MakemoreError(changed(source.path))
             stream = _stream(source, vocabulary, config.split_seed)
     windows = np.lib.stride_tricks.sliding_window_view(stream.tokens[PADDING - context_length : -1], context_length)

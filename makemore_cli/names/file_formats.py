@@ -28,12 +28,13 @@ def text_blocks(file: IO[bytes], path: Path, column: str | None) -> Iterator[byt
 
     Raises MakemoreError if the file is damaged, has no such column, or needs a package that is not installed.
     """
-    file.seek(0)
-    beginning = file.read(4)
-    size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - 4))
-    is_parquet = size > 8 and beginning == file.read() == PARQUET
-    file.seek(0)
+    with _failure_told(path):
+        file.seek(0)
+        beginning = file.read(4)
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - 4))
+        is_parquet = size > 8 and beginning == PARQUET == file.read()
+        file.seek(0)
     if column is not None and not is_parquet:
         raise MakemoreError(f"{path}: is not a Parquet file, so it has no column {column}; give its path alone")
     if is_parquet:
@@ -51,9 +52,15 @@ def text_blocks(file: IO[bytes], path: Path, column: str | None) -> Iterator[byt
 
 def blocks(read: Callable[[int], bytes], path: Path) -> Iterator[bytes]:
     """All that can be read from a file, a block at a time. Raises MakemoreError if reading fails."""
-    try:
+    with _failure_told(path):
         while block := read(BLOCK_BYTES):
             yield block
+
+
+@contextmanager
+def _failure_told(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno is None:  # compressed data is damaged
             raise

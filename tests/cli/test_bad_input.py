@@ -271,7 +271,7 @@ WRONG = [
     ("UTF-16 without a mark", "train --data @/utf16be.txt", "@/utf16be.txt, line 1: a name can't contain the control"),
     ("NUL", "train --data @/nul.txt", "@/nul.txt, line 13: a name can't contain the control character U+0000"),
     ("a table", "train --data @/tabs.txt", "@/tabs.txt, line 13: a name can't contain the control character U+0009"),
-    ("50 MB in a line", "train --data @/line.txt", "@/line.txt, line 1: a name of 50,000,000 characters; write one"),
+    ("50 MB in a line", "train --data @/line.txt", "@/line.txt, line 1: more than 1 MiB; write one name per line"),
     ("a long name", "train --data @/long.txt", "@/long.txt, line 6: a name of 1,001 characters; write one name"),
     ("one name very often", "train --data @/same.txt", "@/same.txt: holds the same name 100,000 times; give different"),
     ("10,000 letters", "train --data @/alphabet.txt", "@/alphabet.txt: holds 10,000 different characters, but at most"),
