@@ -46,6 +46,7 @@ def told(report: Report) -> dict:
     return report.to_json() | {"device": None}
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("case", CASES, ids=["float32", "float64, smoothed, without b1"])
 @pytest.mark.parametrize("source", [name for name in SOURCES if name != "kernel"])
 def test_every_source_gives_its_gradients_on_the_device(source: str, case: dict) -> None:
@@ -63,6 +64,7 @@ def test_the_kernel_refuses_the_device() -> None:
         SOURCES["kernel"].gradients(batch("cuda:1"))
 
 
+@pytest.mark.every(4)
 @pytest.mark.parametrize("case", CASES, ids=["float32", "float64, smoothed, without b1"])
 @pytest.mark.parametrize("rounding", [False, True])
 def test_gradcheck_reports_the_same(rounding: bool, case: dict) -> None:
@@ -82,12 +84,13 @@ def test_two_sources_are_compared(of: str, against: str | None) -> None:
     assert told(reports[0]) == told(reports[1])
 
 
+@pytest.mark.every(3)
 @pytest.mark.parametrize("source", ["fused", "functions", "distributed"])
 def test_a_crosscheck_agrees(source: str) -> None:
     crosscheck(batch("cuda:1", dtype=torch.float32), 1, SOURCES[source])
 
 
-@pytest.mark.every(5)
+@pytest.mark.every(100)
 @pytest.mark.parametrize("mutation", MUTATIONS[1::4], ids=lambda one: f"{one.target}-in-{one.step}")
 def test_a_wrong_line_is_explained_as_on_the_cpu(mutation: Mutation) -> None:
     reports = [gradcheck(batch(device, dtype=torch.float64), chain=mutated(mutation)) for device in DEVICES]
@@ -95,7 +98,7 @@ def test_a_wrong_line_is_explained_as_on_the_cpu(mutation: Mutation) -> None:
     assert told(reports[0]) == told(reports[1])
 
 
-@pytest.mark.every(4)
+@pytest.mark.every(100)
 @pytest.mark.parametrize("text", [CHAIN, *(one.text for one in SOME)], ids=["right", *(one.wrong for one in SOME)])
 def test_a_users_pass_is_judged_as_on_the_cpu(text: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"

@@ -230,12 +230,12 @@ def test_without_numbas_compiler(tmp_path: Path) -> None:
 def test_a_large_file_is_shuffled_alike_without_numbas_compiler(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from makemore_cli.names import dataset
+    from makemore_cli.names import stream
 
-    monkeypatch.setattr(dataset, "MANY_NAMES", 10)
-    compiled = dataset._shuffled(1000, 42)
+    monkeypatch.setattr(stream, "MANY_NAMES", 10)
+    compiled = stream._shuffled(1000, 42)
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
-    assert np.array_equal(dataset._shuffled(1000, 42), compiled)
+    assert np.array_equal(stream._shuffled(1000, 42), compiled)
     assert np.array_equal(shuffled(1000, 42), compiled)
 
 

@@ -51,6 +51,7 @@ def results(kind: type[Engine], settings: str, network: dict, device: str) -> li
     return [*losses, *engine._changing(), *before, engine.averaged.flat]
 
 
+@pytest.mark.every(5)
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("network", NETWORKS, ids=["plain", "smoothed, running, without b1"])
 @pytest.mark.parametrize("settings", OPTIMS)
@@ -82,6 +83,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.every(4)
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("engine", ["tensor", "autograd"])
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
