@@ -274,7 +274,7 @@ WRONG = [
     ("50 MB in a line", "train --data @/line.txt", "@/line.txt, line 1: more than 1 MiB; write one name per line"),
     ("a long name", "train --data @/long.txt", "@/long.txt, line 6: a name of 1,001 characters; write one name"),
     ("one name very often", "train --data @/same.txt", "@/same.txt: holds the same name 100,000 times; give different"),
-    ("10,000 letters", "train --data @/alphabet.txt", "@/alphabet.txt: holds 10,000 different characters, but at most"),
+    ("10,000 letters", "train --data @/alphabet.txt", "@/alphabet.txt: has more than 8,192 different characters; give"),
     ("half a letter", "train --data @/surrogate.txt", "@/surrogate.txt, line 2: not UTF-8"),
     ("a terabyte", "train --data @/huge.txt", "@/huge.txt, line 1: more than 1 MiB; write one name per line"),
     ("a pipe as data", "train --data @/fifo", "@/fifo: is a pipe or a device; give a file"),

@@ -212,7 +212,7 @@ def opened(folder: Path, url: str) -> Study:
 def test_two_sweeps_survive_restarts_and_a_killed_worker(server: Server, url: str, tmp_path: Path) -> None:
     """One worker and its sweep are lost, and its trial is tried again. The other sweep runs the missing trials."""
     study = opened(tmp_path / "here", url)
-    lines = [command(tmp_path / name / "shared", url, "-n", 20, "--set=train.steps=20000") for name in ("one", "two")]
+    lines = [command(tmp_path / name / "shared", url, "-n", 12, "--set=train.steps=10000") for name in ("one", "two")]
     both = [subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for line in lines]
     try:
         for number in (signal.SIGQUIT, signal.SIGINT):
@@ -228,12 +228,12 @@ def test_two_sweeps_survive_restarts_and_a_killed_worker(server: Server, url: st
         for process in both:
             process.kill()
     assert sorted(process.returncode for process in both) == [0, 2], errors
-    told = [line for error in errors for line in error.splitlines() if not re.match(r"\d+/20  trial ", line)]
+    told = [line for error in errors for line in error.splitlines() if not re.match(r"\d+/12  trial ", line)]
     assert len(told) == 1, told
     assert "a worker of the sweep was killed" in told[0]
     ended = states(study)
     assert ended.keys() <= {"COMPLETE", "PRUNED", "FAIL", "WAITING"}
-    assert 20 <= ended["COMPLETE"] + ended["PRUNED"] <= 20 + 3
+    assert 12 <= ended["COMPLETE"] + ended["PRUNED"] <= 12 + 3
     assert study.trials[lost.number].state == TrialState.FAIL
     assert lost.params in [
         trial.params or trial.system_attrs["fixed_params"] for trial in study.trials[lost.number + 1 :]
