@@ -129,8 +129,8 @@ def _chosen(schema: pa.Schema, path: Path, column: str | None) -> str:
     if column is None:
         mend = f"give one of them, as in {path.name}:{columns[0]}" if columns else "give a file that has one"
         raise MakemoreError(f"{path}: {have}; {mend}")
-    what = "is not a column of text" if column in schema.names else "is not among its columns"
-    raise MakemoreError(f"{path}: {column} {what}; {have}")
+    fact = "is not a column of text" if column in schema.names else "is not among its columns"
+    raise MakemoreError(f"{path}: {column} {fact}; {have}")
 
 
 def _lines(column: pa.Array, path: Path, row: int) -> bytes:

@@ -139,7 +139,7 @@ def alone(url: str) -> Iterator[None]:
 def _full(url: str) -> str:
     """The URL with the driver that is installed. Raises MakemoreError.
 
-    SQLAlchemy's own choice, where there is none in the URL, differs between its versions.
+    If the URL names no driver, SQLAlchemy would choose one, and its versions choose differently.
     """
     parsed = make_url(url)
     if "@" in (parsed.host or ""):

@@ -70,6 +70,12 @@ def load(path: Path | str, T: int = 3, *, seed: int = 42, vocabulary: Vocabulary
     return dataset.load(DataConfig(path=str(path), split_seed=seed), T, vocabulary)
 
 
+def words_file(folder: Path) -> Path:
+    path = folder / "names.txt"
+    path.write_text("\n".join(WORDS), encoding="utf-8")
+    return path
+
+
 def contents(data: Dataset) -> list[object]:
     return [data.vocabulary.letters, *(examples(split) for split in data.splits.values())]
 
@@ -375,8 +381,7 @@ def test_faults_deep_in_a_file_are_found_with_their_line(
 
 
 def test_a_stream_is_made_once_for_all_runs(tmp_path: Path, small_limits: SimpleNamespace, cache: Path) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
+    path = words_file(tmp_path)
     first = load(path)
     (kept,) = streams(cache)
     made = (kept / "tokens.npy").stat().st_mtime_ns
@@ -396,8 +401,7 @@ def test_a_stream_is_made_once_for_all_runs(tmp_path: Path, small_limits: Simple
 
 
 def test_a_damaged_stream_is_refused(tmp_path: Path, small_limits: SimpleNamespace, cache: Path) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
+    path = words_file(tmp_path)
     load(path)
     (kept,) = streams(cache)
     whole = (kept / "tokens.npy").read_bytes()
@@ -424,8 +428,7 @@ def test_a_damaged_stream_is_refused(tmp_path: Path, small_limits: SimpleNamespa
 def test_a_stream_of_which_a_part_was_removed_is_made_again(
     tmp_path: Path, small_limits: SimpleNamespace, cache: Path, name: str
 ) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
+    path = words_file(tmp_path)
     expected = contents(load(path))
     (kept,) = streams(cache)
     (kept / name).unlink()
@@ -436,8 +439,7 @@ def test_a_stream_of_which_a_part_was_removed_is_made_again(
 def test_a_source_that_cannot_be_read_is_blamed_itself(
     tmp_path: Path, small_limits: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
+    path = words_file(tmp_path)
     opening = Path.open
 
     class Failing(io.FileIO):
@@ -457,8 +459,7 @@ def test_a_source_that_cannot_be_read_is_blamed_itself(
 def test_a_second_process_says_that_it_waits(
     tmp_path: Path, small_limits: SimpleNamespace, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
+    path = words_file(tmp_path)
     load(path)
     (kept,) = streams(cache)
     (held,) = cache.glob("*.lock")
@@ -483,8 +484,7 @@ def test_a_second_process_says_that_it_waits(
 def test_a_changed_file_is_refused_before_its_stream_is_made(
     tmp_path: Path, small_limits: SimpleNamespace, cache: Path
 ) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
+    path = words_file(tmp_path)
     with pytest.raises(MakemoreError, match="has changed since the model was trained on it"):
         dataset.load(DataConfig(path=str(path)), 3, sha256="0" * 64)
     assert not cache.exists()
@@ -504,8 +504,7 @@ def test_paths_with_colons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_file_that_changes_meanwhile_is_not_kept(
     tmp_path: Path, small_limits: SimpleNamespace, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
+    path = words_file(tmp_path)
     append = large_file.Spill.append
 
     def changed(spill: large_file.Spill, points: np.ndarray) -> None:
@@ -523,8 +522,7 @@ def test_a_file_that_changes_meanwhile_is_not_kept(
 def test_without_a_cache_a_large_file_is_kept_in_memory(
     tmp_path: Path, small_limits: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
+    path = words_file(tmp_path)
     expected = contents(load(path))
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MAKEMORE_CACHE", str(tmp_path / "file"))
@@ -544,8 +542,7 @@ def test_without_a_cache_a_large_file_is_kept_in_memory(
 def test_a_disk_that_is_too_full_is_told_before(
     tmp_path: Path, small_limits: SimpleNamespace, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text("\n".join(WORDS), encoding="utf-8")
+    path = words_file(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(WriteError, match=r"has 0\.0 GB free, but 0\.0 are needed; set MAKEMORE_CACHE"):
         load(path)

@@ -450,7 +450,7 @@ def sweep(cli: Cli, tmp_path: Path, url: str) -> str:
 
 @needs_server
 def test_mistakes_in_the_address(server: Server, cli: Cli, tmp_path: Path) -> None:
-    """They are told at once, in one line without the password."""
+    """The error comes at once, in one line, without the password."""
     right = server.url(user=f"careful:{PASSWORD}")
     refused = f"postgresql://careful:{PASSWORD}@127.0.0.1:1/postgres"
     for url, told in (
