@@ -1,4 +1,4 @@
-"""`makemore plot`, `report`, `inspect` and `eval`: views of a trained run."""
+"""`makemore plot`, `report`, `play`, `inspect` and `eval`: views of a trained run."""
 
 from __future__ import annotations
 
@@ -70,6 +70,22 @@ def report(
     from makemore_cli.views.report import write_report
 
     path, remarks = write_report(run, out)
+    output.print_lines([str(path)])
+    for remark in remarks:
+        output.remark(remark)
+
+
+@app.command(epilog="Example: makemore play runs/quickstart --out quickstart.html")
+def play(
+    run: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Output file. Default: play.html in the run folder.")
+    ] = None,
+) -> None:
+    """Write a page to play with a run's network and to train it in the browser, as one HTML file; print its path."""
+    from makemore_cli.views.page.play_page import write_play_page
+
+    path, remarks = write_play_page(run, out)
     output.print_lines([str(path)])
     for remark in remarks:
         output.remark(remark)

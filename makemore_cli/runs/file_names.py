@@ -10,4 +10,4 @@ BEST = "best.safetensors"  # of lowest validation loss
 SUMMARY = "summary.json"
 NAMES = "training-names.txt"  # names that were given as values, not as a file
 FILES = (CONFIG, METRICS, CHECKPOINT, BEST, SUMMARY, NAMES)
-PLOTS, REPORT, EVENTS = "plots", "report.html", "tensorboard"  # made on request
+PLOTS, REPORT, PLAY, EVENTS = "plots", "report.html", "play.html", "tensorboard"  # made on request

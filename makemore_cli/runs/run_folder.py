@@ -16,7 +16,19 @@ from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
 from makemore_cli.errors import MakemoreError, WriteError
 from makemore_cli.runs.checkpoint import Checkpoint, to_bytes
-from makemore_cli.runs.file_names import BEST, CHECKPOINT, CONFIG, EVENTS, FILES, METRICS, NAMES, PLOTS, REPORT, SUMMARY
+from makemore_cli.runs.file_names import (
+    BEST,
+    CHECKPOINT,
+    CONFIG,
+    EVENTS,
+    FILES,
+    METRICS,
+    NAMES,
+    PLAY,
+    PLOTS,
+    REPORT,
+    SUMMARY,
+)
 from makemore_cli.runs.metrics import end_of_step
 from makemore_cli.runs.summary import Summary
 from makemore_cli.system.files import is_open_at, is_ours, lock, open_log, partial, write_atomically
@@ -166,7 +178,7 @@ class Run:
 
     def _remove_drawn(self) -> None:
         """Remove plots, report and event files of an earlier run."""
-        drawn = [*(self.folder / PLOTS).glob("*"), self.folder / REPORT]
+        drawn = [*(self.folder / PLOTS).glob("*"), self.folder / REPORT, self.folder / PLAY]
         for path in [path for path in drawn if path.is_file() and is_ours(path)]:
             path.unlink()
         for path in (self.folder / EVENTS).glob("events.out.tfevents.*"):

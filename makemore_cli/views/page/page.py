@@ -1,0 +1,94 @@
+"""One HTML file with its scripts, styles and data inside, which needs no network and no server.
+
+The scripts are the files in `static`, as they are written: no build comes between the source and the page. They are
+classic scripts, which see each other's top-level names, in the order of SCRIPTS. The page's security policy forbids
+every request.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from makemore_cli.system.files import check_replaceable, write_atomically
+
+STATIC = Path(__file__).parent / "static"
+# Scripts of all pages, in the order in which they are read.
+BASE = ("dom.js", "address.js", "tensors.js", "saving.js")
+LAST = ("page.js",)
+
+
+@dataclass(frozen=True)
+class View:
+    """A part of a page that is drawn by a script: the function `{name}View`."""
+
+    name: str
+    title: str
+    scripts: tuple[str, ...]
+
+
+CHAIN = View("chain", "The chain", ("expression.js", "chain.js", "heat_map.js", "chain_view.js"))
+PLAY = View("play", "Play", ("random.js", "network.js", "charts.js", "play_view.js"))
+TRAIN = View("train", "Train", ("random.js", "network.js", "pass.js", "trainer.js", "charts.js", "train_view.js"))
+
+
+def scripts_of(views: Iterable[View]) -> tuple[str, ...]:
+    """The names of the scripts that views need, each once, in order."""
+    own = [script for view in views for script in view.scripts]
+    return tuple(dict.fromkeys([*BASE, *own, *LAST]))
+
+
+def write_page(path: Path, title: str, about: str, views: Iterable[View], data: Mapping[str, Any]) -> None:
+    """Write a page of views. Raises MakemoreError if makemore did not make the file that is there."""
+    check_replaceable(path)
+    page = environment().get_template("page/page.html.jinja").render(title=title, about=about, **parts(views, data))
+    write_atomically(path, page.encode(errors="backslashreplace"))
+
+
+def parts(views: Iterable[View], data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a template needs to hold views: the views, the style sheet, the scripts and the data."""
+    views = tuple(views)
+    return {
+        "views": views,
+        "style": Markup(_static("page.css")),
+        "scripts": {name: Markup(_static(name)) for name in scripts_of(views)},
+        "data": Markup(embedded(data)),
+    }
+
+
+def environment() -> Environment:
+    """The templates of pages and reports, in which everything is escaped."""
+    loader = PackageLoader("makemore_cli.views", ".")
+    options: Any = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    return Environment(loader=loader, **options)
+
+
+def embedded(data: Mapping[str, Any]) -> str:
+    """JSON that may stand in a script element, whatever it holds: nothing in it can end the element."""
+    text = json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def encoded(array: NDArray[Any]) -> dict[str, Any]:
+    """An array for the page: its shape, the type of its numbers, and their bytes in little-endian order.
+
+    Integers become int32; float64 stays, and other real numbers become float32.
+    """
+    kind = "f64" if array.dtype == np.float64 else "f32" if array.dtype.kind == "f" else "i32"
+    plain = np.ascontiguousarray(array, dtype={"f64": "<f8", "f32": "<f4", "i32": "<i4"}[kind])
+    return {"shape": list(array.shape), kind: base64.b64encode(plain.tobytes()).decode()}
+
+
+@cache
+def _static(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")

@@ -1,0 +1,48 @@
+"""What a page knows about a run: its parameters, its settings and its names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from makemore_cli.names.dataset import Dataset
+from makemore_cli.names.splits import SPLITS, Split
+from makemore_cli.network.parameters import initialise
+from makemore_cli.runs.checkpoint import Checkpoint
+from makemore_cli.views.page.page import encoded
+
+LARGEST_NAMES_LETTERS = 1 << 20  # of each split in a page, end-of-word tokens included
+
+
+def run_data(name: str, checkpoint: Checkpoint, dataset: Dataset | None) -> dict[str, Any]:
+    """A run's data for `data.run`: sizes, settings, parameters as trained and as they began, and batchnorm statistics.
+
+    `dataset` is None if the data is missing or has changed; the page then can't tell new names, nor train on them.
+    """
+    model, config = checkpoint.model, checkpoint.config
+    sizes = model.sizes
+    initial, _ = initialise(sizes, config.train.seed)
+    return {
+        "name": name,
+        "step": checkpoint.step,
+        "letters": checkpoint.vocabulary.letters,  # token 0 is the end-of-word token, and token 1 the first of these
+        "sizes": {"V": sizes.vocabulary, "T": sizes.context, "E": sizes.embedding, "H": sizes.hidden},
+        "epsilon": model.epsilon,
+        "smoothing": config.train.label_smoothing,
+        "batch_size": config.train.batch_size,
+        "learning_rate": config.optim.lr,
+        "parameters": {name: encoded(array) for name, array in model.parameters.items()},
+        "initial": {name: encoded(array) for name, array in initial.arrays().items()},
+        "bnmean": encoded(model.bnmean),
+        "bnvar": encoded(model.bnvar),
+        "names": None if dataset is None else {split: _names(dataset.splits[split]) for split in SPLITS},
+    }
+
+
+def _names(split: Split) -> dict[str, Any]:
+    """A split's names as one text, or the first of them if there are too many for a page."""
+    tokens = split.tokens[:LARGEST_NAMES_LETTERS]
+    ends = np.flatnonzero(tokens == 0)
+    tokens = tokens[: int(ends[-1]) + 1] if len(ends) else tokens[:0]
+    return {"text": split.vocabulary.text(tokens)[:-1], "complete": len(tokens) == len(split)}
