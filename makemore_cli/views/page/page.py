@@ -35,17 +35,32 @@ class View:
     name: str
     title: str
     scripts: tuple[str, ...]
+    styles: tuple[str, ...] = ()
 
 
 CHAIN = View("chain", "The chain", ("expression.js", "chain.js", "heat_map.js", "chain_view.js"))
 PLAY = View("play", "Play", ("random.js", "network.js", "charts.js", "play_view.js"))
-TRAIN = View("train", "Train", ("random.js", "network.js", "pass.js", "trainer.js", "charts.js", "train_view.js"))
+TRAIN = View(
+    "train",
+    "Train",
+    (
+        *("random.js", "network.js", "pass.js", "mistakes.js", "gradient_check.js", "trainer.js", "training_worker.js"),
+        *("training_names.js", "training_run.js", "train_state.js"),
+        *("charts.js", "loss_plot.js", "train_controls.js", "train_results.js", "train_view.js"),
+    ),
+    ("charts.css", "train_view.css"),
+)
 
 
 def scripts_of(views: Iterable[View]) -> tuple[str, ...]:
     """The names of the scripts that views need, each once, in order."""
     own = [script for view in views for script in view.scripts]
     return tuple(dict.fromkeys([*BASE, *own, *LAST]))
+
+
+def styles_of(views: Iterable[View]) -> tuple[str, ...]:
+    """The names of the style sheets that views need, each once, in order."""
+    return tuple(dict.fromkeys(["page.css", *(style for view in views for style in view.styles)]))
 
 
 def write_page(path: Path, title: str, about: str, views: Iterable[View], data: Mapping[str, Any]) -> None:
@@ -60,7 +75,7 @@ def parts(views: Iterable[View], data: Mapping[str, Any]) -> dict[str, Any]:
     views = tuple(views)
     return {
         "views": views,
-        "style": Markup(_static("page.css")),
+        "style": Markup("\n".join(_static(name) for name in styles_of(views))),
         "scripts": {name: Markup(_static(name)) for name in scripts_of(views)},
         "data": Markup(embedded(data)),
     }

@@ -2,5 +2,110 @@
 // Train the network in the page.
 
 function trainView(section, { run }) {
-  section.append(make("h2", {}, "Train"));
+  let state = trainState(run);
+  let training = null; // the present TrainingRun; null if there are no names
+  let running = false;
+  const plot = new LossPlot();
+  const results = trainResults();
+  const message = make("p", { class: "train-message", role: "status" });
+  const controls = trainControls(run, {
+    toggle, change,
+    step: () => training.send("step"),
+    rewind: begin,
+    check: () => training.send("check"),
+    useNames,
+    useRunNames: () => change({ names: namesOfRun(run), own: false }),
+    usePass: (pass) => change({ pass, edited: true, mistake: "" }),
+  });
+
+  /** End the present run, and begin one from its first weights and batches. */
+  function begin() {
+    training?.end();
+    training = null;
+    results.clear();
+    message.textContent = "";
+    setRunning(false);
+    if (state.names === null) return;
+    plot.begin(labelOfTraining(state, run));
+    training = new TrainingRun(trainerOptions(state, run), state.pass, (report) => receivers[report.kind](report));
+  }
+
+  function setRunning(value) {
+    running = value;
+    controls.show(state, running);
+  }
+
+  function toggle() {
+    setRunning(!running);
+    training.send(running ? "start" : "pause");
+  }
+
+  /** Change the state. The learning rate and the batch size change in the present run; all else begins another one. */
+  function change(changes) {
+    const again = running;
+    state = { ...state, ...changes };
+    if (changes.mistake !== undefined && !state.edited) state.pass = passWith(state.mistake);
+    rememberTraining(state, run);
+    if (Object.keys(changes).every((key) => key === "learningRate" || key === "batchSize")) {
+      controls.show(state, running);
+      training?.send("set", { learningRate: state.learningRate, batchSize: state.batchSize });
+      return;
+    }
+    begin();
+    if (again && training) toggle();
+  }
+
+  function useNames(text) {
+    try {
+      change({ names: namesOfText(text), own: true });
+    } catch (problem) {
+      controls.names.refuse(problem.message);
+    }
+  }
+
+  const receivers = {
+    losses({ step, losses, seconds, stopped }) {
+      const loss = losses.reduce((sum, value) => sum + value, 0) / losses.length;
+      plot.add(step, losses);
+      results.show({ step, loss, ...(running && { speed: losses.length / seconds }) });
+      if (!stopped) return;
+      setRunning(false);
+      message.textContent = `Training stopped after step ${step.toLocaleString("en")}: the loss is not a finite number. Rewind, and lower the learning rate or choose the right backward pass.`;
+    },
+    look({ step, validation, samples, distributions }) {
+      if (validation !== null) plot.mark(step, validation);
+      results.show({ step, validation });
+      results.look(samples, distributions, state.names.letters);
+    },
+    check({ step, results: checked }) {
+      results.showCheck(step, checked);
+    },
+    weights({ kind, ...weights }) {
+      saveText("weights.json", JSON.stringify({ letters: state.names.letters, ...weights }, (_, value) => (ArrayBuffer.isView(value) ? [...value] : value)));
+    },
+    error({ text }) {
+      training.end();
+      setRunning(false);
+      message.textContent = `The pass does not run: ${text}`;
+    },
+  };
+
+  address.onChange(() => {
+    const wanted = withAddress(state, run);
+    const changes = Object.fromEntries(Object.entries(wanted).filter(([key, value]) => value !== state[key]));
+    if (Object.keys(changes).length > 0) change(changes);
+  });
+
+  section.append(
+    make("h2", {}, "Train"),
+    make("p", {}, "The network trains in this page, with a backward pass written by hand. Break a line of it, and compare the losses."),
+    make("div", { class: "train-layout" }, controls.element,
+      make("div", { class: "train-results" }, results.figures, message, plot.element, plot.legend,
+        make("div", { class: "row" },
+          button("Clear earlier curves", () => plot.clear()),
+          button("Save the plot as SVG", () => saveSvg("loss.svg", plot.svg)),
+          button("Save it as PNG", () => savePng("loss.png", plot.svg)),
+          button("Save the weights as JSON", () => training?.send("weights"))),
+        results.checked, results.element)));
+  begin();
 }

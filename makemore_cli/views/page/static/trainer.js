@@ -1,0 +1,132 @@
+"use strict";
+// Stochastic gradient descent on names, and what there is to see of it.
+
+const DECAY_STEP = 100000; // from here on, the learning rate is a tenth, as in the lecture
+const SATURATED = 0.97; // |h| beyond which tanh passes hardly any gradient on
+const MOST_EXAMPLES = 1000; // for batchnorm statistics, and for the validation loss
+const MOST_PRODUCTS = 3e7; // of a validation loss, so that large networks don't stop for long
+const FEWEST_EXAMPLES = 16;
+const CHECKED_EXAMPLES = 32;
+
+/** New parameters as in the lecture: Kaiming initialisation with tanh's gain for W1, and small numbers elsewhere. */
+function initialParameters({ V, T, E, H }, seed, withB1 = true) {
+  const random = randomNumbers(seed);
+  const drawn = (length, scale, centre = 0) => Float64Array.from({ length }, () => centre + scale * normal(random));
+  return {
+    C: drawn(V * E, 1),
+    W1: drawn(T * E * H, 5 / 3 / Math.sqrt(T * E)),
+    ...(withB1 && { b1: drawn(H, 0.1) }),
+    W2: drawn(H * V, 0.1),
+    b2: drawn(V, 0.1),
+    bngain: drawn(H, 0.1, 1),
+    bnbias: drawn(H, 0.1),
+  };
+}
+
+/** Training on random batches. The same options give the same batches, and so the same losses. */
+class Trainer {
+  /**
+   * @param {object} options
+   * @param {{V: number, T: number, E: number, H: number}} options.sizes
+   * @param {Object<string, Float64Array>} options.parameters - changed by training
+   * @param {{X: Int32Array, Y: Int32Array, count: number}} options.training - at least 2 examples
+   * @param {{X: Int32Array, Y: Int32Array, count: number}} options.validation - may be empty
+   */
+  constructor({ sizes, parameters, training, validation, epsilon, smoothing, seed, batchSize, learningRate }) {
+    Object.assign(this, { sizes, parameters, training, validation, learningRate, seed });
+    this.settings = { epsilon, smoothing };
+    this.steps = 0;
+    this.random = randomNumbers(seed);
+    this.batchSize = batchSize;
+  }
+
+  get batchSize() {
+    return this.tensors.n;
+  }
+
+  set batchSize(n) {
+    this.tensors = passTensors(this.sizes, n);
+    [this.X, this.Y] = [new Int32Array(n * this.sizes.T), new Int32Array(n)];
+  }
+
+  /** The learning rate of the next step. */
+  get rate() {
+    return this.steps < DECAY_STEP ? this.learningRate : this.learningRate / 10;
+  }
+
+  /** Train one step. Returns the loss of its batch before the update, in nats per character. */
+  step() {
+    drawBatch(this.training, this.X, this.Y, this.random);
+    const loss = trainingPass(this.parameters, this.X, this.Y, this.tensors, this.settings);
+    for (const name in this.parameters) descend(this.parameters[name], this.tensors[`d${name}`], this.rate);
+    this.steps++;
+    return loss;
+  }
+
+  /** The network as it is now, with batchnorm statistics of training examples. */
+  network() {
+    const { sizes, parameters, settings: { epsilon } } = this;
+    this.calibration ??= sampleOf(this.training, MOST_EXAMPLES, this.seed);
+    const { X, count } = this.calibration;
+    const tensors = passTensors({ ...sizes, V: 1 }, count); // logits are not needed
+    hiddenLayer(parameters, X, tensors, epsilon);
+    return { sizes, parameters, bnmean: tensors.bnmean, bnvar: tensors.bnvar, epsilon };
+  }
+
+  /** The mean loss of a network on a sample of validation examples; null if there are none. */
+  validationLoss(network) {
+    const { V, T, E, H } = this.sizes;
+    const affordable = Math.floor(MOST_PRODUCTS / (H * (V + T * E)));
+    const most = Math.min(MOST_EXAMPLES, Math.max(FEWEST_EXAMPLES, affordable));
+    this.validated ??= sampleOf(this.validation, most, this.seed);
+    const { X, Y, count } = this.validated;
+    if (count === 0) return null;
+    return meanLoss(Array.from(Y, (token, i) => probabilitiesOf(logitsAfter(network, X.subarray(i * T, (i + 1) * T)))[token]));
+  }
+
+  /** The fraction of saturated tanh units in the last batch, and histograms of h and of each gradient. */
+  distributions() {
+    const { h } = this.tensors;
+    const saturated = h.reduce((count, value) => count + (Math.abs(value) > SATURATED), 0) / h.length;
+    const gradients = Object.keys(this.parameters).map((name) => ({ name, ...countsOf(this.tensors[`d${name}`], null) }));
+    return { saturated, h: countsOf(h, 1), gradients };
+  }
+
+  /** Check the gradients of the pass for a batch of its own, so that training continues as if nothing had been. */
+  check() {
+    const random = randomNumbers(this.seed + this.steps + 1);
+    const { X, Y, count } = sampleOf(this.training, CHECKED_EXAMPLES, this.seed + this.steps);
+    return checkGradients(this.parameters, X, Y, passTensors(this.sizes, count), this.settings, random);
+  }
+}
+
+/** Fill a batch with random examples, each drawn from all of them. */
+function drawBatch({ X: contexts, Y: targets, count }, X, Y, random) {
+  const T = X.length / Y.length;
+  for (let i = 0; i < Y.length; i++) {
+    const example = Math.floor(random() * count);
+    for (let t = 0; t < T; t++) X[i * T + t] = contexts[example * T + t];
+    Y[i] = targets[example];
+  }
+}
+
+/** Some of the examples, at random, or all if there are no more. */
+function sampleOf(examples, most, seed) {
+  if (examples.count <= most) return examples;
+  const T = examples.X.length / examples.count;
+  const [X, Y] = [new Int32Array(most * T), new Int32Array(most)];
+  drawBatch(examples, X, Y, randomNumbers(seed));
+  return { X, Y, count: most };
+}
+
+function descend(parameter, gradient, rate) {
+  for (let k = 0; k < parameter.length; k++) parameter[k] -= rate * gradient[k];
+}
+
+/** How many values lie in each of 41 equal parts of the range from −limit to limit, which is the largest size if null. */
+function countsOf(values, limit) {
+  const high = limit ?? values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const counts = new Array(41).fill(0);
+  for (const value of values) counts[Math.min(40, Math.floor(((value / (high || 1) + 1) / 2) * 41))]++;
+  return { counts, high };
+}

@@ -1,0 +1,94 @@
+"use strict";
+// What a reader chooses for training in the page, and what a run needs for it.
+
+const BATCH_SIZES = [2, 512];
+const HIDDEN_SIZES = [1, 512];
+const LEARNING_RATES = [1e-4, 10];
+const WEIGHTS_SEED = 2147483647; // the lecture's; of new weights and of batches
+
+/** The choices at first: those in the address, or those of the run. */
+function trainState(run) {
+  const names = run.names === null ? null : namesOfRun(run);
+  return withAddress({ names, own: false, pass: scriptText("pass.js"), edited: false }, run);
+}
+
+/** The choices with those in the address. What the address does not say is as in the run. */
+function withAddress(state, run) {
+  const number = (key, otherwise, [low, high]) => {
+    const given = Number(address.get(key) ?? otherwise);
+    return Math.min(Math.max(Number.isFinite(given) ? given : otherwise, low), high);
+  };
+  const mistake = MISTAKES.find(({ name }) => name === address.get("train.mistake"))?.name ?? "";
+  return {
+    ...state,
+    learningRate: number("train.rate", run.learning_rate, LEARNING_RATES),
+    batchSize: Math.round(number("train.batch", run.batch_size, [BATCH_SIZES[0], largest(BATCH_SIZES, run.batch_size)])),
+    hidden: Math.round(number("train.hidden", run.sizes.H, [HIDDEN_SIZES[0], largest(HIDDEN_SIZES, run.sizes.H)])),
+    from: address.get("train.from") === "trained" ? "trained" : "initial",
+    ...(!state.edited && { mistake, pass: passWith(mistake) }),
+  };
+}
+
+/** The upper end of a slider, which reaches the run's own size. */
+function largest([, high], size) {
+  return Math.max(high, size);
+}
+
+/** Write the choices that differ from the run's into the address. */
+function rememberTraining(state, run) {
+  const unlike = (value, usual) => (value === usual ? null : String(value));
+  address.set({
+    "train.rate": unlike(state.learningRate, run.learning_rate),
+    "train.batch": unlike(state.batchSize, run.batch_size),
+    "train.hidden": unlike(state.hidden, run.sizes.H),
+    "train.from": unlike(state.from, "initial"),
+    "train.mistake": state.mistake,
+  });
+}
+
+/** The text of the pass with a mistake of the list, or as it is. */
+function passWith(name) {
+  const text = scriptText("pass.js");
+  const mistake = MISTAKES.find((one) => one.name === name);
+  return mistake ? withMistake(text, mistake) : text;
+}
+
+/** Whether the run's own weights fit: its names and its number of hidden units. */
+function fitsRun(state, run) {
+  return !state.own && state.hidden === run.sizes.H;
+}
+
+/** The options of a Trainer. */
+function trainerOptions(state, run) {
+  const { V, T, E } = run.sizes;
+  const sizes = { V: state.own ? 1 + Array.from(state.names.letters).length : V, T, E, H: state.hidden };
+  return {
+    sizes,
+    parameters: firstParameters(state, run, sizes),
+    training: examplesOf(state.names.training, T),
+    validation: examplesOf(state.names.validation, T),
+    epsilon: run.epsilon,
+    smoothing: run.smoothing,
+    seed: WEIGHTS_SEED,
+    batchSize: state.batchSize,
+    learningRate: state.learningRate,
+  };
+}
+
+function firstParameters(state, run, sizes) {
+  if (!fitsRun(state, run)) return initialParameters(sizes, WEIGHTS_SEED, "b1" in run.parameters);
+  const arrays = state.from === "trained" ? run.parameters : run.initial;
+  return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, decoded(array).data]));
+}
+
+/** What a curve in the plot is called. */
+function labelOfTraining(state, run) {
+  const pass = MISTAKES.find(({ name }) => name === state.mistake)?.title;
+  const weights = state.from === "trained" && fitsRun(state, run) ? "from the trained weights" : null;
+  return [
+    state.edited ? "an edited pass" : pass ?? "the right pass",
+    state.hidden === run.sizes.H ? null : `H = ${state.hidden}`,
+    weights,
+    state.own ? "own names" : null,
+  ].filter((part) => part !== null).join(", ");
+}

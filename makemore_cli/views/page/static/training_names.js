@@ -1,0 +1,66 @@
+"use strict";
+// Names to train on: from a run or from the reader, as tokens, and as examples of a context and its next token.
+
+const LARGEST_VOCABULARY = 8192; // letters
+const LARGEST_TEXT = 1 << 20; // letters of pasted names
+const VALIDATION_SHARE = 10; // every tenth pasted name is for validation
+
+/** A run's names as tokens: for training, and for validation. */
+function namesOfRun({ letters, names }) {
+  const token = tokenOf(letters);
+  const encoded = (text) => (text === "" ? [] : text.split("\n")).map((name) => Array.from(name, (letter) => token.get(letter)));
+  return { letters, training: encoded(names.train.text), validation: encoded(names.val.text) };
+}
+
+/**
+ * Names that a reader wrote, one a line, as tokens of a vocabulary of their own letters, sorted by code point.
+ * Throws an Error whose message is for the reader.
+ */
+function namesOfText(text) {
+  if (text.length > LARGEST_TEXT) throw new Error(`The names may have ${LARGEST_TEXT.toLocaleString("en")} letters at most.`);
+  const names = text.split(/\r\n|[\n\r]/).map((name) => name.trim()).filter((name) => name !== "");
+  const letters = [...new Set(names.flatMap((name) => Array.from(name)))].sort((a, b) => a.codePointAt(0) - b.codePointAt(0));
+  if (names.length < 2) throw new Error("Training needs at least 2 names, one on each line.");
+  if (letters.includes(".")) throw new Error("A name can’t contain “.”, which ends every name. Remove it.");
+  const control = letters.find((letter) => /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(letter));
+  if (control !== undefined) throw new Error(`A name can’t contain the control character ${codePoint(control)}. Remove it.`);
+  if (letters.length > LARGEST_VOCABULARY) {
+    throw new Error(`The names may have ${LARGEST_VOCABULARY.toLocaleString("en")} different letters at most, not ${letters.length.toLocaleString("en")}.`);
+  }
+  const token = tokenOf(letters.join(""));
+  const encoded = shuffled(names, randomNumbers(1)).map((name) => Array.from(name, (letter) => token.get(letter)));
+  const count = Math.floor(names.length / VALIDATION_SHARE);
+  return { letters: letters.join(""), training: encoded.slice(count), validation: encoded.slice(0, count) };
+}
+
+function tokenOf(letters) {
+  return new Map(Array.from(letters, (letter, place) => [letter, place + 1]));
+}
+
+function codePoint(letter) {
+  return `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+}
+
+/** A copy in random order (Fisher and Yates). */
+function shuffled(items, random) {
+  const order = [...items];
+  for (let last = order.length - 1; last > 0; last--) {
+    const other = Math.floor(random() * (last + 1));
+    [order[last], order[other]] = [order[other], order[last]];
+  }
+  return order;
+}
+
+/** All examples of names: contexts X (count, T), and the token Y (count) after each, which may be the end of a name. */
+function examplesOf(names, T) {
+  const count = names.reduce((sum, name) => sum + name.length + 1, 0);
+  const [X, Y] = [new Int32Array(count * T), new Int32Array(count)];
+  let example = 0;
+  for (const name of names) {
+    for (let place = 0; place <= name.length; place++, example++) {
+      for (let t = 0; t < T; t++) X[example * T + t] = name[place - T + t] ?? 0;
+      Y[example] = name[place] ?? 0;
+    }
+  }
+  return { X, Y, count };
+}

@@ -1,0 +1,81 @@
+"use strict";
+// Training in a worker, so that the page stays responsive. Messages in: {command, …}; messages out: {kind, …}.
+
+const SLICE = 60; // milliseconds of training between two messages
+const LOOK_EVERY = 1000; // milliseconds between two looks at the network, which cost time
+const LOOK_SHARE = 5; // a look takes at most about a fifth of the time
+const SAMPLES = 8;
+const LONGEST_SAMPLE = 40;
+
+/** Serve the page that made this worker. */
+function serveTraining() {
+  const next = new MessageChannel(); // a timer would wait for some milliseconds
+  let trainer = null;
+  let running = false;
+  let nextLook = 0;
+
+  const commands = {
+    begin({ options }) {
+      trainer = new Trainer(options);
+      look();
+    },
+    start() {
+      if (running) return;
+      running = true;
+      next.port2.postMessage(null);
+    },
+    pause() {
+      running = false;
+      look();
+    },
+    step() {
+      train(0);
+      look();
+    },
+    set({ learningRate, batchSize }) {
+      trainer.learningRate = learningRate;
+      if (batchSize !== trainer.batchSize) trainer.batchSize = batchSize;
+    },
+    check() {
+      postMessage({ kind: "check", step: trainer.steps, results: trainer.check() });
+    },
+    weights() {
+      const { sizes, parameters, bnmean, bnvar, epsilon } = trainer.network();
+      postMessage({ kind: "weights", step: trainer.steps, sizes, parameters, bnmean, bnvar, epsilon });
+    },
+  };
+
+  /** Train for some milliseconds, at least one step. */
+  function train(milliseconds) {
+    const began = performance.now();
+    const losses = [];
+    do {
+      losses.push(trainer.step());
+    } while (Number.isFinite(losses.at(-1)) && performance.now() - began < milliseconds);
+    const stopped = !Number.isFinite(losses.at(-1));
+    if (stopped) running = false;
+    postMessage({ kind: "losses", step: trainer.steps, losses, seconds: (performance.now() - began) / 1000, stopped });
+  }
+
+  /** Send what the network has learned so far. */
+  function look() {
+    const began = performance.now();
+    const network = trainer.network();
+    const random = randomNumbers(trainer.seed);
+    const finite = network.bnvar.every(Number.isFinite) && Object.values(network.parameters).every((p) => p.every(Number.isFinite));
+    const samples = finite ? Array.from({ length: SAMPLES }, () => sampledName(network, random, { longest: LONGEST_SAMPLE })) : [];
+    const validation = finite ? trainer.validationLoss(network) : null;
+    const distributions = trainer.steps > 0 && finite ? trainer.distributions() : null;
+    postMessage({ kind: "look", step: trainer.steps, validation, samples, distributions });
+    const now = performance.now();
+    nextLook = now + Math.max(LOOK_EVERY, LOOK_SHARE * (now - began));
+  }
+
+  next.port1.onmessage = () => {
+    if (!running) return;
+    train(SLICE);
+    if (performance.now() > nextLook) look();
+    if (running) next.port2.postMessage(null);
+  };
+  onmessage = ({ data: message }) => commands[message.command](message);
+}
