@@ -44,7 +44,7 @@ function trainResults() {
       make("p", {}, make("strong", { class: wrong.length === 0 ? "right" : "wrong" }, verdict),
         ` Each parameter was moved in ${DIRECTIONS} random directions. The loss must change by what its gradient says.`),
       make("div", { class: "scroll" }, make("table", {},
-        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "gradient"), make("th", { scope: "col", class: "number" }, "largest relative difference"), make("th", { scope: "col" }, "verdict"))),
+        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "gradient"), make("th", { scope: "col", class: "number" }, "relative difference"), make("th", { scope: "col" }, "verdict"))),
         make("tbody", {}, ...rows))));
   }
 
@@ -71,6 +71,6 @@ function sampled(tokens, letters) {
 }
 
 function distribution(caption, title, { counts, high }) {
-  const chart = histogram(counts, { width: 170, height: 84, low: -high, high, title: `Histogram of the ${title}` });
+  const chart = histogram(counts, { width: 150, height: 84, low: -high, high, title: `Histogram of the ${title}` });
   return make("figure", {}, chart, make("figcaption", {}, make("code", {}, caption)));
 }

@@ -1,0 +1,512 @@
+"""Training in the page: its pass against autograd and the tensor engine, its mistakes, and what a reader does with it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from makemore_cli.network import reference
+from makemore_cli.network.model import Sizes
+from makemore_cli.network.parameters import Parameters, initialise
+from makemore_cli.training.engines import TensorEngine
+from makemore_cli.views.page.page import TRAIN, encoded, write_page
+from makemore_cli.views.page.play_page import write_play_page
+from tests.conftest import NAMES, problem
+from tests.views.browser import needs_browser, opened
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+EPS = 1e-5
+slow = pytest.mark.slow
+FLOATS = """(given) => Object.fromEntries(Object.entries(given).map(([name, list]) => [name, Float64Array.from(list)]))"""
+
+# Losses of training on given batches, of n examples each.
+TRAINED = """({ sizes, parameters, X, Y, n, epsilon, smoothing, rate }) => {
+  const p = (FLOATS)(parameters);
+  const tensors = passTensors(sizes, n);
+  return Y.map((targets, k) => {
+    const loss = trainingPass(p, X[k], targets, tensors, { epsilon, smoothing });
+    for (const name in p) descend(p[name], tensors[`d${name}`], rate);
+    return loss;
+  });
+}""".replace("FLOATS", FLOATS)
+
+GRADIENTS = """({ sizes, parameters, X, Y, n, epsilon, smoothing }) => {
+  const p = (FLOATS)(parameters);
+  const tensors = passTensors(sizes, n);
+  Object.values(tensors).filter(ArrayBuffer.isView).forEach((tensor) => tensor.fill(7)); // of a pass before
+  const loss = trainingPass(p, X, Y, tensors, { epsilon, smoothing });
+  return { loss, ...Object.fromEntries(Object.keys(p).map((name) => [name, [...tensors[`d${name}`]]])) };
+}""".replace("FLOATS", FLOATS)
+
+CHECKED = """({ sizes, parameters, X, Y, n, epsilon, smoothing }) =>
+  checkGradients((FLOATS)(parameters), X, Y, passTensors(sizes, n), { epsilon, smoothing }, randomNumbers(n))
+    .filter(({ right }) => !right).map(({ name }) => name)""".replace("FLOATS", FLOATS)
+
+# Of each mistake, the gradients that it makes wrong.
+WRONG = {
+    "tanh": "C W1 bngain bnbias",
+    "target": "C W1 W2 b2 bngain bnbias",
+    "bessel": "C W1",
+    "mean": "C W1 b1",
+    "variance": "C W1",
+    "b2": "b2",
+    "W1": "W1",
+    "C": "C",
+}
+
+
+def run_of(
+    sizes: Sizes, letters: str, names: Mapping[str, list[str]] | None, *, complete: bool = True, seed: int = 1
+) -> dict[str, Any]:
+    """The data of a run that was not trained at all."""
+    initial = {name: encoded(array) for name, array in initialise(sizes, seed)[0].arrays().items()}
+    statistics = np.zeros((1, sizes.hidden), np.float32)
+    return {
+        "name": "made",
+        "step": 0,
+        "letters": letters,
+        "sizes": {"V": sizes.vocabulary, "T": sizes.context, "E": sizes.embedding, "H": sizes.hidden},
+        "epsilon": EPS,
+        "smoothing": 0.0,
+        "batch_size": 32,
+        "learning_rate": 0.1,
+        "parameters": initial,
+        "initial": initial,
+        "bnmean": encoded(statistics),
+        "bnvar": encoded(statistics + 1),
+        "names": names and {split: {"text": "\n".join(some), "complete": complete} for split, some in names.items()},
+    }
+
+
+def written(path: Path, run: Mapping[str, Any]) -> Path:
+    write_page(path, "made", "for a test", [TRAIN], {"run": run})
+    return path
+
+
+def numbers(p: Parameters, X: torch.Tensor, Y: torch.Tensor, smoothing: float = 0.0, **more: Any) -> dict[str, Any]:
+    """A problem as the page's functions take it."""
+    s = p.sizes
+    return {
+        "sizes": {"V": s.vocabulary, "T": s.context, "E": s.embedding, "H": s.hidden},
+        "parameters": {name: array.flatten().tolist() for name, array in p.arrays().items()},
+        "X": X.flatten(X.ndim - 2).tolist(),
+        "Y": Y.tolist(),
+        "n": Y.shape[-1],
+        "epsilon": EPS,
+        "smoothing": smoothing,
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    letters = "".join(sorted(set("".join(NAMES))))
+    names = {"train": NAMES[:8], "val": NAMES[8:10], "test": NAMES[10:]}
+    return written(tmp_path_factory.mktemp("train") / "train.html", run_of(Sizes(len(letters) + 1, 3, 4, 12), letters, names))
+
+
+@pytest.fixture(scope="module")
+def functions(browser: Browser, path: Path) -> Iterator[Page]:
+    """A page whose functions are called. Nothing is clicked in it."""
+    with opened(browser, path) as page:
+        yield page
+
+
+@pytest.fixture
+def page(browser: Browser, path: Path) -> Iterator[Page]:
+    with opened(browser, path) as page:
+        page.wait_for_selector(".train-samples li")
+        yield page
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def figure(page: Page, label: str) -> str:
+    return page.locator(f".train-figures div:has(dt:text-is('{label}')) dd").inner_text()
+
+
+def step(page: Page) -> str:
+    """Train one step. Returns its loss."""
+    before = figure(page, "step")
+    press(page, "Step")
+    page.wait_for_function("before => document.querySelector('.train-figures dd').textContent !== before", arg=before)
+    return figure(page, "loss of the latest batches")
+
+
+def checked(page: Page) -> str:
+    press(page, "Check the gradients")
+    return page.locator(".train-results [role=status] strong").inner_text()
+
+
+# The pass.
+
+
+@needs_browser
+@pytest.mark.parametrize(
+    ("n", "T", "E", "H", "V", "first_bias", "smoothing"),
+    [
+        (32, 3, 10, 64, 27, True, 0.0),
+        pytest.param(32, 3, 10, 200, 27, False, 0.1, marks=slow),
+        pytest.param(2, 1, 1, 1, 2, True, 0.0, marks=slow),
+        pytest.param(7, 8, 5, 33, 50, True, 0.3, marks=slow),
+    ],
+)
+def test_losses_are_those_of_the_tensor_engine(functions, n, T, E, H, V, first_bias, smoothing) -> None:
+    p, *_ = problem(n, T, E, H, V, first_bias=first_bias, dtype=torch.float64, seed=n + H)
+    X, Y = torch.randint(0, V, (200, n, T)), torch.randint(0, V, (200, n))
+    page_losses = functions.evaluate(TRAINED, numbers(p, X, Y, smoothing, rate=0.1))
+    losses = TensorEngine(p, smoothing=smoothing).run(X, Y, [0.1] * 200)
+    torch.testing.assert_close(torch.tensor(page_losses, dtype=torch.float64), losses, rtol=0, atol=1e-4)
+
+
+@slow
+@needs_browser
+@given(
+    n=st.integers(2, 40),
+    T=st.integers(1, 8),
+    E=st.integers(1, 12),
+    H=st.integers(1, 70),
+    V=st.integers(2, 60),
+    first_bias=st.booleans(),
+    smoothing=st.sampled_from([0.0, 0.2]),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=40)
+def test_gradients_are_autograds(functions, n, T, E, H, V, first_bias, smoothing, seed) -> None:
+    p, X, Y = problem(n, T, E, H, V, first_bias=first_bias, dtype=torch.float64, seed=seed)
+    of_page = functions.evaluate(GRADIENTS, numbers(p, X, Y, smoothing))
+    leaves = {name: view.detach().requires_grad_() for name, view in p.views.items()}
+    loss, *_ = reference.forward(leaves, X, Y, EPS, smoothing)
+    loss.backward()
+    assert of_page["loss"] == pytest.approx(loss.item(), abs=1e-12)
+    largest = max(float(leaf.grad.abs().max()) for leaf in leaves.values())
+    for name, leaf in leaves.items():
+        scale = max(float(leaf.grad.abs().max()), 1e-6 * largest)  # that of b1 is zero
+        difference = float((torch.tensor(of_page[name], dtype=torch.float64) - leaf.grad.flatten()).abs().max())
+        assert difference <= 3e-6 * scale, name
+
+
+@slow
+@needs_browser
+def test_the_pass_makes_no_tensors(functions) -> None:
+    """Every tensor is made by passTensors, once for a batch size."""
+    text = functions.evaluate("scriptText('pass.js')")
+    made, rest = re.split(r"(?=/\*\* Loss in nats)", text)
+    assert "new Float64Array" in made
+    assert not re.search(r"\bnew\b|\.slice\(|\.map\(|\.from\(", rest)
+
+
+# The mistakes, and the check that finds them.
+
+
+@slow
+@needs_browser
+@given(
+    n=st.integers(2, 32),
+    T=st.integers(1, 5),
+    H=st.integers(1, 40),
+    V=st.integers(2, 40),
+    first_bias=st.booleans(),
+    smoothing=st.sampled_from([0.0, 0.2]),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=30)
+def test_the_check_finds_no_fault_in_the_right_pass(functions, n, T, H, V, first_bias, smoothing, seed) -> None:
+    p, X, Y = problem(n, T, 4, H, V, first_bias=first_bias, dtype=torch.float64, seed=seed)
+    assert functions.evaluate(CHECKED, numbers(p, X, Y, smoothing)) == []
+
+
+@needs_browser
+@slow
+def test_every_mistake_has_its_gradients(functions) -> None:
+    assert functions.evaluate("MISTAKES.map(({ name }) => name)") == list(WRONG)
+    assert functions.evaluate("MISTAKES.map(({ right }) => scriptText('pass.js').split(right).length)") == [2] * len(WRONG)
+
+
+@slow
+@needs_browser
+@pytest.mark.parametrize("mistake", WRONG)
+def test_a_mistake_makes_its_gradients_wrong_and_no_others(browser, path, mistake) -> None:
+    p, X, Y = problem(n=24, H=20, dtype=torch.float64, seed=5)
+    given = numbers(p, X, Y, 0.1)
+    with opened(browser, path) as page:
+        right = page.evaluate(GRADIENTS, given)
+        text = page.evaluate("(name) => passWith(name)", mistake)
+        page.add_script_tag(content=text)
+        wrong = page.evaluate(GRADIENTS, given)
+        found = page.evaluate(CHECKED, given)
+    changed = [name for name in p.views if not np.allclose(right[name], wrong[name], rtol=1e-9, atol=1e-12)]
+    assert wrong["loss"] == right["loss"]
+    assert changed == found == sorted(WRONG[mistake].split(), key=list(p.views).index)
+
+
+@slow
+@needs_browser
+def test_the_page_names_the_wrong_gradients(page) -> None:
+    assert checked(page) == "All gradients are right."
+    for mistake, wrong in WRONG.items():
+        page.get_by_label("Backward pass").select_option(mistake)
+        page.wait_for_selector(".train-samples li")
+        found = re.findall(r"d(\w+)", checked(page))
+        assert sorted(found) == sorted(wrong.split()), mistake
+    assert f"train.mistake={mistake}" in page.url
+
+
+@slow
+@needs_browser
+def test_a_reader_changes_the_pass(page) -> None:
+    page.get_by_text("Read and change the pass").click()
+    text = page.get_by_label("JavaScript of the pass")
+    right = text.input_value()
+    text.fill(right.replace("sumOfRows(db2, dlogits, n);", "db2.fill(0);"))
+    press(page, "Train with this text")
+    assert checked(page) == "Wrong: db2."
+    text.fill("function trainingPass( {")
+    press(page, "Train with this text")
+    page.wait_for_selector(".train-message:has-text('SyntaxError')")
+    press(page, "Restore the right pass")
+    assert checked(page) == "All gradients are right."
+    assert text.input_value() == right
+
+
+# Training.
+
+
+@needs_browser
+@slow
+def test_training_lowers_the_loss_pauses_and_rewinds(page) -> None:
+    first = [step(page) for _ in range(4)]
+    press(page, "Start")
+    page.wait_for_function("Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 1000")
+    press(page, "Pause")
+    page.wait_for_timeout(150)
+    stopped = figure(page, "step")
+    assert float(figure(page, "loss of the latest batches")) < float(first[0]) - 0.5
+    assert re.fullmatch(r"[\d,]+", figure(page, "steps per second"))
+    assert re.fullmatch(r"[\d.]+ %", figure(page, "saturated tanh units"))
+    assert page.locator(".train-histograms figure").count() == 8
+    page.wait_for_timeout(200)
+    assert figure(page, "step") == stopped
+    press(page, "Rewind")
+    page.wait_for_selector(".train-samples li")
+    assert [step(page) for _ in range(4)] == first
+    assert page.locator(".train-legend li").count() == 2
+    press(page, "Clear earlier curves")
+    page.wait_for_function("document.querySelectorAll('.train-legend li').length === 1")
+
+
+@slow
+@needs_browser
+def test_settings_change_the_run(page) -> None:
+    page.get_by_label("Learning rate").focus()
+    page.keyboard.press("Home")
+    assert page.locator("output").first.inner_text() == "1.00e−4"
+    losses = [step(page) for _ in range(2)]
+    page.get_by_label("Batch size").focus()
+    page.keyboard.press("Home")
+    assert step(page) not in losses
+    page.get_by_label("Hidden units").focus()
+    page.keyboard.press("Home")
+    page.wait_for_function("document.querySelector('.train-figures dd').textContent === '0'")
+    assert checked(page) == "All gradients are right."
+    assert page.get_by_label("Weights at the start").is_disabled()
+    assert page.url.endswith("#train.rate=0.0001&train.batch=2&train.hidden=1")
+    page.reload()
+    page.wait_for_selector(".train-samples li")
+    assert page.locator("output").all_inner_texts()[:3] == ["1.00e−4", "2", "1"]
+
+
+@slow
+@needs_browser
+def test_a_loss_that_is_no_number_ends_training(page) -> None:
+    page.get_by_label("Learning rate").focus()
+    page.keyboard.press("End")
+    page.evaluate("location.hash = 'train.rate=10&train.mistake=target&train.hidden=300'")
+    page.wait_for_function("document.querySelector('.train-legend').textContent.includes('H = 300')")
+    text = page.evaluate("passWith('')").replace("(1 - h[k] * h[k]) * dh[k]", "1e200 * dh[k]")
+    page.get_by_text("Read and change the pass").click()
+    page.get_by_label("JavaScript of the pass").fill(text)
+    press(page, "Train with this text")
+    press(page, "Start")
+    page.wait_for_selector(".train-message:has-text('the loss is not a finite number')")
+    assert page.get_by_role("button", name="Start").is_visible()
+
+
+@slow
+@needs_browser
+def test_training_continues_from_the_trained_weights(browser, trained, tmp_path) -> None:
+    path, remarks = write_play_page(trained, tmp_path / "play.html")
+    assert remarks == []
+    with opened(browser, Path(f"{path}")) as page:
+        page.goto(f"{path.as_uri()}#view=train")
+        page.reload()
+        page.wait_for_selector(".train-samples li")
+        untrained = float(figure(page, "validation loss"))
+        page.get_by_label("Weights at the start").select_option("trained")
+        page.wait_for_selector(".train-samples li")
+        assert float(figure(page, "validation loss")) < untrained - 0.5
+        with page.expect_download() as download:
+            press(page, "Save the weights as JSON")
+        weights = json.loads(Path(download.value.path()).read_text())
+        assert weights["sizes"] == {"V": 27, "T": 3, "E": 4, "H": 32}
+        assert len(weights["parameters"]["W1"]) == 3 * 4 * 32
+        for name, start in (("Save the plot as SVG", b"<svg"), ("Save it as PNG", b"\x89PNG")):
+            with page.expect_download() as download:
+                press(page, name)
+            assert Path(download.value.path()).read_bytes().startswith(start)
+
+
+# Names.
+
+HOSTILE = ["</script><script>boom()", 'say "hi"', "ali\u200f", "😀👩‍👩‍👧", "<b>bold", "a\u0301b", "עברית", "x y", "&amp;"]
+
+
+@slow
+@needs_browser
+@pytest.mark.parametrize("names", [HOSTILE, ["a", "a"], ["ab", "ba", "abc"] * 20], ids=["hostile", "one letter", "many"])
+def test_a_reader_trains_on_names(page, names) -> None:
+    use(page, "\r\n".join(["", *(f" {name}\t" for name in names), " "]))
+    assert f"of your names" in page.locator(".train-details p").first.inner_text()
+    count = page.evaluate("(text) => { const n = namesOfText(text); return [n.training.length, n.validation.length, n.letters]; }", "\n".join(names))
+    assert count[0] + count[1] == len(names)
+    assert count[2] == "".join(sorted({letter for name in names for letter in name}))
+    press(page, "Start")
+    page.wait_for_function("Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 300")
+    press(page, "Pause")
+    page.wait_for_timeout(150)
+    assert checked(page) == "All gradients are right."
+    letters = {letter for name in names for letter in name}
+    samples = page.locator(".train-samples bdi").all_text_contents()
+    assert samples
+    assert set("".join(samples)) <= letters
+    assert page.locator("main b, main script").count() == 0
+
+
+@slow
+@needs_browser
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("emma", "Training needs at least 2 names"),
+        (" \n\n", "Training needs at least 2 names"),
+        ("emma\no.k", "can’t contain “.”"),
+        ("emma\nav\x00a", "the control character U+0000"),
+        ("emma\nav\u2028a", "the control character U+2028"),
+        ("a\n" + "".join(map(chr, range(0x4E00, 0x4E00 + 8193))), "8,192 different letters at most"),
+        ("ab\n" * 400_000, "1,048,576 letters at most"),
+    ],
+    ids=["one", "none", "dot", "zero", "line separator", "letters", "long"],
+)
+def test_names_that_are_refused(functions, text, problem) -> None:
+    message = functions.evaluate("(text) => { try { namesOfText(text); } catch (error) { return error.message; } }", text)
+    assert problem in message
+
+
+def use(page: Page, text: str) -> None:
+    page.get_by_text("Train on your own names").click()
+    page.get_by_label("Names, one on each line").fill(text)
+    press(page, "Use these names")
+    page.wait_for_selector(".train-samples li")
+
+
+@slow
+@needs_browser
+def test_refused_names_leave_the_run_as_it_is(page) -> None:
+    loss = step(page)
+    page.get_by_text("Train on your own names").click()
+    page.get_by_label("Names, one on each line").fill("one.")
+    press(page, "Use these names")
+    assert "at least 2 names" in page.get_by_role("alert").inner_text()
+    assert figure(page, "loss of the latest batches") == loss
+
+
+@slow
+@needs_browser
+def test_a_page_without_names_asks_for_some(browser, tmp_path) -> None:
+    with opened(browser, written(tmp_path / "page.html", run_of(Sizes(3, 2, 2, 3), "ab", None))) as page:
+        assert page.get_by_role("button", name="Start").is_disabled()
+        page.get_by_label("Names, one on each line").fill("anna\nbob")
+        press(page, "Use these names")
+        page.wait_for_selector(".train-samples li")
+        step(page)
+
+
+@slow
+@needs_browser
+@pytest.mark.parametrize(
+    ("sizes", "letters"),
+    [
+        (Sizes(2, 1, 1, 1, first_bias=False), "a"),
+        (Sizes(27, 8, 3, 1), "abcdefghijklmnopqrstuvwxyz"),
+        (Sizes(8193, 3, 4, 16), "".join(map(chr, range(0x4E00, 0x4E00 + 8192)))),
+        (Sizes(4, 2, 600, 700), "abc"),
+    ],
+    ids=["smallest", "T=8", "V=8193", "wide"],
+)
+def test_networks_of_any_size_train(browser, tmp_path, sizes, letters) -> None:
+    names = {"train": [letters[0], letters[-5:], letters[:7]], "val": [], "test": []}
+    with opened(browser, written(tmp_path / "page.html", run_of(sizes, letters, names, complete=False))) as page:
+        page.wait_for_selector(".train-samples li")
+        assert [float(step(page)) for _ in range(3)]
+        assert checked(page) == "All gradients are right."
+        assert "only the first part" in page.locator(".train-details p").first.text_content()
+
+
+# For everyone.
+
+
+@slow
+@needs_browser
+def test_the_keyboard_is_enough(page) -> None:
+    def to(name: str) -> None:
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.textContent") == name:
+                return
+        raise AssertionError(f"no way to {name}")
+
+    to("Step")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('.train-figures dd').textContent === '1'")
+    to("Check the gradients")
+    page.keyboard.press("Space")
+    page.wait_for_selector(".train-results table")
+    to("Train on your own names")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("ada")
+    page.keyboard.press("Enter")
+    page.keyboard.type("bob")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.querySelector('.train-details p').textContent.includes('2 of your names')")
+
+
+@slow
+@needs_browser
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (1280, True)])
+def test_nothing_stands_in_anybodys_way(browser, path, width, dark) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    with opened(browser, path, width=width, dark=dark) as page:
+        page.wait_for_selector(".train-samples li")
+        step(page)
+        checked(page)
+        for summary in page.locator("summary").all():
+            summary.click()
+        found = Axe().run(page).response["violations"]
+        assert [one for one in found if one["impact"] in ("serious", "critical")] == []
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
