@@ -290,7 +290,7 @@ def test_a_reader_changes_the_pass(page) -> None:
 def test_training_lowers_the_loss_pauses_and_rewinds(page) -> None:
     first = [step(page) for _ in range(4)]
     press(page, "Start")
-    page.wait_for_function("Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 1000")
+    page.wait_for_function("() => Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 1000")
     press(page, "Pause")
     page.wait_for_timeout(150)
     stopped = figure(page, "step")
@@ -305,7 +305,7 @@ def test_training_lowers_the_loss_pauses_and_rewinds(page) -> None:
     assert [step(page) for _ in range(4)] == first
     assert page.locator(".train-legend li").count() == 2
     press(page, "Clear earlier curves")
-    page.wait_for_function("document.querySelectorAll('.train-legend li').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('.train-legend li').length === 1")
 
 
 @slow
@@ -313,20 +313,20 @@ def test_training_lowers_the_loss_pauses_and_rewinds(page) -> None:
 def test_settings_change_the_run(page) -> None:
     page.get_by_label("Learning rate").focus()
     page.keyboard.press("Home")
-    assert page.locator("output").first.inner_text() == "1.00e−4"
+    assert page.locator(".train-value").first.inner_text() == "1.00e−4"
     losses = [step(page) for _ in range(2)]
     page.get_by_label("Batch size").focus()
     page.keyboard.press("Home")
     assert step(page) not in losses
     page.get_by_label("Hidden units").focus()
     page.keyboard.press("Home")
-    page.wait_for_function("document.querySelector('.train-figures dd').textContent === '0'")
+    page.wait_for_function("() => document.querySelector('.train-figures dd').textContent === '0'")
     assert checked(page) == "All gradients are right."
     assert page.get_by_label("Weights at the start").is_disabled()
     assert page.url.endswith("#train.rate=0.0001&train.batch=2&train.hidden=1")
     page.reload()
     page.wait_for_selector(".train-samples li")
-    assert page.locator("output").all_inner_texts()[:3] == ["1.00e−4", "2", "1"]
+    assert page.locator(".train-value").all_inner_texts()[:3] == ["1.00e−4", "2", "1"]
 
 
 @slow
@@ -335,7 +335,7 @@ def test_a_loss_that_is_no_number_ends_training(page) -> None:
     page.get_by_label("Learning rate").focus()
     page.keyboard.press("End")
     page.evaluate("location.hash = 'train.rate=10&train.mistake=target&train.hidden=300'")
-    page.wait_for_function("document.querySelector('.train-legend').textContent.includes('H = 300')")
+    page.wait_for_function("() => document.querySelector('.train-legend').textContent.includes('H = 300')")
     text = page.evaluate("passWith('')").replace("(1 - h[k] * h[k]) * dh[k]", "1e200 * dh[k]")
     page.get_by_text("Read and change the pass").click()
     page.get_by_label("JavaScript of the pass").fill(text)
@@ -384,7 +384,7 @@ def test_a_reader_trains_on_names(page, names) -> None:
     assert count[0] + count[1] == len(names)
     assert count[2] == "".join(sorted({letter for name in names for letter in name}))
     press(page, "Start")
-    page.wait_for_function("Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 300")
+    page.wait_for_function("() => Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 300")
     press(page, "Pause")
     page.wait_for_timeout(150)
     assert checked(page) == "All gradients are right."
@@ -480,7 +480,7 @@ def test_the_keyboard_is_enough(page) -> None:
 
     to("Step")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('.train-figures dd').textContent === '1'")
+    page.wait_for_function("() => document.querySelector('.train-figures dd').textContent === '1'")
     to("Check the gradients")
     page.keyboard.press("Space")
     page.wait_for_selector(".train-results table")
@@ -492,7 +492,7 @@ def test_the_keyboard_is_enough(page) -> None:
     page.keyboard.type("bob")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('.train-details p').textContent.includes('2 of your names')")
+    page.wait_for_function("() => document.querySelector('.train-details p').textContent.includes('2 of your names')")
 
 
 @slow

@@ -49,7 +49,7 @@ function rateAt(place) {
 
 /** A slider with its value beside it, which says at once what it changes to. */
 function slider(label, [min, max], onvalue, textOf, event = "input") {
-  const output = make("output");
+  const output = make("strong", { class: "train-value" }); // an output element would take the label from the input
   const say = (text) => {
     output.textContent = text;
     input.setAttribute("aria-valuetext", text);
@@ -57,11 +57,8 @@ function slider(label, [min, max], onvalue, textOf, event = "input") {
   const input = make("input", {
     type: "range", min, max, step: 1,
     oninput: () => say(textOf(Number(input.value))),
-    [`on${event}`]: () => {
-      say(textOf(Number(input.value)));
-      onvalue(Number(input.value));
-    },
   });
+  input.addEventListener(event, () => onvalue(Number(input.value)));
   const show = (value, text = textOf(value)) => {
     input.value = value;
     say(text);
