@@ -1,10 +1,10 @@
-"""Training in the page: its pass against autograd and the tensor engine, its mistakes, and what a reader does with it."""
+"""Training in the page: its pass against autograd and the tensor engine, its mistakes, and what a reader does."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 EPS = 1e-5
 slow = pytest.mark.slow
-FLOATS = """(given) => Object.fromEntries(Object.entries(given).map(([name, list]) => [name, Float64Array.from(list)]))"""
+FLOATS = (
+    """(given) => Object.fromEntries(Object.entries(given).map(([name, list]) => [name, Float64Array.from(list)]))"""
+)
 
 # Losses of training on given batches, of n examples each.
 TRAINED = """({ sizes, parameters, X, Y, n, epsilon, smoothing, rate }) => {
@@ -113,7 +115,9 @@ def numbers(p: Parameters, X: torch.Tensor, Y: torch.Tensor, smoothing: float = 
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     letters = "".join(sorted(set("".join(NAMES))))
     names = {"train": NAMES[:8], "val": NAMES[8:10], "test": NAMES[10:]}
-    return written(tmp_path_factory.mktemp("train") / "train.html", run_of(Sizes(len(letters) + 1, 3, 4, 12), letters, names))
+    return written(
+        tmp_path_factory.mktemp("train") / "train.html", run_of(Sizes(len(letters) + 1, 3, 4, 12), letters, names)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +237,9 @@ def test_the_check_finds_no_fault_in_the_right_pass(functions, n, T, H, V, first
 @slow
 def test_every_mistake_has_its_gradients(functions) -> None:
     assert functions.evaluate("MISTAKES.map(({ name }) => name)") == list(WRONG)
-    assert functions.evaluate("MISTAKES.map(({ right }) => scriptText('pass.js').split(right).length)") == [2] * len(WRONG)
+    assert functions.evaluate("MISTAKES.map(({ right }) => scriptText('pass.js').split(right).length)") == [2] * len(
+        WRONG
+    )
 
 
 @slow
@@ -290,7 +296,9 @@ def test_a_reader_changes_the_pass(page) -> None:
 def test_training_lowers_the_loss_pauses_and_rewinds(page) -> None:
     first = [step(page) for _ in range(4)]
     press(page, "Start")
-    page.wait_for_function("() => Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 1000")
+    page.wait_for_function(
+        "() => Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 1000"
+    )
     press(page, "Pause")
     page.wait_for_timeout(150)
     stopped = figure(page, "step")
@@ -371,20 +379,37 @@ def test_training_continues_from_the_trained_weights(browser, trained, tmp_path)
 
 # Names.
 
-HOSTILE = ["</script><script>boom()", 'say "hi"', "ali\u200f", "😀👩‍👩‍👧", "<b>bold", "a\u0301b", "עברית", "x y", "&amp;"]
+HOSTILE = [
+    "</script><script>boom()",
+    'say "hi"',
+    "ali\u200f",
+    "😀👩‍👩‍👧",
+    "<b>bold",
+    "a\u0301b",
+    "עברית",
+    "x y",
+    "&amp;",
+]
 
 
 @slow
 @needs_browser
-@pytest.mark.parametrize("names", [HOSTILE, ["a", "a"], ["ab", "ba", "abc"] * 20], ids=["hostile", "one letter", "many"])
+@pytest.mark.parametrize(
+    "names", [HOSTILE, ["a", "a"], ["ab", "ba", "abc"] * 20], ids=["hostile", "one letter", "many"]
+)
 def test_a_reader_trains_on_names(page, names) -> None:
     use(page, "\r\n".join(["", *(f" {name}\t" for name in names), " "]))
-    assert f"of your names" in page.locator(".train-details p").first.inner_text()
-    count = page.evaluate("(text) => { const n = namesOfText(text); return [n.training.length, n.validation.length, n.letters]; }", "\n".join(names))
+    assert "of your names" in page.locator(".train-details p").first.inner_text()
+    count = page.evaluate(
+        "(text) => { const n = namesOfText(text); return [n.training.length, n.validation.length, n.letters]; }",
+        "\n".join(names),
+    )
     assert count[0] + count[1] == len(names)
     assert count[2] == "".join(sorted({letter for name in names for letter in name}))
     press(page, "Start")
-    page.wait_for_function("() => Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 300")
+    page.wait_for_function(
+        "() => Number(document.querySelector('.train-figures dd').textContent.replace(',', '')) > 300"
+    )
     press(page, "Pause")
     page.wait_for_timeout(150)
     assert checked(page) == "All gradients are right."
@@ -411,7 +436,9 @@ def test_a_reader_trains_on_names(page, names) -> None:
     ids=["one", "none", "dot", "zero", "line separator", "letters", "long"],
 )
 def test_names_that_are_refused(functions, text, problem) -> None:
-    message = functions.evaluate("(text) => { try { namesOfText(text); } catch (error) { return error.message; } }", text)
+    message = functions.evaluate(
+        "(text) => { try { namesOfText(text); } catch (error) { return error.message; } }", text
+    )
     assert problem in message
 
 

@@ -17,20 +17,20 @@ const MISTAKES = [
   {
     name: "bessel",
     title: "dhprebn without Bessel’s correction",
-    right: "(bnraw[k] * dbngain[j]) / (n - 1)",
-    wrong: "(bnraw[k] * dbngain[j]) / n",
+    right: "const ofVariance = product / (n - 1);",
+    wrong: "const ofVariance = product / n;",
   },
   {
     name: "mean",
     title: "dhprebn without the sum of dy",
-    right: "dhpreact[k] - dbnbias[j] / n - ",
-    wrong: "dhpreact[k] - ",
+    right: "(dhpreact[k] - ofMean - bnraw[k] * ofVariance)",
+    wrong: "(dhpreact[k] - bnraw[k] * ofVariance)",
   },
   {
     name: "variance",
     title: "dhprebn without the sum of dy · x̂",
-    right: " - (bnraw[k] * dbngain[j]) / (n - 1);",
-    wrong: ";",
+    right: "(dhpreact[k] - ofMean - bnraw[k] * ofVariance)",
+    wrong: "(dhpreact[k] - ofMean)",
   },
   {
     name: "b2",

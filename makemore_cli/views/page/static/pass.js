@@ -42,21 +42,18 @@ function hiddenLayer({ C, W1, b1, bngain, bnbias }, X, tensors, epsilon) {
   multiply(hprebn, embcat, W1, n, T * E, H); // embcat @ W1 + b1
   if (b1) addToRows(hprebn, b1, n);
 
-  sumOfRows(bnmean, hprebn, n);
-  for (let j = 0; j < H; j++) bnmean[j] /= n;
-  bnvar.fill(0);
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j < H; j++) bnvar[j] += (hprebn[i * H + j] - bnmean[j]) ** 2;
-  }
   for (let j = 0; j < H; j++) {
-    bnvar[j] /= n - 1;
+    let sum = 0;
+    for (let k = j; k < n * H; k += H) sum += hprebn[k];
+    const mean = sum / n;
+    let squares = 0;
+    for (let k = j; k < n * H; k += H) squares += (hprebn[k] - mean) * (hprebn[k] - mean);
+    bnmean[j] = mean;
+    bnvar[j] = squares / (n - 1);
     bnvar_inv[j] = 1 / Math.sqrt(bnvar[j] + epsilon);
-  }
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j < H; j++) {
-      const x = (hprebn[i * H + j] - bnmean[j]) * bnvar_inv[j];
-      bnraw[i * H + j] = x;
-      h[i * H + j] = Math.tanh(bngain[j] * x + bnbias[j]);
+    for (let k = j; k < n * H; k += H) {
+      bnraw[k] = (hprebn[k] - mean) * bnvar_inv[j];
+      h[k] = Math.tanh(bngain[j] * bnraw[k] + bnbias[j]);
     }
   }
 }
@@ -90,16 +87,18 @@ function backwardPass({ W1, W2, bngain }, X, tensors) {
   multiplyByTransposed(dh, dlogits, W2, n, V, H); // dlogits @ W2ᵀ
   for (let k = 0; k < n * H; k++) dhpreact[k] = (1 - h[k] * h[k]) * dh[k];
 
-  sumOfRows(dbnbias, dhpreact, n);
-  dbngain.fill(0);
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j < H; j++) dbngain[j] += dhpreact[i * H + j] * bnraw[i * H + j];
-  }
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j < H; j++) {
-      const k = i * H + j;
-      const centred = dhpreact[k] - dbnbias[j] / n - (bnraw[k] * dbngain[j]) / (n - 1);
-      dhprebn[k] = bngain[j] * bnvar_inv[j] * centred;
+  for (let j = 0; j < H; j++) {
+    let [sum, product] = [0, 0];
+    for (let k = j; k < n * H; k += H) {
+      sum += dhpreact[k];
+      product += dhpreact[k] * bnraw[k];
+    }
+    dbnbias[j] = sum;
+    dbngain[j] = product;
+    const ofMean = sum / n;
+    const ofVariance = product / (n - 1);
+    for (let k = j; k < n * H; k += H) {
+      dhprebn[k] = bngain[j] * bnvar_inv[j] * (dhpreact[k] - ofMean - bnraw[k] * ofVariance);
     }
   }
 

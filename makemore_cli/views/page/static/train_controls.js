@@ -14,8 +14,8 @@ function trainControls(run, on) {
   const check = button("Check the gradients", on.check);
   const exponents = LEARNING_RATES.map((rate) => Math.round(RATE_STEPS * Math.log10(rate)));
   const rate = slider("Learning rate", exponents, (place) => on.change({ learningRate: rateAt(place) }), (place) => shown(rateAt(place)));
-  const batch = slider("Batch size", [BATCH_SIZES[0], largest(BATCH_SIZES, run.batch_size)], (n) => on.change({ batchSize: n }), String);
-  const hidden = slider("Hidden units", [HIDDEN_SIZES[0], largest(HIDDEN_SIZES, run.sizes.H)], (H) => on.change({ hidden: H }), String, "change");
+  const batch = slider("Batch size", BATCH_SIZES, (n) => on.change({ batchSize: n }), String);
+  const hidden = slider("Hidden units", hiddenSizes(run), (H) => on.change({ hidden: H }), String, "change");
   const from = choice("Weights at the start", { initial: "the run’s initial weights", trained: "the run’s trained weights" }, (value) => on.change({ from: value }));
   const mistake = choice("Backward pass", passTitles(), (name) => on.change({ mistake: name, edited: false }));
   const names = namesEditor(run, on);
@@ -23,7 +23,7 @@ function trainControls(run, on) {
   const decay = `From step ${DECAY_STEP.toLocaleString("en")}, the rate is a tenth of this, as in the lecture.`;
   const element = make("div", { class: "card train-controls" },
     make("div", { class: "row" }, start, step, rewind),
-    rate.element, make("p", { class: "quiet" }, decay), batch.element, hidden.element, from.element, mistake.element,
+    rate.element, make("p", { class: "quiet" }, decay), batch.element, hidden.element, from.element, mistake.element, pass.note,
     make("div", { class: "row" }, check), names.element, pass.element);
 
   function show(state, running) {
@@ -110,19 +110,19 @@ function aboutNames(names, own, run) {
   if (names === null) return "The names of this run are not in this page. Write or paste names, one on each line.";
   const count = (n) => n.toLocaleString("en");
   const [train, val] = [names.training.length, names.validation.length];
-  const held = val > 0 ? `${count(val)} more are for validation.` : "There are too few to keep some for validation.";
+  const held = val > 0 ? `, and validation ${count(val)} others.` : ". There are too few to keep some for validation.";
   const part = !own && !run.names.train.complete ? " The page has only the first part of the run’s training names." : "";
-  return `Training uses ${count(train)} ${own ? "of your" : "of the run’s"} names; ${held}${part}`;
+  return `Training uses ${count(train)} ${own ? "of your" : "of the run’s"} names${held}${part}`;
 }
 
 /** The pass that trains, which a reader may change. */
 function passEditor(on) {
-  const note = make("p", { class: "quiet" });
+  const note = make("p", { class: "quiet" }); // on the chosen mistake
   const text = make("textarea", { rows: 18, wrap: "off", dir: "ltr", spellcheck: "false", class: "code", "aria-label": "JavaScript of the pass" });
   const restore = button("Restore the right pass", () => on.change({ mistake: "", edited: false }));
   const element = make("details", { class: "train-details" },
     make("summary", {}, "Read and change the pass"),
-    make("p", {}, "This is the JavaScript that trains. Change a line, and see what it does to the loss."), note, text,
+    make("p", {}, "This is the JavaScript that trains. Change a line, and see what it does to the loss."), text,
     make("div", { class: "row" }, button("Train with this text", () => on.usePass(text.value)), restore));
   let latest = null;
   const show = ({ pass, mistake, edited }) => {
@@ -131,8 +131,9 @@ function passEditor(on) {
     restore.disabled = mistake === "" && !edited;
     const chosen = edited ? null : MISTAKES.find(({ name }) => name === mistake);
     note.replaceChildren(...(chosen ? wrongLine(chosen) : []));
+    note.hidden = !chosen;
   };
-  return { element, show };
+  return { element, note, show };
 }
 
 function wrongLine({ right, wrong }) {

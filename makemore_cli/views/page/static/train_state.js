@@ -22,16 +22,16 @@ function withAddress(state, run) {
   return {
     ...state,
     learningRate: number("train.rate", run.learning_rate, LEARNING_RATES),
-    batchSize: Math.round(number("train.batch", run.batch_size, [BATCH_SIZES[0], largest(BATCH_SIZES, run.batch_size)])),
-    hidden: Math.round(number("train.hidden", run.sizes.H, [HIDDEN_SIZES[0], largest(HIDDEN_SIZES, run.sizes.H)])),
+    batchSize: Math.round(number("train.batch", run.batch_size, BATCH_SIZES)),
+    hidden: Math.round(number("train.hidden", run.sizes.H, hiddenSizes(run))),
     from: address.get("train.from") === "trained" ? "trained" : "initial",
     ...(!state.edited && { mistake, pass: passWith(mistake) }),
   };
 }
 
-/** The upper end of a slider, which reaches the run's own size. */
-function largest([, high], size) {
-  return Math.max(high, size);
+/** The range of H, in which the run's own always is. */
+function hiddenSizes({ sizes: { H } }) {
+  return [HIDDEN_SIZES[0], Math.max(HIDDEN_SIZES[1], H)];
 }
 
 /** Write the choices that differ from the run's into the address. */

@@ -21,10 +21,10 @@ function trainView(section, { run }) {
   /** End the present run, and begin one from its first weights and batches. */
   function begin() {
     training?.end();
-    training = null;
     results.clear();
     message.textContent = "";
     setRunning(false);
+    training = null;
     if (state.names === null) return;
     plot.begin(labelOfTraining(state, run));
     training = new TrainingRun(trainerOptions(state, run), state.pass, (report) => receivers[report.kind](report));
@@ -96,11 +96,13 @@ function trainView(section, { run }) {
     if (Object.keys(changes).length > 0) change(changes);
   });
 
+  const smoothed = `Losses of batches include the run’s label smoothing of ${shown(run.smoothing)}; validation losses do not.`;
   section.append(
     make("h2", {}, "Train"),
     make("p", {}, "The network trains in this page, with a backward pass written by hand. Break a line of it, and compare the losses."),
     make("div", { class: "train-layout" }, controls.element,
       make("div", { class: "train-results" }, results.figures, message, plot.element, plot.legend,
+        run.smoothing > 0 ? make("p", { class: "quiet" }, smoothed) : null,
         make("div", { class: "row" },
           button("Clear earlier curves", () => plot.clear()),
           button("Save the plot as SVG", () => saveSvg("loss.svg", plot.svg)),
