@@ -283,6 +283,7 @@ def test_a_reader_changes_the_pass(page) -> None:
     text.fill("function trainingPass( {")
     press(page, "Train with this text")
     page.wait_for_selector(".train-message:has-text('SyntaxError')")
+    assert page.get_by_role("button", name="Start").is_disabled()
     press(page, "Restore the right pass")
     assert checked(page) == "All gradients are right."
     assert text.input_value() == right

@@ -20,11 +20,27 @@ function ticks(low, high, count = 5) {
  * @param {{width: number, height: number, x: [number, number], y: [number, number], xLabel: string, yLabel: string,
  *   title: string, format?: (value: number) => string}} options
  */
-function axes({ width, height, x: [x0, x1], y: [y0, y1], xLabel, yLabel, title, format = (v) => v.toLocaleString("en") }) {
+function axes({
+  width,
+  height,
+  x: [x0, x1],
+  y: [y0, y1],
+  xLabel,
+  yLabel,
+  title,
+  format = (v) => v.toLocaleString("en"),
+}) {
   const { top, right, bottom, left } = CHART_MARGIN;
   const x = (value) => left + ((value - x0) / (x1 - x0)) * (width - left - right);
   const y = (value) => height - bottom - ((value - y0) / (y1 - y0)) * (height - top - bottom);
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": title, class: "chart" });
+  const svg = draw("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    width,
+    height,
+    role: "img",
+    "aria-label": title,
+    class: "chart",
+  });
   const line = (from, to) => draw("line", { x1: from[0], y1: from[1], x2: to[0], y2: to[1], class: "chart-grid" });
   for (const value of ticks(y0, y1)) {
     const label = draw("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, format(value));
@@ -37,8 +53,16 @@ function axes({ width, height, x: [x0, x1], y: [y0, y1], xLabel, yLabel, title, 
   }
   const middle = (height - bottom + top) / 2;
   svg.append(
-    draw("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle", class: "chart-label" }, xLabel),
-    draw("text", { x: 14, y: middle, transform: `rotate(-90 14 ${middle})`, "text-anchor": "middle", class: "chart-label" }, yLabel),
+    draw(
+      "text",
+      { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle", class: "chart-label" },
+      xLabel,
+    ),
+    draw(
+      "text",
+      { x: 14, y: middle, transform: `rotate(-90 14 ${middle})`, "text-anchor": "middle", class: "chart-label" },
+      yLabel,
+    ),
   );
   return { svg, x, y };
 }
@@ -51,13 +75,22 @@ function linePath({ x, y }, points, attributes = {}) {
 
 /** Counts as bars over the range from `low` to `high`, with these two numbers below. */
 function histogram(counts, { width, height, low, high, title }) {
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": title, class: "chart" });
+  const svg = draw("svg", {
+    viewBox: `0 0 ${width} ${height}`,
+    width,
+    height,
+    role: "img",
+    "aria-label": title,
+    class: "chart",
+  });
   const bottom = height - 20;
   const most = Math.max(1, ...counts);
   const step = width / counts.length;
   counts.forEach((count, k) => {
     const size = (count / most) * (bottom - 4);
-    svg.append(draw("rect", { x: k * step, y: bottom - size, width: Math.max(0.5, step - 1), height: size, class: "chart-bar" }));
+    svg.append(
+      draw("rect", { x: k * step, y: bottom - size, width: Math.max(0.5, step - 1), height: size, class: "chart-bar" }),
+    );
   });
   svg.append(
     draw("line", { x1: 0, x2: width, y1: bottom, y2: bottom, class: "chart-grid" }),

@@ -2,7 +2,7 @@
 // Check of gradients: along a direction, the loss changes by what the gradient says (central differences in float64).
 
 const DIRECTIONS = 4; // for each parameter
-const MOVE = 5e-5; // its length; for longer ones, differences are less exact where batchnorm divides by a small variance
+const MOVE = 5e-5; // its length; longer ones are less exact where batchnorm divides by a small variance
 const CHECK_TOLERANCE = 1e-5; // of the slope
 const SMALLEST_SHARE = 1e-3; // of the largest slope: a gradient may be zero, as that of b1 is
 const SMALLEST_SLOPE = 1e-5; // for smaller ones, the rounding of the losses is beyond the tolerance
@@ -37,7 +37,7 @@ function checkGradients(parameters, X, Y, tensors, settings, random) {
   });
 }
 
-/** The slope of a loss along a direction of a parameter (central differences of order 4). The parameter stays as it is. */
+/** The slope of a loss along a direction of a parameter, by central differences of order 4. */
 function slopeAlong(parameter, direction, lossOf) {
   const before = parameter.slice();
   const lossAfter = (move) => {

@@ -64,22 +64,34 @@ class LossPlot {
 
   legendOf({ label, colour }, place) {
     const present = place === this.curves.length - 1;
-    const swatch = draw("svg", { width: 28, height: 12, "aria-hidden": "true" },
+    const swatch = draw(
+      "svg",
+      { width: 28, height: 12, "aria-hidden": "true" },
       draw("line", { x1: 0, x2: 28, y1: 6, y2: 6, ...strokeOf(colour, present) }),
-      draw("circle", { cx: 14, cy: 6, r: 3.5, fill: `var(--${colour})` }));
+      draw("circle", { cx: 14, cy: 6, r: 3.5, fill: `var(--${colour})` }),
+    );
     return make("li", {}, swatch, present ? make("strong", {}, label) : label);
   }
 
   drawn(width) {
     const { curves } = this;
-    const losses = curves.flatMap(({ points, marks }) => [...points.map((p) => p.mean), ...marks.map((m) => m.loss)]).filter(Number.isFinite);
+    const losses = curves
+      .flatMap(({ points, marks }) => [...points.map((p) => p.mean), ...marks.map((m) => m.loss)])
+      .filter(Number.isFinite);
     const firsts = curves.flatMap(({ points, marks }) => [points[0]?.mean, marks[0]?.loss]).filter(Number.isFinite);
     const highest = firsts.length ? 1.1 * Math.max(...firsts) : 4; // beyond, a run has failed
     const lowest = Math.min(...losses, highest - 0.5);
     const last = Math.max(10, ...curves.flatMap(({ points }) => points.at(-1)?.step ?? 0));
     const range = [Math.max(0, lowest - 0.1 * (highest - lowest)), highest];
-    const axis = axes({ width, height: LOSS_HEIGHT, x: [0, last], y: range, xLabel: "training steps",
-      yLabel: "loss in nats per character", title: "Loss of each training run: a line for batches, dots for validation" });
+    const axis = axes({
+      width,
+      height: LOSS_HEIGHT,
+      x: [0, last],
+      y: range,
+      xLabel: "training steps",
+      yLabel: "loss in nats per character",
+      title: "Loss of each training run: a line for batches, dots for validation",
+    });
     const inside = (loss) => (loss < highest ? loss : highest);
     curves.forEach(({ points, marks, colour }, place) => {
       const present = place === curves.length - 1;
@@ -87,7 +99,15 @@ class LossPlot {
       if (line.length === 1) line.push([line[0][0] + last / 200, line[0][1]]);
       axis.svg.append(linePath(axis, line, strokeOf(colour, present)));
       for (const { step, loss } of marks) {
-        axis.svg.append(draw("circle", { cx: axis.x(step), cy: axis.y(inside(loss)), r: present ? 3.5 : 2.5, fill: `var(--${colour})`, opacity: present ? 1 : 0.6 }));
+        axis.svg.append(
+          draw("circle", {
+            cx: axis.x(step),
+            cy: axis.y(inside(loss)),
+            r: present ? 3.5 : 2.5,
+            fill: `var(--${colour})`,
+            opacity: present ? 1 : 0.6,
+          }),
+        );
       }
     });
     return axis.svg;
@@ -100,7 +120,9 @@ function strokeOf(colour, present) {
 
 /** Each item with the one after it, as one. */
 function pairwise(items, merge) {
-  return items.filter((_, k) => k % 2 === 0).map((item, k) => (2 * k + 1 < items.length ? merge(item, items[2 * k + 1]) : item));
+  return items
+    .filter((_, k) => k % 2 === 0)
+    .map((item, k) => (2 * k + 1 < items.length ? merge(item, items[2 * k + 1]) : item));
 }
 
 function merged(one, other) {

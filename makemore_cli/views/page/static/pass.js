@@ -9,7 +9,8 @@ function passTensors({ V, T, E, H }, n) {
   return {
     n, V, T, E, H,
     embcat: tensor(n, T * E),
-    hprebn: tensor(n, H), bnmean: tensor(H), bnvar: tensor(H), bnvar_inv: tensor(H), bnraw: tensor(n, H), h: tensor(n, H),
+    hprebn: tensor(n, H), bnmean: tensor(H), bnvar: tensor(H), bnvar_inv: tensor(H), bnraw: tensor(n, H),
+    h: tensor(n, H),
     logits: tensor(n, V), dlogits: tensor(n, V),
     dh: tensor(n, H), dhpreact: tensor(n, H), dhprebn: tensor(n, H), dembcat: tensor(n, T * E),
     dC: tensor(V, E), dW1: tensor(T * E, H), db1: tensor(H), dW2: tensor(H, V), db2: tensor(V),
@@ -162,8 +163,9 @@ function product(out, a, b, rows, inner, columns, aRow, aStep, bStep, bColumn) {
         a0 = (a0 + aStep) | 0; a1 = (a1 + aStep) | 0; a2 = (a2 + aStep) | 0; a3 = (a3 + aStep) | 0;
         b0 = (b0 + bStep) | 0; b1 = (b1 + bStep) | 0;
       }
-      out[i * columns + j] = s00; out[i1 * columns + j] = s10; out[i2 * columns + j] = s20; out[i3 * columns + j] = s30;
-      out[i * columns + j1] = s01; out[i1 * columns + j1] = s11; out[i2 * columns + j1] = s21; out[i3 * columns + j1] = s31;
+      const o0 = i * columns, o1 = i1 * columns, o2 = i2 * columns, o3 = i3 * columns;
+      out[o0 + j] = s00; out[o1 + j] = s10; out[o2 + j] = s20; out[o3 + j] = s30;
+      out[o0 + j1] = s01; out[o1 + j1] = s11; out[o2 + j1] = s21; out[o3 + j1] = s31;
     }
   }
 }

@@ -13,24 +13,45 @@ function trainControls(run, on) {
   const rewind = button("Rewind", on.rewind);
   const check = button("Check the gradients", on.check);
   const exponents = LEARNING_RATES.map((rate) => Math.round(RATE_STEPS * Math.log10(rate)));
-  const rate = slider("Learning rate", exponents, (place) => on.change({ learningRate: rateAt(place) }), (place) => shown(rateAt(place)));
+  const rate = slider(
+    "Learning rate",
+    exponents,
+    (place) => on.change({ learningRate: rateAt(place) }),
+    (place) => shown(rateAt(place)),
+  );
   const batch = slider("Batch size", BATCH_SIZES, (n) => on.change({ batchSize: n }), String);
   const hidden = slider("Hidden units", hiddenSizes(run), (H) => on.change({ hidden: H }), String, "change");
-  const from = choice("Weights at the start", { initial: "the run’s initial weights", trained: "the run’s trained weights" }, (value) => on.change({ from: value }));
+  const from = choice(
+    "Weights at the start",
+    { initial: "the run’s initial weights", trained: "the run’s trained weights" },
+    (value) => on.change({ from: value }),
+  );
   const mistake = choice("Backward pass", passTitles(), (name) => on.change({ mistake: name, edited: false }));
   const names = namesEditor(run, on);
   const pass = passEditor(on);
   const decay = `From step ${DECAY_STEP.toLocaleString("en")}, the rate is a tenth of this, as in the lecture.`;
-  const element = make("div", { class: "card train-controls" },
+  const element = make(
+    "div",
+    { class: "card train-controls" },
     make("div", { class: "row" }, start, step, rewind),
-    rate.element, make("p", { class: "quiet" }, decay), batch.element, hidden.element, from.element, mistake.element, pass.note,
-    make("div", { class: "row" }, check), names.element, pass.element);
+    rate.element,
+    make("p", { class: "quiet" }, decay),
+    batch.element,
+    hidden.element,
+    from.element,
+    mistake.element,
+    pass.note,
+    make("div", { class: "row" }, check),
+    names.element,
+    pass.element,
+  );
 
-  function show(state, running) {
-    const ready = state.names !== null;
+  function show(state, running, failed) {
+    const ready = state.names !== null && !failed;
     start.textContent = running ? "Pause" : "Start";
-    for (const one of [start, step, rewind, check]) one.disabled = !ready;
-    step.disabled ||= running;
+    for (const one of [start, check]) one.disabled = !ready;
+    step.disabled = !ready || running;
+    rewind.disabled = state.names === null;
     rate.show(Math.round(RATE_STEPS * Math.log10(state.learningRate)), shown(state.learningRate));
     batch.show(state.batchSize);
     hidden.show(state.hidden);
@@ -55,7 +76,10 @@ function slider(label, [min, max], onvalue, textOf, event = "input") {
     input.setAttribute("aria-valuetext", text);
   };
   const input = make("input", {
-    type: "range", min, max, step: 1,
+    type: "range",
+    min,
+    max,
+    step: 1,
     oninput: () => say(textOf(Number(input.value))),
   });
   input.addEventListener(event, () => onvalue(Number(input.value)));
@@ -93,16 +117,33 @@ function namesEditor(run, on) {
   const problem = make("p", { class: "wrong", role: "alert" });
   const about = make("p", { class: "quiet" });
   const useRun = button("Use the run’s names", () => on.useRunNames());
-  const element = make("details", { class: "train-details" },
-    make("summary", {}, "Train on your own names"), about, text, problem,
-    make("div", { class: "row" }, button("Use these names", () => on.useNames(text.value)), useRun));
+  const element = make(
+    "details",
+    { class: "train-details" },
+    make("summary", {}, "Train on your own names"),
+    about,
+    text,
+    problem,
+    make(
+      "div",
+      { class: "row" },
+      button("Use these names", () => on.useNames(text.value)),
+      useRun,
+    ),
+  );
   const show = ({ names, own }) => {
     problem.textContent = "";
     useRun.disabled = run.names === null || !own;
     about.textContent = aboutNames(names, own, run);
     if (names === null) element.open = true;
   };
-  return { element, show, refuse: (message) => { problem.textContent = message; } };
+  return {
+    element,
+    show,
+    refuse: (message) => {
+      problem.textContent = message;
+    },
+  };
 }
 
 /** What the network is trained on, in a sentence or two. */
@@ -111,19 +152,36 @@ function aboutNames(names, own, run) {
   const count = (n) => n.toLocaleString("en");
   const [train, val] = [names.training.length, names.validation.length];
   const held = val > 0 ? `, and validation ${count(val)} others.` : ". There are too few to keep some for validation.";
-  const part = !own && !run.names.train.complete ? " The page has only the first part of the run’s training names." : "";
+  const part =
+    !own && !run.names.train.complete ? " The page has only the first part of the run’s training names." : "";
   return `Training uses ${count(train)} ${own ? "of your" : "of the run’s"} names${held}${part}`;
 }
 
 /** The pass that trains, which a reader may change. */
 function passEditor(on) {
   const note = make("p", { class: "quiet" }); // on the chosen mistake
-  const text = make("textarea", { rows: 18, wrap: "off", dir: "ltr", spellcheck: "false", class: "code", "aria-label": "JavaScript of the pass" });
+  const text = make("textarea", {
+    rows: 18,
+    wrap: "off",
+    dir: "ltr",
+    spellcheck: "false",
+    class: "code",
+    "aria-label": "JavaScript of the pass",
+  });
   const restore = button("Restore the right pass", () => on.change({ mistake: "", edited: false }));
-  const element = make("details", { class: "train-details" },
+  const element = make(
+    "details",
+    { class: "train-details" },
     make("summary", {}, "Read and change the pass"),
-    make("p", {}, "This is the JavaScript that trains. Change a line, and see what it does to the loss."), text,
-    make("div", { class: "row" }, button("Train with this text", () => on.usePass(text.value)), restore));
+    make("p", {}, "This is the JavaScript that trains. Change a line, and see what it does to the loss."),
+    text,
+    make(
+      "div",
+      { class: "row" },
+      button("Train with this text", () => on.usePass(text.value)),
+      restore,
+    ),
+  );
   let latest = null;
   const show = ({ pass, mistake, edited }) => {
     if (pass !== latest) text.value = pass; // what a reader is writing stays

@@ -2,18 +2,34 @@
 // What training shows: figures, sampled names, saturation, gradients, and the check of the gradients.
 
 function trainResults() {
-  const places = Object.fromEntries(["step", "speed", "loss", "validation", "saturated"].map((name) => [name, make("dd", {}, "–")]));
-  const figures = make("dl", { class: "train-figures" },
-    figure("step", places.step), figure("steps per second", places.speed), figure("loss of the latest batches", places.loss),
-    figure("validation loss", places.validation), figure("saturated tanh units", places.saturated));
+  const places = Object.fromEntries(
+    ["step", "speed", "loss", "validation", "saturated"].map((name) => [name, make("dd", {}, "–")]),
+  );
+  const figures = make(
+    "dl",
+    { class: "train-figures" },
+    figure("step", places.step),
+    figure("steps per second", places.speed),
+    figure("loss of the latest batches", places.loss),
+    figure("validation loss", places.validation),
+    figure("saturated tanh units", places.saturated),
+  );
   const samples = make("ul", { class: "train-samples" });
   const histograms = make("div", { class: "train-histograms" });
   const checked = make("div", { role: "status" });
-  const element = make("div", {},
-    make("h3", {}, "Sampled names"), samples,
+  const element = make(
+    "div",
+    {},
+    make("h3", {}, "Sampled names"),
+    samples,
     make("h3", {}, "Activations and gradients of the latest batch"),
-    make("p", { class: "quiet" }, `A tanh unit counts as saturated if |h| > ${SATURATED}: its gradient is then nearly zero.`),
-    histograms);
+    make(
+      "p",
+      { class: "quiet" },
+      `A tanh unit counts as saturated if |h| > ${SATURATED}: its gradient is then nearly zero.`,
+    ),
+    histograms,
+  );
 
   function show({ step, speed, loss, validation }) {
     if (step !== undefined) places.step.textContent = step.toLocaleString("en");
@@ -37,15 +53,43 @@ function trainResults() {
     const wrong = results.filter(({ right }) => !right).map(({ name }) => `d${name}`);
     const verdict = wrong.length === 0 ? "All gradients are right." : `Wrong: ${wrong.join(", ")}.`;
     const rows = results.map(({ name, difference, right }) =>
-      make("tr", {}, make("th", { scope: "row" }, make("code", {}, `d${name}`)), make("td", { class: "number" }, shown(difference)),
-        make("td", { class: right ? "right" : "wrong" }, right ? "right" : "wrong")));
+      make(
+        "tr",
+        {},
+        make("th", { scope: "row" }, make("code", {}, `d${name}`)),
+        make("td", { class: "number" }, shown(difference)),
+        make("td", { class: right ? "right" : "wrong" }, right ? "right" : "wrong"),
+      ),
+    );
     checked.replaceChildren(
       make("h3", {}, `Gradient check after step ${step.toLocaleString("en")}`),
-      make("p", {}, make("strong", { class: wrong.length === 0 ? "right" : "wrong" }, verdict),
-        ` Each parameter was moved in ${DIRECTIONS} random directions. The loss must change by what its gradient says.`),
-      make("div", { class: "scroll" }, make("table", {},
-        make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "gradient"), make("th", { scope: "col", class: "number" }, "relative difference"), make("th", { scope: "col" }, "verdict"))),
-        make("tbody", {}, ...rows))));
+      make(
+        "p",
+        {},
+        make("strong", { class: wrong.length === 0 ? "right" : "wrong" }, verdict),
+        ` Each parameter was moved in ${DIRECTIONS} random directions. The loss must change by what its gradient says.`,
+      ),
+      make(
+        "div",
+        { class: "scroll" },
+        make(
+          "table",
+          {},
+          make(
+            "thead",
+            {},
+            make(
+              "tr",
+              {},
+              make("th", { scope: "col" }, "gradient"),
+              make("th", { scope: "col", class: "number" }, "relative difference"),
+              make("th", { scope: "col" }, "verdict"),
+            ),
+          ),
+          make("tbody", {}, ...rows),
+        ),
+      ),
+    );
   }
 
   function clear() {

@@ -5,11 +5,13 @@ function trainView(section, { run }) {
   let state = trainState(run);
   let training = null; // the present TrainingRun; null if there are no names
   let running = false;
+  let failed = false; // the pass threw an error
   const plot = new LossPlot();
   const results = trainResults();
   const message = make("p", { class: "train-message", role: "status" });
   const controls = trainControls(run, {
-    toggle, change,
+    toggle,
+    change,
     step: () => training.send("step"),
     rewind: begin,
     check: () => training.send("check"),
@@ -23,16 +25,20 @@ function trainView(section, { run }) {
     training?.end();
     results.clear();
     message.textContent = "";
-    setRunning(false);
     training = null;
+    failed = false;
+    setRunning(false);
     if (state.names === null) return;
     plot.begin(labelOfTraining(state, run));
-    training = new TrainingRun(trainerOptions(state, run), state.pass, (report) => receivers[report.kind](report));
+    const mine = new TrainingRun(trainerOptions(state, run), state.pass, (report) => {
+      if (mine === training) receivers[report.kind](report); // a run that has ended may still have sent some
+    });
+    training = mine;
   }
 
   function setRunning(value) {
     running = value;
-    controls.show(state, running);
+    controls.show(state, running, failed);
   }
 
   function toggle() {
@@ -47,7 +53,7 @@ function trainView(section, { run }) {
     if (changes.mistake !== undefined && !state.edited) state.pass = passWith(state.mistake);
     rememberTraining(state, run);
     if (Object.keys(changes).every((key) => key === "learningRate" || key === "batchSize")) {
-      controls.show(state, running);
+      controls.show(state, running, failed);
       training?.send("set", { learningRate: state.learningRate, batchSize: state.batchSize });
       return;
     }
@@ -70,7 +76,9 @@ function trainView(section, { run }) {
       results.show({ step, loss, ...(running && { speed: losses.length / seconds }) });
       if (!stopped) return;
       setRunning(false);
-      message.textContent = `Training stopped after step ${step.toLocaleString("en")}: the loss is not a finite number. Rewind, and lower the learning rate or choose the right backward pass.`;
+      message.textContent =
+        `Training stopped after step ${step.toLocaleString("en")}: the loss is not a finite number. ` +
+        "Rewind, and lower the learning rate or choose the right backward pass.";
     },
     look({ step, validation, samples, distributions }) {
       if (validation !== null) plot.mark(step, validation);
@@ -81,10 +89,16 @@ function trainView(section, { run }) {
       results.showCheck(step, checked);
     },
     weights({ kind, ...weights }) {
-      saveText("weights.json", JSON.stringify({ letters: state.names.letters, ...weights }, (_, value) => (ArrayBuffer.isView(value) ? [...value] : value)));
+      saveText(
+        "weights.json",
+        JSON.stringify({ letters: state.names.letters, ...weights }, (_, value) =>
+          ArrayBuffer.isView(value) ? [...value] : value,
+        ),
+      );
     },
     error({ text }) {
       training.end();
+      failed = true;
       setRunning(false);
       message.textContent = `The pass does not run: ${text}`;
     },
@@ -96,18 +110,35 @@ function trainView(section, { run }) {
     if (Object.keys(changes).length > 0) change(changes);
   });
 
-  const smoothed = `Losses of batches include the run’s label smoothing of ${shown(run.smoothing)}; validation losses do not.`;
+  const intro = "The network trains in this page, with a backward pass written by hand. Break a line, and compare losses.";
+  const smoothed = `Losses of batches include label smoothing of ${shown(run.smoothing)}; validation losses do not.`;
   section.append(
     make("h2", {}, "Train"),
-    make("p", {}, "The network trains in this page, with a backward pass written by hand. Break a line of it, and compare the losses."),
-    make("div", { class: "train-layout" }, controls.element,
-      make("div", { class: "train-results" }, results.figures, message, plot.element, plot.legend,
+    make("p", {}, intro),
+    make(
+      "div",
+      { class: "train-layout" },
+      controls.element,
+      make(
+        "div",
+        { class: "train-results" },
+        results.figures,
+        message,
+        plot.element,
+        plot.legend,
         run.smoothing > 0 ? make("p", { class: "quiet" }, smoothed) : null,
-        make("div", { class: "row" },
+        make(
+          "div",
+          { class: "row" },
           button("Clear earlier curves", () => plot.clear()),
           button("Save the plot as SVG", () => saveSvg("loss.svg", plot.svg)),
           button("Save it as PNG", () => savePng("loss.png", plot.svg)),
-          button("Save the weights as JSON", () => training?.send("weights"))),
-        results.checked, results.element)));
+          button("Save the weights as JSON", () => training?.send("weights")),
+        ),
+        results.checked,
+        results.element,
+      ),
+    ),
+  );
   begin();
 }

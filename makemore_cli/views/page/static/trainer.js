@@ -65,7 +65,11 @@ class Trainer {
 
   /** The network as it is now, with batchnorm statistics of training examples. */
   network() {
-    const { sizes, parameters, settings: { epsilon } } = this;
+    const {
+      sizes,
+      parameters,
+      settings: { epsilon },
+    } = this;
     this.calibration ??= sampleOf(this.training, MOST_EXAMPLES, this.seed);
     const { X, count } = this.calibration;
     const tensors = passTensors({ ...sizes, V: 1 }, count); // logits are not needed
@@ -81,14 +85,19 @@ class Trainer {
     this.validated ??= sampleOf(this.validation, most, this.seed);
     const { X, Y, count } = this.validated;
     if (count === 0) return null;
-    return meanLoss(Array.from(Y, (token, i) => probabilitiesOf(logitsAfter(network, X.subarray(i * T, (i + 1) * T)))[token]));
+    return meanLoss(
+      Array.from(Y, (token, i) => probabilitiesOf(logitsAfter(network, X.subarray(i * T, (i + 1) * T)))[token]),
+    );
   }
 
   /** The fraction of saturated tanh units in the last batch, and histograms of h and of each gradient. */
   distributions() {
     const { h } = this.tensors;
     const saturated = h.reduce((count, value) => count + (Math.abs(value) > SATURATED), 0) / h.length;
-    const gradients = Object.keys(this.parameters).map((name) => ({ name, ...countsOf(this.tensors[`d${name}`], null) }));
+    const gradients = Object.keys(this.parameters).map((name) => ({
+      name,
+      ...countsOf(this.tensors[`d${name}`], null),
+    }));
     return { saturated, h: countsOf(h, 1), gradients };
   }
 
@@ -123,7 +132,7 @@ function descend(parameter, gradient, rate) {
   for (let k = 0; k < parameter.length; k++) parameter[k] -= rate * gradient[k];
 }
 
-/** How many values lie in each of 41 equal parts of the range from −limit to limit, which is the largest size if null. */
+/** Counts of values in 41 equal parts of the range from −limit to limit, or to the largest size if limit is null. */
 function countsOf(values, limit) {
   const high = limit ?? values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const counts = new Array(41).fill(0);

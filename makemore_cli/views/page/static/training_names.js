@@ -8,7 +8,8 @@ const VALIDATION_SHARE = 10; // every tenth pasted name is for validation
 /** A run's names as tokens: for training, and for validation. */
 function namesOfRun({ letters, names }) {
   const token = tokenOf(letters);
-  const encoded = (text) => (text === "" ? [] : text.split("\n")).map((name) => Array.from(name, (letter) => token.get(letter)));
+  const encoded = (text) =>
+    (text === "" ? [] : text.split("\n")).map((name) => Array.from(name, (letter) => token.get(letter)));
   return { letters, training: encoded(names.train.text), validation: encoded(names.val.text) };
 }
 
@@ -17,15 +18,23 @@ function namesOfRun({ letters, names }) {
  * Throws an Error whose message is for the reader.
  */
 function namesOfText(text) {
-  if (text.length > LARGEST_TEXT) throw new Error(`The names may have ${LARGEST_TEXT.toLocaleString("en")} letters at most.`);
-  const names = text.split(/\r\n|[\n\r]/).map((name) => name.trim()).filter((name) => name !== "");
-  const letters = [...new Set(names.flatMap((name) => Array.from(name)))].sort((a, b) => a.codePointAt(0) - b.codePointAt(0));
+  if (text.length > LARGEST_TEXT)
+    throw new Error(`The names may have ${LARGEST_TEXT.toLocaleString("en")} letters at most.`);
+  const names = text
+    .split(/\r\n|[\n\r]/)
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
+  const letters = [...new Set(names.flatMap((name) => Array.from(name)))].sort(
+    (a, b) => a.codePointAt(0) - b.codePointAt(0),
+  );
   if (names.length < 2) throw new Error("Training needs at least 2 names, one on each line.");
   if (letters.includes(".")) throw new Error("A name can’t contain “.”, which ends every name. Remove it.");
   const control = letters.find((letter) => /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(letter));
-  if (control !== undefined) throw new Error(`A name can’t contain the control character ${codePoint(control)}. Remove it.`);
+  if (control !== undefined)
+    throw new Error(`A name can’t contain the control character ${codePoint(control)}. Remove it.`);
   if (letters.length > LARGEST_VOCABULARY) {
-    throw new Error(`The names may have ${LARGEST_VOCABULARY.toLocaleString("en")} different letters at most, not ${letters.length.toLocaleString("en")}.`);
+    const [most, found] = [LARGEST_VOCABULARY, letters.length].map((count) => count.toLocaleString("en"));
+    throw new Error(`The names may have ${most} different letters at most, not ${found}.`);
   }
   const token = tokenOf(letters.join(""));
   const encoded = shuffled(names, randomNumbers(1)).map((name) => Array.from(name, (letter) => token.get(letter)));

@@ -62,8 +62,11 @@ function serveTraining() {
     const began = performance.now();
     const network = trainer.network();
     const random = randomNumbers(trainer.seed);
-    const finite = network.bnvar.every(Number.isFinite) && Object.values(network.parameters).every((p) => p.every(Number.isFinite));
-    const samples = finite ? Array.from({ length: SAMPLES }, () => sampledName(network, random, { longest: LONGEST_SAMPLE })) : [];
+    const finite =
+      network.bnvar.every(Number.isFinite) && Object.values(network.parameters).every((p) => p.every(Number.isFinite));
+    const samples = finite
+      ? Array.from({ length: SAMPLES }, () => sampledName(network, random, { longest: LONGEST_SAMPLE }))
+      : [];
     const validation = finite ? trainer.validationLoss(network) : null;
     const distributions = trainer.steps > 0 && finite ? trainer.distributions() : null;
     postMessage({ kind: "look", step: trainer.steps, validation, samples, distributions });
