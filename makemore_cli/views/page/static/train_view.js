@@ -110,7 +110,8 @@ function trainView(section, { run }) {
     if (Object.keys(changes).length > 0) change(changes);
   });
 
-  const intro = "The network trains in this page, with a backward pass written by hand. Break a line, and compare losses.";
+  const intro =
+    "The network trains in this page, with a backward pass written by hand. Break a line, and compare losses.";
   const smoothed = `Losses of batches include label smoothing of ${shown(run.smoothing)}; validation losses do not.`;
   section.append(
     make("h2", {}, "Train"),
