@@ -213,6 +213,30 @@ def test_the_pass_makes_no_tensors(functions) -> None:
     assert not re.search(r"\bnew\b|\.slice\(|\.map\(|\.from\(", rest)
 
 
+@slow
+@needs_browser
+def test_the_product_with_simd_is_the_same_to_the_last_bit(functions) -> None:
+    """For each layout, and for sizes that blocks of four do not divide."""
+    different = functions.evaluate("""() => {
+      const fast = simdProduct((...matrices) => product(...matrices));
+      const random = randomNumbers(Date.now());
+      const size = () => 1 + Math.floor(40 * random());
+      return Array.from({ length: 300 }, () => [size(), size(), size()]).filter(([rows, inner, columns]) => {
+        const [a, b] = [rows, columns].map((side) => Float64Array.from({ length: side * inner }, () => normal(random)));
+        const layouts = [[inner, 1, columns, 1], [1, rows, columns, 1], [inner, 1, 1, inner]];
+        return layouts.some((layout) => {
+          const [one, other] = [product, fast].map((multiplied) => {
+            const out = new Float64Array(rows * columns).fill(NaN);
+            multiplied(out, a, b, rows, inner, columns, ...layout);
+            return out;
+          });
+          return one.some((value, k) => !Object.is(value, other[k]));
+        });
+      });
+    }""")
+    assert different == []
+
+
 # The mistakes, and the check that finds them.
 
 
@@ -315,6 +339,16 @@ def test_training_lowers_the_loss_pauses_and_rewinds(page) -> None:
     assert page.locator(".train-legend li").count() == 2
     press(page, "Clear earlier curves")
     page.wait_for_function("() => document.querySelectorAll('.train-legend li').length === 1")
+
+
+@slow
+@needs_browser
+def test_the_worker_trains_as_the_functions_of_the_page(page) -> None:
+    expected = page.evaluate("""() => {
+      const trainer = new Trainer(trainerOptions(trainState(data.run), data.run));
+      return Array.from({ length: 5 }, () => trainer.step().toFixed(4));
+    }""")
+    assert [step(page) for _ in range(5)] == expected
 
 
 @slow

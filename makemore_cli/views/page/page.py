@@ -44,8 +44,8 @@ TRAIN = View(
     "train",
     "Train",
     (
-        *("random.js", "network.js", "pass.js", "mistakes.js", "gradient_check.js", "trainer.js", "training_worker.js"),
-        *("training_names.js", "training_run.js", "train_state.js"),
+        *("random.js", "network.js", "pass.js", "simd_product.js", "mistakes.js", "gradient_check.js", "trainer.js"),
+        *("training_worker.js", "training_names.js", "training_run.js", "train_state.js"),
         *("charts.js", "loss_plot.js", "train_controls.js", "train_results.js", "train_view.js"),
     ),
     ("charts.css", "train_view.css"),

@@ -17,20 +17,20 @@ const MISTAKES = [
   {
     name: "bessel",
     title: "dhprebn without Bessel’s correction",
-    right: "const ofVariance = product / (n - 1);",
-    wrong: "const ofVariance = product / n;",
+    right: "bnraw[k] * (sum_dy_xhat / (n - 1))",
+    wrong: "bnraw[k] * (sum_dy_xhat / n)",
   },
   {
     name: "mean",
     title: "dhprebn without the sum of dy",
-    right: "(dhpreact[k] - ofMean - bnraw[k] * ofVariance)",
-    wrong: "(dhpreact[k] - bnraw[k] * ofVariance)",
+    right: "dhpreact[k] - sum_dy / n - bnraw[k]",
+    wrong: "dhpreact[k] - bnraw[k]",
   },
   {
     name: "variance",
     title: "dhprebn without the sum of dy · x̂",
-    right: "(dhpreact[k] - ofMean - bnraw[k] * ofVariance)",
-    wrong: "(dhpreact[k] - ofMean)",
+    right: " - bnraw[k] * (sum_dy_xhat / (n - 1));",
+    wrong: ";",
   },
   {
     name: "b2",

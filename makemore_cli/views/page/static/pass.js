@@ -89,17 +89,16 @@ function backwardPass({ W1, W2, bngain }, X, tensors) {
   for (let k = 0; k < n * H; k++) dhpreact[k] = (1 - h[k] * h[k]) * dh[k];
 
   for (let j = 0; j < H; j++) {
-    let [sum, product] = [0, 0];
+    let [sum_dy, sum_dy_xhat] = [0, 0];
     for (let k = j; k < n * H; k += H) {
-      sum += dhpreact[k];
-      product += dhpreact[k] * bnraw[k];
+      sum_dy += dhpreact[k];
+      sum_dy_xhat += dhpreact[k] * bnraw[k];
     }
-    dbnbias[j] = sum;
-    dbngain[j] = product;
-    const ofMean = sum / n;
-    const ofVariance = product / (n - 1);
+    dbnbias[j] = sum_dy;
+    dbngain[j] = sum_dy_xhat;
     for (let k = j; k < n * H; k += H) {
-      dhprebn[k] = bngain[j] * bnvar_inv[j] * (dhpreact[k] - ofMean - bnraw[k] * ofVariance);
+      const centred = dhpreact[k] - sum_dy / n - bnraw[k] * (sum_dy_xhat / (n - 1));
+      dhprebn[k] = bngain[j] * bnvar_inv[j] * centred;
     }
   }
 

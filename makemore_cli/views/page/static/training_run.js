@@ -1,7 +1,7 @@
 "use strict";
 // A training run as the page sees it: a worker of its own, made from the scripts of the page.
 
-const WORKER_SCRIPTS = ["random.js", "network.js", "gradient_check.js", "trainer.js", "training_worker.js"];
+const WORKER_SCRIPTS = ["random", "network", "simd_product", "gradient_check", "trainer", "training_worker"];
 
 /** The text of a script of this page, as it was written. */
 function scriptText(name) {
@@ -15,7 +15,7 @@ class TrainingRun {
    * @param {(message: object) => void} receive - takes the worker's messages, and {kind: "error", text}
    */
   constructor(options, pass, receive) {
-    const text = [pass, ...WORKER_SCRIPTS.map(scriptText), "serveTraining();"].join("\n");
+    const text = [pass, ...WORKER_SCRIPTS.map((name) => scriptText(`${name}.js`)), "serveTraining();"].join("\n");
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
     this.worker = new Worker(url);
     this.worker.onmessage = ({ data: message }) => receive(message);
