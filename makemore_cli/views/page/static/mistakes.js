@@ -4,7 +4,7 @@
 const MISTAKES = [
   {
     name: "tanh",
-    title: "dhpreact without tanh’s derivative",
+    title: "dhpreact without 1 − h²",
     right: "dhpreact[k] = (1 - h[k] * h[k]) * dh[k];",
     wrong: "dhpreact[k] = dh[k];",
   },
