@@ -35,11 +35,17 @@ class View:
     name: str
     title: str
     scripts: tuple[str, ...]
+    style: str  # a style sheet, besides the page's own
 
 
-CHAIN = View("chain", "The chain", ("expression.js", "chain.js", "heat_map.js", "chain_view.js"))
-PLAY = View("play", "Play", ("random.js", "network.js", "charts.js", "play_view.js"))
-TRAIN = View("train", "Train", ("random.js", "network.js", "pass.js", "trainer.js", "charts.js", "train_view.js"))
+CHAIN = View("chain", "The chain", ("expression.js", "chain.js", "heat_map.js", "chain_view.js"), "chain_view.css")
+PLAY = View("play", "Play", ("random.js", "network.js", "charts.js", "play_view.js"), "play_view.css")
+TRAIN = View(
+    "train",
+    "Train",
+    ("random.js", "network.js", "pass.js", "trainer.js", "charts.js", "train_view.js"),
+    "train_view.css",
+)
 
 
 def scripts_of(views: Iterable[View]) -> tuple[str, ...]:
@@ -60,7 +66,7 @@ def parts(views: Iterable[View], data: Mapping[str, Any]) -> dict[str, Any]:
     views = tuple(views)
     return {
         "views": views,
-        "style": Markup(_static("page.css")),
+        "style": Markup("\n".join(map(_static, ["page.css", *(view.style for view in views)]))),
         "scripts": {name: Markup(_static(name)) for name in scripts_of(views)},
         "data": Markup(embedded(data)),
     }
