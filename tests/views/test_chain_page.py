@@ -68,7 +68,7 @@ UNKNOWN = chain(
 
 
 def write(path: Path, data: dict[str, Any]) -> Path:
-    write_page(path, "A chain", "", (CHAIN,), {"chain": {"start": {}, **data}})
+    write_page(path, "A chain", "", (CHAIN,), {"chain": data})
     return path
 
 

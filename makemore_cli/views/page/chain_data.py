@@ -60,6 +60,7 @@ def chain_data(
         "name": chain.name,
         "title": title or chain.name,
         "about": about,
+        "start": {},  # the state in which the page opens, where its address says nothing else
         "labels": {name: list(texts) for name, texts in (labels or {}).items()},
         "inputs": [_input(chain, name, values[name]) for name in [*chain.inputs, *chain.sizes_read]],
         "steps": [lines.step(one) for one in chain.steps],

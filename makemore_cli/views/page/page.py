@@ -57,22 +57,23 @@ def scripts_of(views: Iterable[View]) -> tuple[str, ...]:
 def write_page(path: Path, title: str, about: str, views: Iterable[View], data: Mapping[str, Any]) -> None:
     """Write a page of views. Raises MakemoreError if makemore did not make the file that is there."""
     check_replaceable(path)
-    page = environment().get_template("page/page.html.jinja").render(title=title, about=about, **parts(views, data))
+    page = templates().get_template("page/page.html.jinja").render(title=title, about=about, **parts(views, data))
     write_atomically(path, page.encode(errors="backslashreplace"))
 
 
-def parts(views: Iterable[View], data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a template needs to hold views: the views, the style sheet, the scripts and the data."""
+def parts(views: Iterable[View], data: Mapping[str, Any], style: str | None = None) -> dict[str, Any]:
+    """What a template needs to hold views: the views, the styles (`style` last), the scripts and the data."""
     views = tuple(views)
+    styles = ["page.css", *(view.style for view in views), *([] if style is None else [style])]
     return {
         "views": views,
-        "style": Markup("\n".join(map(_static, ["page.css", *(view.style for view in views)]))),
+        "style": Markup("\n".join(map(_static, styles))),
         "scripts": {name: Markup(_static(name)) for name in scripts_of(views)},
         "data": Markup(embedded(data)),
     }
 
 
-def environment() -> Environment:
+def templates() -> Environment:
     """The templates of pages and reports, in which everything is escaped."""
     loader = PackageLoader("makemore_cli.views", ".")
     options: Any = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
