@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 slow = pytest.mark.slow
 NUMBERS = """() => {
-  const values = forwardPass(data.chain, inputsOf(data.chain));
-  const pass = backwardPass(data.chain, values);
+  const values = chainForward(data.chain, inputsOf(data.chain));
+  const pass = chainBackward(data.chain, values);
   const plain = (named) => Object.fromEntries(Object.entries(named).filter(([, x]) => isTensor(x)).map(
     ([name, x]) => [name, {shape: x.shape, numbers: [...x.data].map((number) => String(number))}]));
   return {values: plain(values), gradients: plain(pass.gradients)};
 }"""
 MISTAKES = """(wanted) => {
-  const values = forwardPass(data.chain, inputsOf(data.chain));
-  const right = backwardPass(data.chain, values);
+  const values = chainForward(data.chain, inputsOf(data.chain));
+  const right = chainBackward(data.chain, values);
   return wanted.map((mistake) => {
-    const {named, wrong} = verdictOn(mistake, right, backwardPass(data.chain, values, {mistake}));
+    const {named, wrong} = verdictOn(mistake, right, chainBackward(data.chain, values, {mistake}));
     return {named, wrong: [...wrong].sort()};
   });
 }"""
@@ -206,7 +206,7 @@ def test_the_heat_maps_numbers(lecture_page: Page) -> None:
 @slow
 def test_parts_add_up_and_fill_in_step_by_step(lecture_page: Page) -> None:
     script = """() => {
-      const chain = data.chain, values = forwardPass(chain, inputsOf(chain)), pass = backwardPass(chain, values);
+      const chain = data.chain, values = chainForward(chain, inputsOf(chain)), pass = chainBackward(chain, values);
       const steps = backwardSteps(chain).length;
       return Object.keys(pass.parts).map((name) => [
         name, pass.parts[name].length, distance(gradientSoFar(pass, name, steps), pass.gradients[name]),
@@ -326,7 +326,7 @@ def test_a_changed_weight_moves_what_depends_on_it(lecture_page: Page) -> None:
     assert "9 of 20 tensors" in text  # from the logits on
     script = """() => {
       const inputs = inputsOf(data.chain); inputs.b2.data[3] = 1.25;
-      return forwardPass(data.chain, inputs).loss.data[0];
+      return chainForward(data.chain, inputs).loss.data[0];
     }"""
     assert f"loss = {lecture_page.evaluate(script):.3f}" in lecture_page.locator(".chain-bar").inner_text()
     # Nonsense in the address is ignored.

@@ -12,7 +12,7 @@ function inputsOf(chain) {
 }
 
 /** Run the forward lines. Returns inputs and tensors by name. */
-function forwardPass(chain, inputs) {
+function chainForward(chain, inputs) {
   const values = { ...inputs };
   for (const step of chain.steps) {
     values[step.name] = chain.live ? asTensor(evaluate(step.forward.code, values)) : decoded(chain.values[step.name]);
@@ -55,7 +55,7 @@ function skipped(chain, fused) {
  * @param mistake {step, target, number} of a backward line that is wrong; number "none" leaves the line out
  * @returns gradients by tensor; parts by tensor: {order, step, value} for each use; stopped: the error of a line
  */
-function backwardPass(chain, values, { mistake = null, fused = false } = {}) {
+function chainBackward(chain, values, { mistake = null, fused = false } = {}) {
   if (!chain.live) return embeddedPass(chain, mistake);
   const gradients = Object.fromEntries(Object.entries(chain.above).map(([name, array]) => [name, decoded(array)]));
   const parts = {};

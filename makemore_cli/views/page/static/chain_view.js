@@ -16,8 +16,8 @@ class ChainView {
   constructor(section, chain) {
     this.chain = chain;
     this.inputs = inputsOf(chain);
-    this.original = { values: forwardPass(chain, this.inputs) };
-    this.original.pass = backwardPass(chain, this.original.values);
+    this.original = { values: chainForward(chain, this.inputs) };
+    this.original.pass = chainBackward(chain, this.original.values);
     this.steps = Object.fromEntries(chain.steps.map((step) => [step.name, step]));
     this.chosenPlaces = {}; // of values, by tensor
     this.parts = {
@@ -94,14 +94,14 @@ class ChainView {
       const { name, place, number } = this.change;
       const changed = tensor(this.inputs[name].shape, this.inputs[name].data.slice());
       changed.data[place] = number;
-      this.values = forwardPass(this.chain, { ...this.inputs, [name]: changed });
+      this.values = chainForward(this.chain, { ...this.inputs, [name]: changed });
     }
     const same = !this.change && !this.fused;
-    this.right = same ? this.original.pass : backwardPass(this.chain, this.values, { fused: this.fused });
+    this.right = same ? this.original.pass : chainBackward(this.chain, this.values, { fused: this.fused });
     this.pass = this.right;
     this.verdict = null;
     if (this.mistake) {
-      this.pass = backwardPass(this.chain, this.values, { mistake: this.mistake, fused: this.fused });
+      this.pass = chainBackward(this.chain, this.values, { mistake: this.mistake, fused: this.fused });
       this.verdict = verdictOn(this.mistake, this.right, this.pass);
     }
   }

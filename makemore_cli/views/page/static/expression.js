@@ -101,7 +101,7 @@ function swapped(x, one, other) {
 }
 
 /** x @ y; dimensions before the last two are a batch. */
-function product(x, y) {
+function matrixProduct(x, y) {
   if (x.shape.length === 0 || y.shape.length === 0) throw new LineError("a product needs vectors or matrices");
   const left = x.shape.length === 1 ? tensor([1, ...x.shape], x.data) : x;
   const right = y.shape.length === 1 ? tensor([...y.shape, 1], y.data) : y;
@@ -389,7 +389,7 @@ function evaluate(code, names) {
     case "negative":
       return unary((x) => -x)(value(parts[0]));
     case "@":
-      return product(asTensor(value(parts[0])), asTensor(value(parts[1])));
+      return matrixProduct(asTensor(value(parts[0])), asTensor(value(parts[1])));
     case "list":
       return parts.map(value);
     case "part":
