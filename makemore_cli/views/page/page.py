@@ -39,7 +39,16 @@ class View:
 
 
 CHAIN = View("chain", "The chain", ("expression.js", "chain.js", "heat_map.js", "chain_view.js"), "chain_view.css")
-PLAY = View("play", "Play", ("random.js", "network.js", "charts.js", "play_view.js"), "play_view.css")
+PLAY = View(
+    "play",
+    "Play",
+    (
+        *("random.js", "network.js", "letters.js", "keyboard.js", "name_kinds.js", "next_character.js"),
+        *("context_effects.js", "sampled_names.js", "principal_components.js", "embedding_map.js"),
+        *("guessing_game.js", "guessing_card.js", "play_view.js"),
+    ),
+    "play_view.css",
+)
 TRAIN = View(
     "train",
     "Train",
