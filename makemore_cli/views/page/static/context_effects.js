@@ -2,7 +2,8 @@
 // What each character of the context contributes, measured by occlusion: it is replaced by ".", and the network is
 // asked again.
 
-const MOST_POSITIONS = 16; // in the table, the last ones
+const FEWEST_POSITIONS = 3; // in the table, if the context has as many
+const MOST_POSITIONS = 16;
 const LEADING = 5; // next characters in the table
 
 /**
@@ -35,7 +36,7 @@ function contextEffectsCard(play) {
       "p", {},
       "Each cell compares the network with itself when the character at that position is replaced by “.”: the change " +
         "of a next character's probability in percentage points, and the mean absolute change of the " +
-        `${H.toLocaleString("en")} activations in the hidden layer.`,
+        `${H === 1 ? "activation" : `${grouped(H)} activations`} in the hidden layer.`,
     ),
     scrolling("Effects of the positions", table),
     remark,
@@ -47,10 +48,10 @@ function contextEffectsCard(play) {
     if (card.hidden) return;
     const context = contextAfter(tokens, T);
     const leading = likeliest(probabilitiesAfter(play.network, tokens), LEADING);
-    const first = Math.max(0, T - MOST_POSITIONS);
+    const first = Math.max(0, T - Math.min(Math.max(tokens.length, FEWEST_POSITIONS), MOST_POSITIONS));
     table.replaceChildren(...effectRows(play, context, leading, first));
     remark.textContent =
-      (first > 0 ? `The last ${MOST_POSITIONS} of ${T.toLocaleString("en")} positions. ` : "") +
+      (first > 0 ? `These are the last ${T - first} of ${grouped(T)} positions. ` : "") +
       "Temperature and top-k have no influence here. The changes do not add up, because tanh and softmax combine the " +
       "positions. A position that already holds “.” has no effect.";
   }
@@ -84,7 +85,7 @@ function effectRows(play, context, leading, first) {
 
 /** A cell whose colour says how large its number is, from −1 to 1. */
 function effectCell(text, strength) {
-  const strong = Math.round(55 * Math.abs(strength || 0));
+  const strong = Math.round(40 * Math.abs(strength || 0));
   const hue = strength < 0 ? "negative" : "positive";
   const background = `background: color-mix(in srgb, var(--${hue}) ${strong}%, var(--card))`;
   return make("td", { class: "number", style: background }, text);

@@ -85,7 +85,7 @@ function amountRemark(play, tokens) {
   const V = play.letters.all.length;
   if (tokens.length === V) return "";
   const which = play.kinds.train.size > 0 ? "most frequent" : "first";
-  return ` The map shows “.” and the ${tokens.length - 1} ${which} of ${(V - 1).toLocaleString("en")} characters.`;
+  return ` The map shows “.” and the ${tokens.length - 1} ${which} of ${grouped(V - 1)} characters.`;
 }
 
 /** Where the characters are on the map, from 0 to 1, and a sentence that says what that means. */
@@ -101,7 +101,7 @@ function placesOf(tokens, C, E) {
   }
   const { coordinates, share } = principalComponents(points, tokens.length, E);
   const remark =
-    `Each character's vector has ${E.toLocaleString("en")} numbers. The map shows the first two principal components, ` +
+    `Each character's vector has ${grouped(E)} numbers. The map shows the first two principal components, ` +
     `which hold ${percent(share)} of the variance.`;
   return { places: inTheMap(coordinates), remark };
 }
@@ -134,9 +134,9 @@ function onLines(numbers) {
 function aboutLetter(play, token, nearest) {
   const { sizes: { E }, parameters: { C } } = play.network;
   const vector = [...C.subarray(token * E, (token + 1) * E)];
-  const numbers = vector.slice(0, SHOWN_NUMBERS).map((x) => x.toFixed(2).replace("-", "−"));
-  const more = E > SHOWN_NUMBERS ? ` and ${(E - SHOWN_NUMBERS).toLocaleString("en")} more` : "";
-  const item = (one) => make("li", {}, letterElement(play.letters.all[one.token]), ` ${one.distance.toFixed(2)}`);
+  const numbers = vector.slice(0, SHOWN_NUMBERS).map(twoDecimals);
+  const more = E > SHOWN_NUMBERS ? ` and ${grouped(E - SHOWN_NUMBERS)} more` : "";
+  const item = (one) => make("li", {}, letterElement(play.letters.all[one.token]), ` ${twoDecimals(one.distance)}`);
   return [
     make("h3", {}, letterElement(play.letters.all[token])),
     make("p", {}, "Vector: ", make("span", { class: "code" }, numbers.join("  ")), more),

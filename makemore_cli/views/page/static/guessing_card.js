@@ -117,9 +117,10 @@ function gameRule({ V, T }) {
   const given = PICK_SHARES.slice(0, most).map((share) => Math.round(100 * share));
   const picks = most === 1
     ? `Pick a character. It gets ${given[0]}%`
-    : `Pick up to ${most} characters, the likeliest first. They get ${given.slice(0, -1).join(", ")} and ${given.at(-1)}%`;
+    : `Pick up to ${most} characters, the likeliest first. They get ${given.slice(0, -1).join(", ")} and ` +
+      `${given.at(-1)}%`;
   return (
-    `${picks}, and the others share the rest evenly. Without a pick, all ${V.toLocaleString("en")} are equally likely. ` +
+    `${picks}, and the others share the rest evenly. Without a pick, all ${grouped(V)} are equally likely. ` +
     "The loss is −ln of the probability of the character that comes, so less is better. Type “.” for the end of the " +
     "name. You see the whole beginning of the name. The network sees only the last " +
     `${T === 1 ? "character" : `${T} characters`}.`
@@ -130,7 +131,7 @@ function originOf({ isSampled, names }) {
   if (isSampled) {
     return "The page has no held-out names. So the network makes up the names of this game, which is in its favour.";
   }
-  return `The names come from ${names.length.toLocaleString("en")} held-out names, on which the network was not trained.`;
+  return `The names come from ${grouped(names.length)} held-out names, on which the network was not trained.`;
 }
 
 /** The beginning of the name that has been revealed. */
@@ -147,7 +148,7 @@ function pickShares(play, picks) {
   const others = pickedProbabilities(picks, V)[other];
   const letter = (token) => letterElement(play.letters.all[token]);
   const parts = picks.flatMap((token, place) => [letter(token), ` ${percent(PICK_SHARES[place])} · `]);
-  return [...parts, picks.length === 0 ? `each character ${percent(others)}` : `each other character ${percent(others)}`];
+  return [...parts, `each ${picks.length === 0 ? "" : "other "}character ${percent(others)}`];
 }
 
 /** Buttons for picks, if there are not too many characters: {element, show(picks)}. */
@@ -173,12 +174,13 @@ function outcomeOf(play, { token, losses }, name) {
   const [letter, question] = name === null
     ? [letterElement(play.letters.all[token]), "What comes next?"]
     : [make("strong", {}, "the end: ", quoted(name)), "Now the next name: what is its first character?"];
-  return ["It was ", letter, `. Your loss is ${nats(losses.you)} nats, the network's ${nats(losses.network)}. `, question];
+  const cost = `. Your loss is ${nats(losses.you)} nats, the network's ${nats(losses.network)}. `;
+  return ["It was ", letter, cost, question];
 }
 
 function scoreOf(game) {
   const characters = game.rounds.length;
-  const over = characters === 0 ? "" : `, over ${characters.toLocaleString("en")}`;
+  const over = characters === 0 ? "" : `, over ${grouped(characters)}`;
   return Object.entries(PLAYERS).map(([player, text]) =>
     make(
       "div", { "data-player": player },

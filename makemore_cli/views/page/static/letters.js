@@ -55,6 +55,16 @@ function percent(p) {
   return `${p === 0 || p >= 0.01 ? (100 * p).toFixed(1) : (100 * p).toPrecision(2)}%`;
 }
 
+/** A whole number for people, with commas between thousands. */
+function grouped(number) {
+  return number.toLocaleString("en");
+}
+
+/** A number with two decimals for people. */
+function twoDecimals(number) {
+  return number.toFixed(2).replace(/^-(?=0\.00$)/, "").replace("-", "−");
+}
+
 /** A loss for people. */
 function nats(loss) {
   return Number.isFinite(loss) ? loss.toFixed(3) : "∞";
@@ -72,9 +82,9 @@ function shadedLetter(letter, p, shades) {
 }
 
 /** A name on the colours of its characters' probabilities. */
-function shadedName(letters, probabilities, shades) {
+function shadedName(letters, probabilities, shades, ...after) {
   const parts = letters.map((letter, place) => shadedLetter(letter, probabilities[place], shades));
-  return make("span", { class: "shaded", dir: "ltr" }, ...parts);
+  return make("span", { class: "shaded", dir: "ltr" }, ...parts, ...after);
 }
 
 /** The same with the probabilities as text. */

@@ -7,6 +7,8 @@ const KIND_TEXTS = {
   held_out: "in the held-out data",
   new: "new",
   unknown: "perhaps new",
+  empty: "empty",
+  cut: `cut at ${LONGEST_SAMPLE} characters`,
 };
 
 /** The names of a run's data: those of the training split, and those that were held out from training. */
@@ -41,10 +43,10 @@ class NameKinds {
     if (this.isMissing) {
       return "The page has no names, because the data is missing or has changed. It cannot tell which names are new.";
     }
-    const [train, heldOut] = [this.train, this.heldOut].map((names) => names.size.toLocaleString("en"));
+    const [train, heldOut] = [this.train, this.heldOut].map((names) => grouped(names.size));
     return (
-      `The data is too large for the page, which holds ${train} distinct names of the training split and ${heldOut} of ` +
-      "the held-out data. A name that is not among them may still be in the data."
+      `The data is too large for the page, which holds ${train} distinct names of the training split and ${heldOut} ` +
+      "of the held-out data. A name that is not among them may still be in the data."
     );
   }
 }

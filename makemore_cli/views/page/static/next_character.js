@@ -70,7 +70,7 @@ function prefixProblem(letters, tokens, unknown) {
   if (unknown.includes(END)) return [`“${END}” ends a name. It can't stand inside one.`];
   if (unknown.length > 0) return unknownCharacters(letters, unknown);
   if (tokens.length <= LONGEST_PREFIX) return null;
-  return [`A name has at most ${LONGEST_PREFIX} characters here. This one has ${tokens.length.toLocaleString("en")}.`];
+  return [`A name has at most ${LONGEST_PREFIX} characters here. This one has ${grouped(tokens.length)}.`];
 }
 
 /** Which characters the network does not know, and which it knows. */
@@ -117,7 +117,7 @@ function predictionControls(play) {
     "div",
     { class: "row" },
     make("label", {}, "Temperature", temperature, output),
-    make("label", {}, "Top-k", topK, make("span", { class: "quiet" }, `of ${V.toLocaleString("en")} characters`)),
+    make("label", {}, "Top-k", topK, make("span", { class: "quiet" }, `of ${grouped(V)} characters`)),
     make("label", {}, alphabetical, "Alphabetical order"),
   );
 }
@@ -148,7 +148,7 @@ function nextCharacterBars(play, choose) {
     refresh();
     const hidden = probabilities.length - best.length;
     if (hidden === 0) return "";
-    const V = probabilities.length.toLocaleString("en");
+    const V = grouped(probabilities.length);
     return `These are the ${best.length} likeliest of ${V} characters. Together they have ${percent(covered)}.`;
   }
 

@@ -80,7 +80,8 @@ function playView(section, { run, shades }) {
   const column = (...cards) => make("div", {}, ...cards.map((card) => card(play)));
   const left = column(contextEffectsCard, guessingCard);
   const right = column(sampledNamesCard, embeddingCard);
-  section.append(make("div", { class: "play" }, nextCharacterCard(play), make("div", { class: "columns" }, left, right)));
+  const next = nextCharacterCard(play);
+  section.append(make("div", { class: "play" }, next, make("div", { class: "columns" }, left, right)));
   play.restore();
   address.onChange(() => play.restore());
 }

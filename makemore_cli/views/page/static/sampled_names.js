@@ -3,11 +3,12 @@
 
 const SHOWN_NAMES = 16;
 const ONE_GO = 10; // names for one press of the button
+const LONGEST_ROW = 40; // characters
 const STREAM_MS = 2000; // from name to name
 
 /** A card with a stream of sampled names. */
 function sampledNamesCard(play) {
-  const counts = { drawn: 0, train: 0, held_out: 0, new: 0, unknown: 0 };
+  let kinds = []; // of the names so far
   const list = make("div", { class: "samples", role: "toolbar", "aria-label": "Sampled names" });
   const refresh = roving(list);
   const told = make("p", { class: "quiet" });
@@ -35,14 +36,13 @@ function sampledNamesCard(play) {
     const { temperature, topK } = play.settings;
     for (let i = 0; i < number; i++) {
       const tokens = sampledName(play.network, random, { prefix, temperature, topK });
-      const kind = play.kinds.kind(play.letters.decode(tokens));
-      counts.drawn++;
-      counts[kind]++;
+      const kind = sampleKind(play, tokens);
+      kinds.push(kind);
       list.prepend(sampleRow(play, tokens, kind));
     }
     while (list.children.length > SHOWN_NAMES) list.lastChild.remove();
     refresh();
-    told.textContent = samplesSummary(counts);
+    told.textContent = samplesSummary(kinds);
   }
 
   function tick() {
@@ -57,7 +57,7 @@ function sampledNamesCard(play) {
     started = play.settings.seed;
     random = randomNumbers(started ?? anySeed());
     list.replaceChildren();
-    Object.keys(counts).forEach((kind) => (counts[kind] = 0));
+    kinds = [];
     add(SHOWN_NAMES);
   }
 
@@ -70,8 +70,8 @@ function sampledNamesCard(play) {
     make("h2", {}, "Sampled names"),
     make(
       "p", {},
-      "Temperature and top-k act on sampling. The colours and the loss are the network's own, at temperature 1. Choose a " +
-        "name to see its probabilities.",
+      "Temperature and top-k act on sampling. The colours and the loss are the network's own, at temperature 1. " +
+        "Choose a name to see its probabilities.",
     ),
     make(
       "div",
@@ -87,24 +87,37 @@ function sampledNamesCard(play) {
   );
 }
 
-/** A sampled name, its loss and its kind. */
+/** Where a sampled name is found, or why it is none. */
+function sampleKind(play, tokens) {
+  if (tokens.length === 0) return "empty";
+  return tokens.length >= LONGEST_SAMPLE ? "cut" : play.kinds.kind(play.letters.decode(tokens));
+}
+
+/** A sampled name, its loss and its kind. A name that was cut has no end. */
 function sampleRow(play, tokens, kind) {
   const name = play.letters.decode(tokens);
-  const isCut = tokens.length === LONGEST_SAMPLE;
-  const probabilities = tokenProbabilities(play.network, tokens);
+  const letters = kind === "cut" ? [...name] : [...name, END];
+  const probabilities = tokenProbabilities(play.network, tokens).slice(0, letters.length);
   return make(
     "button",
     { type: "button", class: "sample", onclick: () => play.inspect(name) },
-    shadedName([...name, END], probabilities, play.shades),
+    shadedName(letters.slice(0, LONGEST_ROW), probabilities, play.shades, letters.length > LONGEST_ROW ? "…" : null),
     make("span", { class: "number" }, `${nats(meanLoss(probabilities))} nats`),
-    make("span", { class: `kind ${kind}` }, isCut ? `cut at ${LONGEST_SAMPLE} characters` : KIND_TEXTS[kind]),
+    make("span", { class: `kind ${kind}` }, KIND_TEXTS[kind]),
   );
 }
 
-function samplesSummary({ drawn, train, held_out: heldOut, new: added, unknown }) {
-  const number = (count) => count.toLocaleString("en");
-  const known = `${number(train)} in the training split, ${number(heldOut)} in the held-out data, ${number(added)} new`;
-  return `Of ${number(drawn)} names: ${known}${unknown > 0 ? `, ${number(unknown)} unknown` : ""}.`;
+/** How many names of each kind there were; what is rare is left out if there was none. */
+function samplesSummary(kinds) {
+  const count = (...wanted) => kinds.filter((kind) => wanted.includes(kind)).length;
+  const rare = [[count("unknown"), "perhaps new"], [count("empty", "cut"), "empty or cut"]].filter(([number]) => number > 0);
+  const parts = [
+    [count("train"), KIND_TEXTS.train],
+    [count("held_out"), KIND_TEXTS.held_out],
+    [count("new"), KIND_TEXTS.new],
+    ...rare,
+  ];
+  return `Of ${grouped(kinds.length)} names: ${parts.map(([number, text]) => `${grouped(number)} ${text}`).join(", ")}.`;
 }
 
 /** A random seed that nobody chose. */
