@@ -5,14 +5,17 @@ const SHOWN_NAMES = 16;
 const ONE_GO = 10; // names for one press of the button
 const LONGEST_ROW = 40; // characters
 const STREAM_MS = 2000; // from name to name
+const TURN_MS = 50; // after which the page answers the reader before it draws more names
 
 /** A card with a stream of sampled names. */
 function sampledNamesCard(play) {
   let kinds = []; // of the names so far
+  let waiting = 0; // names that are still to be drawn
+  let timer = null;
   const list = make("div", { class: "samples", role: "toolbar", "aria-label": "Sampled names" });
   const refresh = roving(list);
   const told = make("p", { class: "quiet" });
-  const stream = button("Stream", () => setStreaming(!streaming), { "aria-pressed": "false" });
+  const stream = button("Keep sampling", () => setStreaming(!streaming), { "aria-pressed": "false" });
   const fromPrefix = make("input", {
     type: "checkbox", onchange: () => play.change({ fromPrefix: fromPrefix.checked }),
   });
@@ -20,8 +23,9 @@ function sampledNamesCard(play) {
     type: "number", min: 0, max: 2 ** 32 - 1, step: 1, class: "seed", placeholder: "any",
     onchange: () => play.change({ seed: seed.value }),
   });
+  const ownSeed = anySeed();
   let random = null;
-  let started = null; // the seed with which they were drawn
+  let drawnWith = null; // the settings that the names depend on
   let streaming = false;
 
   function setStreaming(on) {
@@ -29,35 +33,44 @@ function sampledNamesCard(play) {
     stream.setAttribute("aria-pressed", String(on));
   }
 
-  /** Draw names, the newest of which comes first. */
+  /** Draw names, the newest of which comes first. A large network takes several turns. */
   function add(number) {
-    const { tokens: prefix, problem } = play.settings.fromPrefix ? play.prefix : { tokens: [], problem: null };
-    if (problem !== null) return;
-    const { temperature, topK } = play.settings;
-    for (let i = 0; i < number; i++) {
-      const tokens = sampledName(play.network, random, { prefix, temperature, topK });
-      const kind = sampleKind(play, tokens);
-      kinds.push(kind);
-      list.prepend(sampleRow(play, tokens, kind));
-    }
+    waiting += number;
+    clearTimeout(timer);
+    const until = performance.now() + TURN_MS;
+    while (waiting > 0 && performance.now() < until) drawOne();
     while (list.children.length > SHOWN_NAMES) list.lastChild.remove();
     refresh();
     told.textContent = samplesSummary(kinds);
+    if (waiting > 0) timer = setTimeout(add, 0, 0);
+  }
+
+  function drawOne() {
+    waiting--;
+    const { tokens: prefix, problem } = play.settings.fromPrefix ? play.prefix : { tokens: [], problem: null };
+    if (problem !== null) return;
+    const { temperature, topK } = play.settings;
+    const tokens = sampledName(play.network, random, { prefix, temperature, topK });
+    const kind = sampleKind(play, tokens);
+    kinds.push(kind);
+    list.prepend(sampleRow(play, tokens, kind));
   }
 
   function tick() {
     const isAway = document.hidden || list.offsetParent === null || list.matches(":hover, :focus-within");
-    if (streaming && !isAway) add(1);
+    if (streaming && !isAway && waiting === 0) add(1);
   }
 
   function update() {
     fromPrefix.checked = play.settings.fromPrefix;
     seed.value = play.settings.seed ?? "";
-    if (random !== null && started === play.settings.seed) return;
-    started = play.settings.seed;
-    random = randomNumbers(started ?? anySeed());
+    const { prefix, temperature, topK, fromPrefix: begins, seed: given } = play.settings;
+    const now = JSON.stringify([given, temperature, topK, begins ? prefix : null]);
+    if (now === drawnWith) return;
+    drawnWith = now;
+    random = randomNumbers(given ?? ownSeed);
     list.replaceChildren();
-    kinds = [];
+    [kinds, waiting] = [[], 0];
     add(SHOWN_NAMES);
   }
 
@@ -110,14 +123,10 @@ function sampleRow(play, tokens, kind) {
 /** How many names of each kind there were; what is rare is left out if there was none. */
 function samplesSummary(kinds) {
   const count = (...wanted) => kinds.filter((kind) => wanted.includes(kind)).length;
-  const rare = [[count("unknown"), "perhaps new"], [count("empty", "cut"), "empty or cut"]].filter(([number]) => number > 0);
-  const parts = [
-    [count("train"), KIND_TEXTS.train],
-    [count("held_out"), KIND_TEXTS.held_out],
-    [count("new"), KIND_TEXTS.new],
-    ...rare,
-  ];
-  return `Of ${grouped(kinds.length)} names: ${parts.map(([number, text]) => `${grouped(number)} ${text}`).join(", ")}.`;
+  const often = ["train", "held_out", "new"].map((kind) => [count(kind), KIND_TEXTS[kind]]);
+  const rare = [[count("unknown"), KIND_TEXTS.unknown], [count("empty", "cut"), "empty or cut"]];
+  const parts = [...often, ...rare.filter(([number]) => number > 0)].map(([number, text]) => `${grouped(number)} ${text}`);
+  return `Of ${grouped(kinds.length)} names: ${parts.join(", ")}.`;
 }
 
 /** A random seed that nobody chose. */
