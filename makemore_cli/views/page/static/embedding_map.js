@@ -1,7 +1,7 @@
 "use strict";
 // The embedding: each character where the network has put it.
 
-const MOST_POINTS = 200;
+const MOST_MARKS = 200;
 const NEAREST = 5;
 const SHOWN_NUMBERS = 12; // of a vector
 const LINES = 5; // over which characters are spread if the embedding has one dimension
@@ -74,11 +74,11 @@ function chosenToken(play, tokens) {
 /** The tokens on the map, in order: all, or the most frequent ones. */
 function drawnTokens(play) {
   const all = [...play.letters.all.keys()];
-  if (all.length <= MOST_POINTS) return all;
+  if (all.length <= MOST_MARKS) return all;
   const counts = new Map();
   for (const name of play.kinds.train) for (const letter of name) counts.set(letter, (counts.get(letter) ?? 0) + 1);
   const letters = all.slice(1).map((token) => counts.get(play.letters.all[token]) ?? 0);
-  return [0, ...likeliest(letters, MOST_POINTS - 1).map((place) => place + 1).sort((a, b) => a - b)];
+  return [0, ...likeliest(letters, MOST_MARKS - 1).map((place) => place + 1).sort((a, b) => a - b)];
 }
 
 function amountRemark(play, tokens) {

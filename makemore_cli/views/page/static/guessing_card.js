@@ -174,7 +174,7 @@ function outcomeOf(play, { token, losses }, name) {
   const [letter, question] = name === null
     ? [letterElement(play.letters.all[token]), "What comes next?"]
     : [make("strong", {}, "the end: ", quoted(name)), "Now the next name: what is its first character?"];
-  const cost = `. Your loss is ${nats(losses.you)} nats, the network's ${nats(losses.network)}. `;
+  const cost = `. Your loss is ${lossText(losses.you)} nats, the network's ${lossText(losses.network)}. `;
   return ["It was ", letter, cost, question];
 }
 
@@ -194,7 +194,7 @@ function scoreOf(game) {
 /** The last guesses, the newest first. */
 function roundRows(play, rounds) {
   const letter = (token) => make("bdi", {}, token === 0 ? "end" : visible(play.letters.all[token]));
-  const number = (player, losses) => make("td", { class: "number" }, nats(losses[player]));
+  const number = (player, losses) => make("td", { class: "number" }, lossText(losses[player]));
   const rows = rounds.slice(-LAST_ROUNDS).reverse().map(({ token, picks, losses }) =>
     make(
       "tr", {},

@@ -35,7 +35,7 @@ class GuessingGame {
   constructor(play, seed) {
     this.play = play;
     this.random = randomNumbers(seed);
-    this.names = shuffled(play.kinds.neverTrainedOn(), this.random);
+    this.names = inRandomOrder(play.kinds.neverTrainedOn(), this.random);
     this.isSampled = this.names.length === 0;
     this.finished = 0; // names
     this.rounds = []; // {token, picks, losses} of all names
@@ -70,7 +70,7 @@ class GuessingGame {
 }
 
 /** The same things in a random order (Fisher and Yates). */
-function shuffled(things, random) {
+function inRandomOrder(things, random) {
   const mixed = [...things];
   for (let last = mixed.length - 1; last > 0; last--) {
     const other = Math.floor(random() * (last + 1));

@@ -66,7 +66,7 @@ function twoDecimals(number) {
 }
 
 /** A loss for people. */
-function nats(loss) {
+function lossText(loss) {
   return Number.isFinite(loss) ? loss.toFixed(3) : "∞";
 }
 

@@ -8,7 +8,7 @@ const KIND_TEXTS = {
   new: "new",
   unknown: "perhaps new",
   empty: "empty",
-  cut: `cut at ${LONGEST_SAMPLE} characters`,
+  cut: `cut at ${LONGEST_SAMPLED_NAME} characters`,
 };
 
 /** The names of a run's data: those of the training split, and those that were held out from training. */

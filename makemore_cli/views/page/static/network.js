@@ -6,7 +6,7 @@
 // Each array is a Float64Array in row-major order. b1 may be missing. Tokens are whole numbers below V; 0 ends a name.
 
 const COLDEST_TEMPERATURE = 1e-6; // below it, rounding errors would decide
-const LONGEST_SAMPLE = 100; // characters
+const LONGEST_SAMPLED_NAME = 100; // characters
 
 /** The network of a run's data. */
 function networkOf(run) {
@@ -88,7 +88,7 @@ function contextAfter(tokens, T) {
 }
 
 /** The tokens of a sampled name, without the end-of-word token. Longer names than `longest` are cut. */
-function sampledName(network, random, { prefix = [], longest = LONGEST_SAMPLE, ...options } = {}) {
+function sampledName(network, random, { prefix = [], longest = LONGEST_SAMPLED_NAME, ...options } = {}) {
   const tokens = [...prefix];
   while (tokens.length < longest) {
     const next = drawnIndex(probabilitiesAfter(network, tokens, options), random);

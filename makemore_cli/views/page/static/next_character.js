@@ -2,7 +2,7 @@
 // The next character after the beginning of a name, and the loss of what has been typed.
 
 const MOST_BARS = 60;
-const LONGEST_PREFIX = LONGEST_SAMPLE;
+const LONGEST_PREFIX = LONGEST_SAMPLED_NAME;
 const HIGHEST_TEMPERATURE = 3;
 
 /** A card in which one types the beginning of a name and sees what may follow. */
@@ -86,7 +86,7 @@ function nameSummary(play, name, probabilities) {
   const loss = meanLoss(probabilities);
   const kind = play.kinds.kind(name);
   return [
-    quoted(name), " as a whole name: ", make("strong", {}, `${nats(loss)} nats per character`),
+    quoted(name), " as a whole name: ", make("strong", {}, `${lossText(loss)} nats per character`),
     `, perplexity ${shown(Math.exp(loss))}. `,
     kind === "unknown" ? "It may be new." : `It is ${KIND_TEXTS[kind]}.`,
   ];

@@ -103,7 +103,7 @@ function sampledNamesCard(play) {
 /** Where a sampled name is found, or why it is none. */
 function sampleKind(play, tokens) {
   if (tokens.length === 0) return "empty";
-  return tokens.length >= LONGEST_SAMPLE ? "cut" : play.kinds.kind(play.letters.decode(tokens));
+  return tokens.length >= LONGEST_SAMPLED_NAME ? "cut" : play.kinds.kind(play.letters.decode(tokens));
 }
 
 /** A sampled name, its loss and its kind. A name that was cut has no end. */
@@ -115,7 +115,7 @@ function sampleRow(play, tokens, kind) {
     "button",
     { type: "button", class: "sample", onclick: () => play.inspect(name) },
     shadedName(letters.slice(0, LONGEST_ROW), probabilities, play.shades, letters.length > LONGEST_ROW ? "…" : null),
-    make("span", { class: "number" }, `${nats(meanLoss(probabilities))} nats`),
+    make("span", { class: "number" }, `${lossText(meanLoss(probabilities))} nats`),
     make("span", { class: `kind ${kind}` }, KIND_TEXTS[kind]),
   );
 }
