@@ -70,13 +70,13 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     figures = [_figure(name, picture) for name, picture in pictures(subject, KINDS, missing)]
     numbers: dict[str, Any] | None = None
     gradcheck: Report | None = None
-    views, live = [PLAY, TRAIN], {"run": run_data(subject.name, subject.checkpoint, None)}
+    views, live = [PLAY, TRAIN], run_data(subject.name, subject.checkpoint, None)
     loss = info.loss if subject.run == subject.folder else {}
     try:
         dataset = subject.dataset
         loss = {split: evaluate.loss(subject.checkpoint.model, dataset.splits[split]) for split in SPLITS}
         numbers = inspect(subject.seen)
-        live["run"] = run_data(subject.name, subject.checkpoint, dataset)
+        live = run_data(subject.name, subject.checkpoint, dataset)
     except MakemoreError as error:
         missing.setdefault(str(error), []).append("diagnostics")
     try:

@@ -29,7 +29,7 @@ from makemore_cli.network.model import Model, Sizes
 from makemore_cli.network.parameters import initialise
 from makemore_cli.runs.checkpoint import Checkpoint, load_checkpoint, to_bytes
 from makemore_cli.views.page import run_data
-from makemore_cli.views.page.play_page import shades, write_play_page
+from makemore_cli.views.page.play_page import write_play_page
 from tests.conftest import NAMES, logits_in_float64
 from tests.views.browser import needs_browser, opened
 
@@ -170,7 +170,7 @@ def played(
 
 
 def test_the_colours_of_probabilities_are_those_of_score() -> None:
-    told = json.loads(json.dumps(shades(), allow_nan=False))
+    told = json.loads(json.dumps(run_data.shades(), allow_nan=False))
     for p in [0.0, 1.0, *np.random.default_rng().random(200), *(below for below, _ in SHADES if below < 1)]:
         assert next(one["colour"] for one in told if one["below"] is None or p < one["below"]) == shade(p)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
 
 from makemore_cli.errors import MakemoreError
-from makemore_cli.inference.score import SHADES, meanings
 from makemore_cli.names import dataset as names
 from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.runs.file_names import PLAY
@@ -31,14 +28,5 @@ def write_play_page(run: Path, out: Path | None = None) -> tuple[Path, list[str]
         remarks.append(f"left out: the names: {error}")
     name = folder.absolute().name
     about = f"{run}, step {checkpoint.step:,}; {checkpoint.model.sizes.parameters:,} parameters"
-    data = {"run": run_data(name, checkpoint, dataset), "shades": shades()}
-    write_page(path, name, about, (PLAY_VIEW, TRAIN), data)
+    write_page(path, name, about, (PLAY_VIEW, TRAIN), run_data(name, checkpoint, dataset))
     return path, remarks
-
-
-def shades() -> list[dict[str, Any]]:
-    """The colours of probabilities as in `makemore score`: each is for those below a bound, the last for all others."""
-    return [
-        {"below": below if math.isfinite(below) else None, "colour": colour, "meaning": meaning}
-        for (below, colour), (meaning, _) in zip(SHADES, meanings(), strict=True)
-    ]
