@@ -210,6 +210,15 @@ STEPS: tuple[Step, ...] = (
 # The parameters, in the lecture's order.
 PARAMETERS = {"C": "V E", "W1": "T·E H", "b1": "H", "W2": "H V", "b2": "V", "bngain": "1 H", "bnbias": "1 H"}
 
+LAYERS = {
+    "embedding": "emb embcat",
+    "first linear layer": "hprebn",
+    "batchnorm": "bnmeani bndiff bndiff2 bnvar bnvar_inv bnraw hpreact",
+    "tanh": "h",
+    "second linear layer": "logits",
+    "cross-entropy": "logit_maxes norm_logits counts counts_sum counts_sum_inv probs logprobs loss",
+}
+
 _WITHOUT_B1 = step(
     "hprebn",
     lambda embcat, W1: embcat @ W1,
@@ -248,7 +257,8 @@ def network_chain(first_bias: bool = True, smoothed: bool = False) -> Chain:
         del inputs["b1"]
     if smoothed:
         inputs["smoothing"] = 0.1
-    return chain("the network", inputs, *(by_name.get(s.name, s) for s in STEPS), stages=STAGES)
+    steps = (by_name.get(s.name, s) for s in STEPS)
+    return chain("the network", inputs, *steps, stages=STAGES, layers=LAYERS)
 
 
 @cache

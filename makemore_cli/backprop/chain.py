@@ -69,6 +69,7 @@ class Chain:
     bounds: Mapping[str, Bounds] = field(default_factory=dict)  # a size, or its smallest and largest value
     stages: tuple[Stage, ...] = ()
     ends: tuple[str, ...] = ()  # the outputs, if they are not just the tensors that no step reads
+    layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # steps that belong together, by their layer
 
     def __post_init__(self) -> None:
         Declaration(self).check()
@@ -127,7 +128,14 @@ class Chain:
         """The chain up to and including a tensor."""
         steps = self.steps[: [s.name for s in self.steps].index(name) + 1]
         read = {argument for s in steps for argument in arguments(s.forward)}
-        return replace(self, steps=steps, inputs={name: one for name, one in self.inputs.items() if name in read})
+        left = {s.name for s in steps}
+        layers = {layer: tuple(name for name in names if name in left) for layer, names in self.layers.items()}
+        return replace(
+            self,
+            steps=steps,
+            inputs={name: one for name, one in self.inputs.items() if name in read},
+            layers={layer: names for layer, names in layers.items() if names},
+        )
 
     def draw(self, seed: int = 0, sizes: Mapping[str, Bounds] | None = None) -> tuple[Values, Sizes]:
         """Draw random inputs. Returns them with the sizes that lines read, and all sizes.
@@ -180,16 +188,20 @@ def chain(
     *steps: Step,
     sizes: Mapping[str, Bounds] | None = None,
     stages: Iterable[Stage] = (),
+    layers: Mapping[str, str] | None = None,
 ) -> Chain:
     """Declare a chain. An input is a shape in symbols ("n H") for real numbers, a number, or a tensor.
 
     `positive`, `between`, `index` and `given` in `inputs.py` declare other inputs. `sizes` fixes a size, or gives the
-    smallest and largest value that is drawn for it. Raises ChainError if the declaration is invalid.
+    smallest and largest value that is drawn for it. `layers` groups steps for pictures: {"softmax": "counts probs"}.
+    Raises ChainError if the declaration is invalid.
     """
     for one in steps:
         if not isinstance(one, Step):
             raise ChainError(f'{name}: {one!r} is not a step: write step("name", lambda …: …, …)')
-    return Chain(name, {k: as_input(one) for k, one in inputs.items()}, steps, sizes or {}, tuple(stages))
+    grouped = {layer: tuple(names.split()) for layer, names in (layers or {}).items()}
+    given = {k: as_input(one) for k, one in inputs.items()}
+    return Chain(name, given, steps, sizes or {}, tuple(stages), layers=grouped)
 
 
 def check_shapes(chain: Chain, values: Values, sizes: Sizes) -> None:

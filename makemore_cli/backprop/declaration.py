@@ -34,6 +34,7 @@ class Declaration:
                     f"sizes has {size} = {bound}: must be a whole number from 1 to {LARGEST_SIZE:,}, or a pair of the "
                     "smallest and the largest"
                 )
+        self._check_layers()
         known: dict[str, str] = {}
         for name in chain.inputs:
             self._name(name, "an input", known)
@@ -68,6 +69,20 @@ class Declaration:
         for name in chain.inputs if not chain.ends else ():
             if name not in used:
                 self._refuse(f"no step reads the input {name}: remove it")
+
+    def _check_layers(self) -> None:
+        order = [s.name for s in self.chain.steps]
+        taken: dict[str, str] = {}
+        for layer, names in self.chain.layers.items():
+            for name in names:
+                if name not in self.steps:
+                    self._refuse(f"layer {layer} has {name}, which is not a step; the steps are {', '.join(order)}")
+                if name in taken:
+                    self._refuse(f"step {name} is in layer {taken[name]} and in layer {layer}: remove one of them")
+                taken[name] = layer
+            places = sorted(order.index(name) for name in names)
+            if not names or places != list(range(places[0], places[0] + len(places))):
+                self._refuse(f"layer {layer}: its steps must follow one another in the chain, at least one")
 
     def _name(self, name: str, what: str, known: dict[str, str]) -> None:
         if not name.isidentifier() or keyword.iskeyword(name):

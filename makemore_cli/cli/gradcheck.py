@@ -275,6 +275,15 @@ def explain(
             help="With batchnorm: explain what processes that share a batch exchange (shared_batchnorm).",
         ),
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write a page in which one can step through the chain, see all numbers, and break its lines; print "
+            "its path.",
+        ),
+    ] = None,
 ) -> None:
     """Explain a gradient: its forward line, backward lines, shapes, rule and reason; or the whole chain."""
     from makemore_cli.views import explain as explanations
@@ -284,5 +293,13 @@ def explain(
             raise ParameterError("distributed", "explains batchnorm only: makemore explain batchnorm --distributed")
         tensor = explanations.SHARED
     subject = None if chain is None else explanations.find(chain)
+    if html is not None:
+        if numbers or entries or distributed:
+            raise ParameterError("html", "shows all numbers; omit --numbers, --entries and --distributed")
+        from makemore_cli.views.page.explain_page import write_explain_page
+
+        write_explain_page(html, tensor, subject)
+        output.print_lines([str(html)])
+        return
     width = min(100, shutil.get_terminal_size().columns)
     output.print_lines(explanations.explain(tensor, subject, numbers=numbers, entries=entries, width=width))

@@ -10,7 +10,7 @@ import ast
 import math
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import islice
 from typing import Any
@@ -21,8 +21,9 @@ from torch import Tensor
 from makemore_cli.backprop.chain import Chain
 from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.backprop.line_text import expression, line_text
-from makemore_cli.backprop.step import LINE_ERRORS, MadeLine, Step, Values, arguments
+from makemore_cli.backprop.step import LINE_ERRORS, Step, Values
 from makemore_cli.backprop.step import run as run_line
+from makemore_cli.checks.broken_chain import Place, broken
 from makemore_cli.checks.expression_trees import compiled, plain, value_of
 from makemore_cli.checks.following import with_gradients
 from makemore_cli.checks.mutations import Mutation, mutations_of, scope
@@ -45,8 +46,6 @@ ATTEMPTS = 500
 USUAL = 6  # mistakes of a line to choose from, the most usual ones
 LOSS_STEPS = (0, 1, 2, 5, 10, 20, 50)
 RATE = 0.05  # of the descent that the loss curve shows
-
-Place = tuple[str, str]  # the step, and the gradient that the line adds to
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class BugTask:
     @cached_property
     def broken(self) -> Chain:
         """The chain with the wrong lines."""
-        return _broken(self.chain, self.wrong)
+        return broken(self.chain, self.wrong)
 
     def comparison(self) -> list[tuple[str, float]]:
         """The gradients that are shown, from the last to the first, and how far each is off, over its largest entry."""
@@ -203,13 +202,13 @@ def _mutations(chain: Chain, place: Place, level: int) -> Iterator[Mutation]:
 def _fits(chain: Chain, wrong: Mapping[Place, Mutation], level: int) -> bool:
     """Whether the effect of wrong lines on the gradients of the inputs is what the level promises."""
     try:
-        broken = _broken(chain, wrong)
+        wrong_chain = broken(chain, wrong)
     except ChainError:  # it reads what no line of this step may read
         return False
     for seed in range(PROOFS):
         right = _of_inputs(chain, chain, seed)
         try:
-            ours = _of_inputs(broken, chain, seed)
+            ours = _of_inputs(wrong_chain, chain, seed)
         except LINE_ERRORS:
             return False
         least = NOISE * max(float(gradient.abs().max()) for gradient in right.values())
@@ -222,7 +221,7 @@ def _fits(chain: Chain, wrong: Mapping[Place, Mutation], level: int) -> bool:
             return False
         if level == 3 and _cosine(ours, right) < ALONG:
             return False
-    losses = _descent(broken, chain) if level == 3 else None
+    losses = _descent(wrong_chain, chain) if level == 3 else None
     return losses is None or (losses[-1] < losses[0] and all(map(math.isfinite, losses)))
 
 
@@ -247,29 +246,6 @@ def _negated(line: Any) -> Mutation:
     tree = plain(expression(line))
     inner = tree.operand if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub) else None
     return Mutation("the sign is wrong", inner or ast.UnaryOp(ast.USub(), tree), scope(line))
-
-
-def _broken(chain: Chain, wrong: Mapping[Place, Mutation]) -> Chain:
-    def replaced(step: Step) -> Step:
-        backward = {
-            target: _made(line, wrong[step.name, target]) if (step.name, target) in wrong else line
-            for target, line in step.backward.items()
-        }
-        return replace(step, backward=backward)
-
-    return replace(chain, steps=tuple(map(replaced, chain.steps)))
-
-
-def _made(line: Any, mutation: Mutation) -> MadeLine:
-    """A mutated line, which reads what its expression names."""
-    code, around = compiled(mutation.tree), mutation.scope
-    names = {node.id for node in ast.walk(mutation.tree) if isinstance(node, ast.Name)}
-    read = tuple(dict.fromkeys([*arguments(line), *sorted(names - around.keys() - {"torch", "F"})]))
-
-    def function(*given: Any) -> Any:
-        return eval(code, {"torch": torch, "F": torch.nn.functional, **around, **dict(zip(read, given, strict=True))})
-
-    return MadeLine(read, function, mutation.tree)
 
 
 @cache

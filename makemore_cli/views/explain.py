@@ -132,16 +132,16 @@ def explain(
     if subject is None:
         subject, name = (shipped(name), None) if name in SHIPPED else (network(), name)
     chain = subject.chain
-    if name is not None and name not in chain.shapes and name[1:] in _tensors(chain):
+    if name is not None and name not in chain.shapes and name[1:] in tensors_of(chain):
         name = name[1:]  # the gradient's name is accepted too
     if name is None:
         lines = _overview(subject, width)
     elif name in subject.derivations:
         lines = _derivation(name, subject.derivations[name], width)
-    elif name in _tensors(chain):
+    elif name in tensors_of(chain):
         lines = _tensor(chain, name, width)
     else:
-        raise _unknown(name, subject)
+        raise unknown(name, subject)
     if subject.legend:
         lines += ["", *_wrapped("", subject.legend, width)]
     if entries:
@@ -151,8 +151,8 @@ def explain(
     return lines
 
 
-def _unknown(name: str, subject: Subject) -> MakemoreError:
-    known = [*_tensors(subject.chain), *subject.derivations]
+def unknown(name: str, subject: Subject) -> MakemoreError:
+    known = [*tensors_of(subject.chain), *subject.derivations]
     more = [*known, *(SHIPPED if subject.derivations else ())]
     close = difflib.get_close_matches(name.removeprefix("d"), more, n=1) or difflib.get_close_matches(name, more)
     hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}"
@@ -162,7 +162,7 @@ def _unknown(name: str, subject: Subject) -> MakemoreError:
     return MakemoreError(f"{name}: {kinds}; {hint}")
 
 
-def _tensors(chain: Chain) -> list[str]:
+def tensors_of(chain: Chain) -> list[str]:
     """The tensors of a chain, in order: the inputs that have a shape, and the steps."""
     return list(dict.fromkeys([*(name for name in chain.inputs if name in chain.shapes), *chain.by_name]))
 

@@ -1,4 +1,4 @@
-"""The report on a run: one HTML file that needs no network, no script and no other file."""
+"""The report on a run: one HTML file that needs no network and no other file, and whose first part needs no script."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from makemore_cli.checks.check import check_batch
 from makemore_cli.checks.findings import Report
+from makemore_cli.checks.network import NetworkProblem
 from makemore_cli.config import load as configuration
 from makemore_cli.errors import MakemoreError
 from makemore_cli.inference import evaluate
@@ -27,6 +26,9 @@ from makemore_cli.system.environment import environment
 from makemore_cli.system.files import check_replaceable, write_atomically
 from makemore_cli.training.first_batch import first_batch
 from makemore_cli.views.diagnostics import inspect
+from makemore_cli.views.page.explain_page import network_data
+from makemore_cli.views.page.page import CHAIN, PLAY, TRAIN, parts, templates
+from makemore_cli.views.page.run_data import run_data
 from makemore_cli.views.plots.gallery import KINDS, Subject, pictures
 from makemore_cli.views.plots.style import Picture
 
@@ -68,48 +70,58 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     figures = [_figure(name, picture) for name, picture in pictures(subject, KINDS, missing)]
     numbers: dict[str, Any] | None = None
     gradcheck: Report | None = None
+    views, live = [PLAY, TRAIN], run_data(subject.name, subject.checkpoint, None)
     loss = info.loss if subject.run == subject.folder else {}
     try:
         dataset = subject.dataset
         loss = {split: evaluate.loss(subject.checkpoint.model, dataset.splits[split]) for split in SPLITS}
         numbers = inspect(subject.seen)
+        live = run_data(subject.name, subject.checkpoint, dataset)
     except MakemoreError as error:
         missing.setdefault(str(error), []).append("diagnostics")
     try:
         config = configuration.override(subject.checkpoint.config, train__device="auto", train__engine="auto")
         problem, _ = first_batch(config, subject.checkpoint)
         gradcheck = check_batch(problem)
+        live["chain"] = _chain(problem, subject)
+        views.insert(0, CHAIN)
     except MakemoreError as error:
         missing.setdefault(str(error), []).append("gradcheck")
     left_out = [f"{', '.join(names)}: {reason}" for reason, names in missing.items()]
-    page = _template().render(
-        run=str(run),
-        name=subject.name,
-        info=info,
-        step=subject.checkpoint.step,
-        parameters=subject.checkpoint.model.sizes.parameters,
-        splits=SPLITS,
-        loss=loss,
-        published=PUBLISHED,
-        is_lecture=subject.checkpoint.data_sha256 == SHA256,
-        names=_names(subject),
-        legend=list(meanings()),
-        figures=figures,
-        numbers=numbers,
-        gradcheck=gradcheck,
-        left_out=left_out,
-        config=configuration.dump(subject.checkpoint.config),
-        environments={"trained with": info.environment, "report written with": environment()},
-        now=datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
+    page = (
+        templates()
+        .get_template("report.html.jinja")
+        .render(
+            run=str(run),
+            name=subject.name,
+            info=info,
+            step=subject.checkpoint.step,
+            parameters=subject.checkpoint.model.sizes.parameters,
+            splits=SPLITS,
+            loss=loss,
+            published=PUBLISHED,
+            is_lecture=subject.checkpoint.data_sha256 == SHA256,
+            names=_names(subject),
+            legend=list(meanings()),
+            figures=figures,
+            numbers=numbers,
+            gradcheck=gradcheck,
+            left_out=left_out,
+            config=configuration.dump(subject.checkpoint.config),
+            environments={"trained with": info.environment, "report written with": environment()},
+            **parts(views, live, "report.css"),
+            now=datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
+        )
     )
     write_atomically(path, page.encode(errors="backslashreplace"))
     return path, [*subject.remarks, *(f"left out: {what}" for what in left_out)]
 
 
-def _template() -> Any:
-    loader = PackageLoader("makemore_cli.views", ".")
-    options: Any = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    return Environment(loader=loader, **options).get_template("report.html.jinja")
+def _chain(problem: NetworkProblem, subject: Subject) -> dict[str, Any]:
+    about = f"The next batch of {subject.name}, at its parameters after step {subject.checkpoint.step:,}."
+    vocabulary = subject.checkpoint.vocabulary
+    p, X, Y = problem.p, problem.X, problem.Y
+    return network_data(p, X, Y, vocabulary, epsilon=problem.eps, smoothing=problem.smoothing, about=about)
 
 
 def _figure(name: str, picture: Picture) -> Figure:

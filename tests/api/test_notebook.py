@@ -99,16 +99,25 @@ def kernel(tmp_path: Path) -> Iterator[tuple[KernelManager, Any]]:
     manager.shutdown_kernel(now=True)
 
 
+def reply_to(client: Any, request: str) -> dict[str, Any]:
+    """The kernel's reply to a request; a late one to an earlier request is skipped."""
+    while True:
+        reply = client.get_shell_msg(timeout=60)
+        if reply["parent_header"].get("msg_id") == request:
+            content: dict[str, Any] = reply["content"]
+            return content
+
+
 def test_interrupting_a_cell_saves_the_run(kernel: tuple[KernelManager, Any], tmp_path: Path) -> None:
     manager, client = kernel
     cell = "import makemore_cli as mm\nx = 5\nrun = mm.train('tiny', steps=100_000_000)"
-    client.execute(cell)
+    request = client.execute(cell)
     metrics, deadline = tmp_path / "runs" / "tiny" / "metrics.jsonl", time.monotonic() + 60
     while not metrics.exists() or metrics.stat().st_size < 1000:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     manager.interrupt_kernel()
-    reply = client.get_shell_msg(timeout=60)["content"]
+    reply = reply_to(client, request)
     assert reply["ename"] == "KeyboardInterrupt"
     assert "and saved" in reply["evalue"]
     step = mm.load(tmp_path / "runs" / "tiny").step
@@ -123,8 +132,7 @@ def test_interrupting_a_cell_saves_the_run(kernel: tuple[KernelManager, Any], tm
 
 def test_an_error_is_one_line(kernel: tuple[KernelManager, Any]) -> None:
     _, client = kernel
-    client.execute("import makemore_cli as mm\nmm.load('nothing')")
-    reply = client.get_shell_msg(timeout=60)["content"]
+    reply = reply_to(client, client.execute("import makemore_cli as mm\nmm.load('nothing')"))
     assert reply["ename"] == "MakemoreError"
     (line,) = reply["traceback"]
     assert line.startswith("MakemoreError: ")

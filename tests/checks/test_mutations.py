@@ -9,8 +9,9 @@ import torch
 
 from makemore_cli.backprop import atomic as steps
 from makemore_cli.backprop.chain import Chain
-from makemore_cli.backprop.step import Line, Step, arguments
+from makemore_cli.backprop.step import Line, Step, arguments, step
 from makemore_cli.checks.check import gradcheck
+from makemore_cli.checks.mutations import mutations_of
 from makemore_cli.checks.network import NetworkProblem
 from tests.conftest import problem
 
@@ -219,3 +220,10 @@ def test_the_lines_without_b1_are_checked_too(target: str) -> None:
     one = NetworkProblem(*problem(n=7, first_bias=False), EPS, 0.0)
     report = gradcheck(one, chain=replace(right, steps=table))
     assert [(c.step, f"d{c.comparison.tensor}", c.diagnosis) for c in report.wrong_lines] == [("hprebn", target, SIGN)]
+
+
+def test_parentheses_that_cannot_be_left_out() -> None:
+    """Without them, (-x ** 2).exp() would not be Python."""
+    names = {name: torch.linspace(0.5, 1.5, 4, dtype=torch.float64) for name in ("x", "y", "dy")}
+    own = step("y", lambda x: (-(x**2)).exp(), dx=lambda x, y, dy: -2 * x * (-(x**2)).exp() * dy)
+    assert any(one.value(names) is not None for one in mutations_of(own.backward["dx"], names, {"y": own}))

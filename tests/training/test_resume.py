@@ -217,7 +217,9 @@ def test_a_process_killed_many_times(engine: str, tmp_path: Path) -> None:
     context.set_forkserver_preload(
         ["makemore_cli.cli.main", "makemore_cli.training.trainer", "makemore_cli.backprop.kernel.training_steps"]
     )
+    began = time.monotonic()
     start(tmp_path / "whole").join()
+    chunk = (time.monotonic() - began) * every / steps  # seconds, start included, on this machine as busy as it is
     rng, kills, reached = random.Random(engine), 0, set()
     metrics = tmp_path / "run" / METRICS
     enough = PROCESSES_KILLED[engine]
@@ -226,7 +228,7 @@ def test_a_process_killed_many_times(engine: str, tmp_path: Path) -> None:
         victim = start(tmp_path / "run")
         while victim.is_alive() and rng.random() > 0.001 and (not metrics.exists() or metrics.stat().st_size == size):
             time.sleep(0.002)  # mostly until there is something to lose
-        time.sleep(rng.uniform(0, 0.1 + 0.01 * kills))  # longer and longer, since a machine may be slow
+        time.sleep(rng.uniform(0, 4 * chunk + 0.01 * kills))  # longer and longer, since it may become busier
         victim.kill()
         victim.join()
         kills += victim.exitcode == -signal.SIGKILL

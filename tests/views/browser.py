@@ -38,12 +38,12 @@ def opened(browser: Browser, path: Path, *, width: int = 1280, dark: bool = Fals
     page = context.new_page()
     problems: list[str] = []
     page.on("console", lambda message: problems.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: problems.append(f"error: {error}"))
+    page.on("pageerror", lambda error: problems.append(f"error: {error.stack or error}"))
     page.on("request", lambda request: problems.append(f"request: {request.url}") if _leaves(request.url) else None)
     try:
         page.goto(path.as_uri())
         yield page
-        assert problems == []
+        assert not problems, problems
     finally:
         context.close()
 

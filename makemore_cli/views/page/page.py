@@ -35,11 +35,20 @@ class View:
     name: str
     title: str
     scripts: tuple[str, ...]
-    styles: tuple[str, ...] = ()
+    style: str  # a style sheet, besides the page's own
 
 
-CHAIN = View("chain", "The chain", ("expression.js", "chain.js", "heat_map.js", "chain_view.js"))
-PLAY = View("play", "Play", ("random.js", "network.js", "charts.js", "play_view.js"))
+CHAIN = View("chain", "The chain", ("expression.js", "chain.js", "heat_map.js", "chain_view.js"), "chain_view.css")
+PLAY = View(
+    "play",
+    "Play",
+    (
+        *("random.js", "network.js", "letters.js", "keyboard.js", "name_kinds.js", "next_character.js"),
+        *("context_effects.js", "sampled_names.js", "principal_components.js", "embedding_map.js"),
+        *("guessing_game.js", "guessing_card.js", "play_view.js"),
+    ),
+    "play_view.css",
+)
 TRAIN = View(
     "train",
     "Train",
@@ -48,7 +57,7 @@ TRAIN = View(
         *("training_worker.js", "training_names.js", "training_run.js", "train_state.js"),
         *("charts.js", "loss_plot.js", "train_controls.js", "train_results.js", "train_view.js"),
     ),
-    ("charts.css", "train_view.css"),
+    "train_view.css",
 )
 
 
@@ -58,30 +67,26 @@ def scripts_of(views: Iterable[View]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*BASE, *own, *LAST]))
 
 
-def styles_of(views: Iterable[View]) -> tuple[str, ...]:
-    """The names of the style sheets that views need, each once, in order."""
-    return tuple(dict.fromkeys(["page.css", *(style for view in views for style in view.styles)]))
-
-
 def write_page(path: Path, title: str, about: str, views: Iterable[View], data: Mapping[str, Any]) -> None:
     """Write a page of views. Raises MakemoreError if makemore did not make the file that is there."""
     check_replaceable(path)
-    page = environment().get_template("page/page.html.jinja").render(title=title, about=about, **parts(views, data))
+    page = templates().get_template("page/page.html.jinja").render(title=title, about=about, **parts(views, data))
     write_atomically(path, page.encode(errors="backslashreplace"))
 
 
-def parts(views: Iterable[View], data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a template needs to hold views: the views, the style sheet, the scripts and the data."""
+def parts(views: Iterable[View], data: Mapping[str, Any], style: str | None = None) -> dict[str, Any]:
+    """What a template needs to hold views: the views, the styles (`style` last), the scripts and the data."""
     views = tuple(views)
+    styles = ["page.css", *(view.style for view in views), *([] if style is None else [style])]
     return {
         "views": views,
-        "style": Markup("\n".join(_static(name) for name in styles_of(views))),
+        "style": Markup("\n".join(map(_static, styles))),
         "scripts": {name: Markup(_static(name)) for name in scripts_of(views)},
         "data": Markup(embedded(data)),
     }
 
 
-def environment() -> Environment:
+def templates() -> Environment:
     """The templates of pages and reports, in which everything is escaped."""
     loader = PackageLoader("makemore_cli.views", ".")
     options: Any = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}

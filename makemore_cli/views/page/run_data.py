@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from makemore_cli.inference.score import SHADES, meanings
 from makemore_cli.names.dataset import Dataset
 from makemore_cli.names.splits import SPLITS, Split
 from makemore_cli.network.parameters import initialise
@@ -16,14 +18,16 @@ LARGEST_NAMES_LETTERS = 1 << 20  # of each split in a page, end-of-word tokens i
 
 
 def run_data(name: str, checkpoint: Checkpoint, dataset: Dataset | None) -> dict[str, Any]:
-    """A run's data for `data.run`: sizes, settings, parameters as trained and as they began, and batchnorm statistics.
+    """What the views Play and Train read: `data.run`, and `data.shades`, the colours of probabilities.
+
+    A run has its sizes and settings, its parameters as trained and as they began, and the names of each split.
 
     `dataset` is None if the data is missing or has changed; the page then can't tell new names, nor train on them.
     """
     model, config = checkpoint.model, checkpoint.config
     sizes = model.sizes
     initial, _ = initialise(sizes, config.train.seed)
-    return {
+    run = {
         "name": name,
         "step": checkpoint.step,
         "letters": checkpoint.vocabulary.letters,  # token 0 is the end-of-word token, and token 1 the first of these
@@ -38,6 +42,7 @@ def run_data(name: str, checkpoint: Checkpoint, dataset: Dataset | None) -> dict
         "bnvar": encoded(model.bnvar),
         "names": None if dataset is None else {split: _names(dataset.splits[split]) for split in SPLITS},
     }
+    return {"run": run, "shades": shades()}
 
 
 def _names(split: Split) -> dict[str, Any]:
@@ -46,3 +51,11 @@ def _names(split: Split) -> dict[str, Any]:
     ends = np.flatnonzero(tokens == 0)
     tokens = tokens[: int(ends[-1]) + 1] if len(ends) else tokens[:0]
     return {"text": split.vocabulary.text(tokens)[:-1], "complete": len(tokens) == len(split)}
+
+
+def shades() -> list[dict[str, Any]]:
+    """The colours of probabilities as in `makemore score`: each is for those below a bound, the last for all others."""
+    return [
+        {"below": below if math.isfinite(below) else None, "colour": colour, "meaning": meaning}
+        for (below, colour), (meaning, _) in zip(SHADES, meanings(), strict=True)
+    ]

@@ -15,8 +15,9 @@ function saveText(name, text, type = "application/json") {
   save(name, new Blob([text], { type }));
 }
 
-/** An SVG element of the page as a file of its own: with its styles, which come from the page's style sheet. */
+/** An SVG element as a file of its own: one of the page with its styles, which come from the style sheet. */
 function standalone(svg) {
+  if (!svg.isConnected) return new XMLSerializer().serializeToString(svg);
   const copy = svg.cloneNode(true);
   const originals = [svg, ...svg.querySelectorAll("*")];
   [copy, ...copy.querySelectorAll("*")].forEach((element, place) => {

@@ -7,6 +7,7 @@ const MOST_EXAMPLES = 1000; // for batchnorm statistics, and for the validation 
 const MOST_PRODUCTS = 3e7; // of a validation loss, so that large networks don't stop for long
 const FEWEST_EXAMPLES = 16;
 const CHECKED_EXAMPLES = 32;
+const BARS = 41; // of a histogram
 
 /** New parameters as in the lecture: Kaiming initialisation with tanh's gain for W1, and small numbers elsewhere. */
 function initialParameters({ V, T, E, H }, seed, withB1 = true) {
@@ -132,10 +133,13 @@ function descend(parameter, gradient, rate) {
   for (let k = 0; k < parameter.length; k++) parameter[k] -= rate * gradient[k];
 }
 
-/** Counts of values in 41 equal parts of the range from −limit to limit, or to the largest size if limit is null. */
+/** Counts of values in equal parts of the range from −limit to limit, or to the largest size if limit is null. */
 function countsOf(values, limit) {
   const high = limit ?? values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  const counts = new Array(41).fill(0);
-  for (const value of values) counts[Math.min(40, Math.floor(((value / (high || 1) + 1) / 2) * 41))]++;
+  const counts = new Array(BARS).fill(0);
+  for (const value of values) {
+    const bar = Math.floor(((value / (high || 1) + 1) / 2) * BARS);
+    if (bar >= 0) counts[Math.min(bar, BARS - 1)]++; // NaN is in none
+  }
   return { counts, high };
 }

@@ -61,16 +61,7 @@ function serveTraining() {
   /** Send what the network has learned so far. */
   function look() {
     const began = performance.now();
-    const network = trainer.network();
-    const random = randomNumbers(trainer.seed);
-    const finite =
-      network.bnvar.every(Number.isFinite) && Object.values(network.parameters).every((p) => p.every(Number.isFinite));
-    const samples = finite
-      ? Array.from({ length: SAMPLES }, () => sampledName(network, random, { longest: LONGEST_SAMPLE }))
-      : [];
-    const validation = finite ? trainer.validationLoss(network) : null;
-    const distributions = trainer.steps > 0 && finite ? trainer.distributions() : null;
-    postMessage({ kind: "look", step: trainer.steps, validation, samples, distributions });
+    postMessage({ kind: "look", step: trainer.steps, ...learned(trainer) });
     const now = performance.now();
     nextLook = now + Math.max(LOOK_EVERY, LOOK_SHARE * (now - began));
   }
@@ -82,6 +73,22 @@ function serveTraining() {
     if (running) next.port2.postMessage(null);
   };
   onmessage = ({ data: message }) => commands[message.command](message);
+}
+
+/** What a network has learned so far; little, if its numbers are no longer finite. */
+function learned(trainer) {
+  const network = trainer.network();
+  const random = randomNumbers(trainer.seed);
+  try {
+    return {
+      samples: Array.from({ length: SAMPLES }, () => sampledName(network, random, { longest: LONGEST_SAMPLE })),
+      validation: trainer.validationLoss(network),
+      distributions: trainer.steps > 0 ? trainer.distributions() : null,
+    };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return { samples: [], validation: null, distributions: null };
+  }
 }
 
 /** Replace the product of pass.js by a faster one with the same results, where there is WebAssembly with SIMD. */

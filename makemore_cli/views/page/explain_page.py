@@ -1,0 +1,95 @@
+"""A page that explains a chain: its graph, its lines with their numbers, and what a mistake does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from makemore_cli.backprop.atomic import given, network_chain
+from makemore_cli.backprop.derivations import DERIVATIONS
+from makemore_cli.backprop.shipped import SHIPPED
+from makemore_cli.config import load as configuration
+from makemore_cli.config.schema import Config
+from makemore_cli.names.vocabulary import END, Vocabulary
+from makemore_cli.network.model import BATCHNORM_EPSILON
+from makemore_cli.network.parameters import Parameters
+from makemore_cli.training.setup import set_up
+from makemore_cli.views.explain import Subject, shipped, tensors_of, unknown
+from makemore_cli.views.explain import network as network_subject
+from makemore_cli.views.page.chain_data import chain_data
+from makemore_cli.views.page.page import CHAIN, write_page
+
+HIDDEN = 64  # as in the lecture
+SMOOTHING = 0.1
+MOST_ROWS = 32  # of a batch, in a page
+# The tensor that a derivation's name opens; its gradient is the fused line in which the derivation ends.
+DERIVED = {"batchnorm": "hprebn", "cross_entropy": "logits", "label_smoothing": "logits"}
+
+
+def write_explain_page(path: Path, name: str | None = None, subject: Subject | None = None) -> None:
+    """Write a page on a chain; the default is the network's, on a batch of the bundled names.
+
+    `name` is the tensor, or the derivation of the network, with which the page opens; or a bundled chain. Raises
+    MakemoreError.
+    """
+    if name in SHIPPED and subject is None:
+        subject, name = shipped(name), None
+    start = {}
+    if name in DERIVATIONS and subject is None:
+        start = {"tensor": DERIVED[name], "lines": "fused"}
+    elif name is not None:
+        tensors = tensors_of((subject or network_subject()).chain)
+        chosen = name if name in tensors else name.removeprefix("d")
+        if chosen not in tensors:
+            raise unknown(name, subject or network_subject())
+        start = {"tensor": chosen}
+    if subject is None:
+        data = _network(SMOOTHING if name == "label_smoothing" else 0.0)
+    else:
+        at = subject.numbers(None)[0]
+        above = {output: at.gradients[output] for output in subject.chain.outputs if output in at.gradients}
+        title = subject.title.split(": ", 1)[-1].rstrip(".")
+        data = chain_data(subject.chain, at.values, above or None, title=title[:1].upper() + title[1:], about=at.says)
+    write_page(path, data["name"][:1].upper() + data["name"][1:], "", (CHAIN,), {"chain": data | {"start": start}})
+
+
+def _network(smoothing: float) -> dict[str, Any]:
+    config = configuration.override(Config(), model__hidden_size=HIDDEN, train__label_smoothing=smoothing)
+    setup = set_up(configuration.override(config, train__device="cpu"))
+    X, Y = setup.batches(1)
+    return network_data(
+        setup.parameters,
+        X[0],
+        Y[0],
+        setup.dataset.vocabulary,
+        smoothing=smoothing,
+        about="The first batch of the bundled names, at the initial parameters.",
+    )
+
+
+def network_data(
+    parameters: Parameters,
+    X: Tensor,
+    Y: Tensor,
+    vocabulary: Vocabulary,
+    *,
+    epsilon: float = BATCHNORM_EPSILON,
+    smoothing: float = 0.0,
+    about: str = "",
+) -> dict[str, Any]:
+    """The network's chain on a batch, of which the first 32 examples are kept, with names for rows and columns."""
+    X, Y = X[:MOST_ROWS], Y[:MOST_ROWS]
+    signs = END + vocabulary.letters
+    examples = [
+        f"{''.join(signs[token] for token in context)} → {signs[target]}"
+        for context, target in zip(X.tolist(), Y.tolist(), strict=True)
+    ]
+    return chain_data(
+        network_chain(parameters.sizes.first_bias, smoothing > 0),
+        given(parameters, X, Y, epsilon, smoothing),
+        title="The chain, from the characters to the loss",
+        about=about,
+        labels={"n": examples, "V": list(signs)},
+    )

@@ -1,0 +1,413 @@
+"use strict";
+// The lines of a chain, evaluated: tensors, and the functions of PyTorch that lines are written with.
+//
+// A tensor is {shape, data}: a list of sizes, and a Float64Array in row-major order. A line is nested lists, as
+// expression_code.py writes them. Shapes broadcast as in PyTorch.
+
+class LineError extends Error {}
+
+const sizeOf = (shape) => shape.reduce((product, size) => product * size, 1);
+const isTensor = (value) => typeof value === "object" && value !== null && "shape" in value;
+const tensor = (shape, data = new Float64Array(sizeOf(shape))) => ({ shape, data });
+const asTensor = (value) => (isTensor(value) ? value : tensor([], Float64Array.of(Number(value))));
+
+/** How far apart neighbours along each dimension are. */
+function strides(shape) {
+  const result = new Array(shape.length);
+  let step = 1;
+  for (let dim = shape.length - 1; dim >= 0; dim--) {
+    result[dim] = step;
+    step *= shape[dim];
+  }
+  return result;
+}
+
+/** A dimension counted from the front. */
+function dimension(dim, shape) {
+  const place = dim < 0 ? dim + shape.length : dim;
+  if (place < 0 || place >= Math.max(1, shape.length)) throw new LineError(`no dimension ${dim} in (${shape})`);
+  return place;
+}
+
+/** The shape that several shapes broadcast to. */
+function broadcastShape(...shapes) {
+  const length = Math.max(...shapes.map((shape) => shape.length));
+  return Array.from({ length }, (_, place) => {
+    const sizes = shapes.map((shape) => shape[shape.length - length + place] ?? 1);
+    const size = sizes.find((one) => one !== 1) ?? 1;
+    if (sizes.some((one) => one !== 1 && one !== size)) {
+      throw new LineError(`shapes do not fit: ${shapes.map((shape) => `(${shape.join(", ")})`).join(" and ")}`);
+    }
+    return size;
+  });
+}
+
+/** For each entry of a shape, in order, the place in `x` that broadcasts to it. */
+function places(x, shape) {
+  const found = new Int32Array(sizeOf(shape));
+  const own = strides(x.shape);
+  const ahead = shape.length - x.shape.length;
+  const steps = shape.map((_, dim) => (dim < ahead || x.shape[dim - ahead] === 1 ? 0 : own[dim - ahead]));
+  const index = new Array(shape.length).fill(0);
+  for (let entry = 0, at = 0; entry < found.length; entry++) {
+    found[entry] = at;
+    for (let dim = shape.length - 1; dim >= 0; dim--) {
+      at += steps[dim];
+      if (++index[dim] < shape[dim]) break;
+      at -= steps[dim] * shape[dim];
+      index[dim] = 0;
+    }
+  }
+  return found;
+}
+
+function expanded(x, shape) {
+  if (String(broadcastShape(x.shape, shape)) !== String(shape)) throw new LineError(`(${x.shape}) is not (${shape})`);
+  return tensor(shape, Float64Array.from(places(x, shape), (at) => x.data[at]));
+}
+
+const unary = (rule) => (x) => (isTensor(x) ? tensor(x.shape, x.data.map(rule)) : rule(x));
+
+/** A function of two numbers, for tensors entry by entry. */
+function binary(a, b, rule) {
+  if (!isTensor(a) && !isTensor(b)) return rule(a, b);
+  [a, b] = [asTensor(a), asTensor(b)];
+  const shape = broadcastShape(a.shape, b.shape);
+  const [left, right] = [places(a, shape), places(b, shape)];
+  return tensor(shape, Float64Array.from(left, (at, entry) => rule(a.data[at], b.data[right[entry]])));
+}
+
+/** A dimension moved to another order: order[i] is the dimension of x that becomes dimension i. */
+function permuted(x, order) {
+  const own = strides(x.shape);
+  const shape = order.map((dim) => x.shape[dim]);
+  const steps = order.map((dim) => own[dim]);
+  const to = strides(shape);
+  const data = Float64Array.from({ length: x.data.length }, (_, entry) => {
+    let at = 0;
+    for (let dim = 0; dim < shape.length; dim++) at += (Math.floor(entry / to[dim]) % shape[dim]) * steps[dim];
+    return x.data[at];
+  });
+  return tensor(shape, data);
+}
+
+const transposed = (x) => permuted(x, [...x.shape.keys()].reverse());
+
+function swapped(x, one, other) {
+  const order = [...x.shape.keys()];
+  [one, other] = [dimension(one, x.shape), dimension(other, x.shape)];
+  [order[one], order[other]] = [other, one];
+  return permuted(x, order);
+}
+
+/** x @ y; dimensions before the last two are a batch. */
+function matrixProduct(x, y) {
+  if (x.shape.length === 0 || y.shape.length === 0) throw new LineError("a product needs vectors or matrices");
+  const left = x.shape.length === 1 ? tensor([1, ...x.shape], x.data) : x;
+  const right = y.shape.length === 1 ? tensor([...y.shape, 1], y.data) : y;
+  const [n, k] = left.shape.slice(-2);
+  const [inner, m] = right.shape.slice(-2);
+  if (k !== inner) throw new LineError(`shapes do not fit: (${x.shape.join(", ")}) @ (${y.shape.join(", ")})`);
+  const batch = broadcastShape(left.shape.slice(0, -2), right.shape.slice(0, -2));
+  const lefts = places(tensor(left.shape.slice(0, -2), []), batch);
+  const rights = places(tensor(right.shape.slice(0, -2), []), batch);
+  const result = tensor([...batch, n, m]);
+  for (let b = 0; b < lefts.length; b++) {
+    for (let i = 0; i < n; i++) {
+      const row = (b * n + i) * m;
+      for (let p = 0; p < k; p++) {
+        const factor = left.data[lefts[b] * n * k + i * k + p];
+        const from = rights[b] * k * m + p * m;
+        for (let j = 0; j < m; j++) result.data[row + j] += factor * right.data[from + j];
+      }
+    }
+  }
+  const shape = [...batch, ...(x.shape.length === 1 ? [] : [n]), ...(y.shape.length === 1 ? [] : [m])];
+  return tensor(shape, result.data);
+}
+
+/**
+ * Fold each row along some dimensions into one number.
+ * @param rule takes the numbers of a row, and gives one
+ */
+function reduced(x, dims, keepdim, rule) {
+  const all = dims === undefined || dims === null;
+  const given = all ? [...x.shape.keys()] : [dims].flat().map((dim) => dimension(dim, x.shape));
+  const over = given.filter((dim) => dim < x.shape.length);
+  const rest = [...x.shape.keys()].filter((dim) => !over.includes(dim));
+  const moved = permuted(x, [...rest, ...over]);
+  const length = sizeOf(over.map((dim) => x.shape[dim]));
+  const kept = rest.map((dim) => x.shape[dim]);
+  const data = Float64Array.from({ length: sizeOf(kept) }, (_, row) =>
+    rule(moved.data.subarray(row * length, (row + 1) * length)),
+  );
+  return tensor(keepdim ? x.shape.map((size, dim) => (over.includes(dim) ? 1 : size)) : kept, data);
+}
+
+const sumOf = (row) => row.reduce((sum, number) => sum + number, 0);
+const largestPlace = (row) => row.reduce((best, number, place) => (number > row[best] ? place : best), 0);
+
+/** A shape in which one size may be -1: what is left. */
+function completed(shape, size) {
+  const known = shape.filter((one) => one !== -1).reduce((result, one) => result * one, 1);
+  const whole = shape.map((one) => (one === -1 ? size / known : one));
+  if (sizeOf(whole) !== size) throw new LineError(`${size} entries do not fit into (${shape.join(", ")})`);
+  return whole;
+}
+
+/** The sizes that a call was given, as one list or one by one. */
+const listed = (sizes) => sizes.flat().map((size) => (isTensor(size) ? size.data[0] : size));
+
+function flattened(x, start = 0, end = -1) {
+  const [first, last] = [dimension(start, x.shape), dimension(end, x.shape)];
+  const joined = sizeOf(x.shape.slice(first, last + 1));
+  return tensor([...x.shape.slice(0, first), joined, ...x.shape.slice(last + 1)], x.data);
+}
+
+/** A copy of `x` whose rows that `index` names are changed by the rows of `source`, one after another. */
+const withRows = (rule) => (x, dim, index, source) => {
+  if (dim !== 0) throw new LineError("rows along another dimension than 0");
+  const width = sizeOf(x.shape.slice(1));
+  if (source.shape[0] !== index.data.length) throw new LineError("there must be a row for each index");
+  const result = tensor(x.shape, x.data.slice());
+  index.data.forEach((row, at) => {
+    for (let j = 0; j < width; j++) {
+      const place = row * width + j;
+      result.data[place] = rule(result.data[place], source.data[at * width + j]);
+    }
+  });
+  return result;
+};
+
+/** Numbers so far added up along a dimension. */
+function runningSums(x, dim) {
+  const result = tensor(x.shape, x.data.slice());
+  const step = strides(x.shape)[dimension(dim, x.shape)];
+  const size = x.shape[dimension(dim, x.shape)];
+  result.data.forEach((_, entry) => {
+    if (Math.floor(entry / step) % size > 0) result.data[entry] += result.data[entry - step];
+  });
+  return result;
+}
+
+/** How often each whole number occurs. */
+function counted(x, { minlength = 0 }) {
+  const counts = new Float64Array(x.data.reduce((most, number) => Math.max(most, number + 1), minlength));
+  x.data.forEach((number) => (counts[number] += 1));
+  return tensor([counts.length], counts);
+}
+
+/** Write `source` to the places of a copy of a matrix that `index` names in each row (dim 1) or column (dim 0). */
+function scattered(x, dim, index, source) {
+  const result = tensor(x.shape, x.data.slice());
+  const [steps, order] = [strides(x.shape), strides(index.shape)];
+  const from = isTensor(source) ? (source.shape.length === 0 ? expanded(source, index.shape) : source) : null;
+  const give = from === null ? null : strides(from.shape);
+  dim = dimension(dim, x.shape);
+  for (let entry = 0; entry < index.data.length; entry++) {
+    let [to, at] = [0, 0];
+    for (let d = 0; d < index.shape.length; d++) {
+      const place = Math.floor(entry / order[d]) % index.shape[d];
+      to += (d === dim ? index.data[entry] : place) * steps[d];
+      if (give !== null) at += place * give[d];
+    }
+    result.data[to] = from === null ? source : from.data[at];
+  }
+  return result;
+}
+
+/** x[…] with whole numbers, slices and new dimensions (None) only. */
+function sliced(x, items) {
+  const steps = strides(x.shape);
+  const [shape, moves] = [[], []];
+  let [offset, dim] = [0, 0];
+  for (const item of items) {
+    if (item === "new") {
+      shape.push(1);
+      moves.push(0);
+      continue;
+    }
+    const size = x.shape[dim];
+    const bound = (place) => Math.min(size, Math.max(0, place < 0 ? place + size : place));
+    if (typeof item === "number") {
+      offset += (item < 0 ? item + size : item) * steps[dim];
+    } else {
+      const [start, stop] = [bound(item.start ?? 0), bound(item.stop ?? size)];
+      offset += start * steps[dim];
+      shape.push(Math.max(0, stop - start));
+      moves.push(steps[dim]);
+    }
+    dim += 1;
+  }
+  shape.push(...x.shape.slice(dim));
+  moves.push(...steps.slice(dim));
+  const own = strides(shape);
+  const data = Float64Array.from({ length: sizeOf(shape) }, (_, entry) =>
+    moves.reduce((at, move, d) => at + (Math.floor(entry / own[d]) % shape[d]) * move, 0),
+  );
+  return tensor(shape, data.map((at) => x.data[offset + at]));
+}
+
+/** x[…]: entries that whole numbers choose, or a part of x. */
+function indexed(x, items) {
+  if (Array.isArray(x)) return x.at(items[0]); // a shape
+  if (items.filter((item) => item !== "new").length > x.shape.length) throw new LineError("too many indices");
+  if (!items.some(isTensor)) return sliced(x, items);
+  if (!items.every(isTensor)) throw new LineError("an index that the page does not know");
+  const shape = broadcastShape(...items.map((index) => index.shape));
+  const rest = x.shape.slice(items.length);
+  const [width, steps] = [sizeOf(rest), strides(x.shape)];
+  const from = items.map((index) => places(index, shape));
+  const result = tensor([...shape, ...rest]);
+  for (let entry = 0; entry < sizeOf(shape); entry++) {
+    let at = 0;
+    items.forEach((index, dim) => {
+      const place = index.data[from[dim][entry]];
+      at += (place < 0 ? place + x.shape[dim] : place) * steps[dim];
+    });
+    result.data.set(x.data.subarray(at, at + width), entry * width);
+  }
+  return result;
+}
+
+/** Softmax or its logarithm along a dimension. */
+function softmaxed(x, dim, logarithm) {
+  const largest = reduced(x, dim, true, (row) => row.reduce((a, b) => Math.max(a, b), -Infinity));
+  const shifted = binary(x, largest, (a, b) => a - b);
+  const sums = reduced(FUNCTIONS.exp(shifted), dim, true, sumOf);
+  return binary(shifted, sums, (a, sum) => (logarithm ? a - Math.log(sum) : Math.exp(a) / sum));
+}
+
+const tensorOf = (list) => {
+  const rows = [list].flat(Infinity);
+  const shape = [];
+  for (let level = list; Array.isArray(level); level = level[0]) shape.push(level.length);
+  return tensor(shape, Float64Array.from(rows, (one) => (isTensor(one) ? one.data[0] : Number(one))));
+};
+
+/** The functions by their names in PyTorch. The last argument holds those that are given by name. */
+const FUNCTIONS = {
+  abs: unary(Math.abs),
+  cos: unary(Math.cos),
+  exp: unary(Math.exp),
+  log: unary(Math.log),
+  relu: unary((x) => Math.max(x, 0)),
+  sigmoid: unary((x) => 1 / (1 + Math.exp(-x))),
+  sin: unary(Math.sin),
+  sqrt: unary(Math.sqrt),
+  square: unary((x) => x * x),
+  tanh: unary(Math.tanh),
+  addcmul: (x, a, b, { value = 1 }) =>
+    binary(x, binary(a, b, (left, right) => value * left * right), (start, add) => start + add),
+  amax: (x, dim, { keepdim = false }) => reduced(x, dim, keepdim, (row) => row[largestPlace(row)]),
+  arange: (n) => tensor([n], Float64Array.from({ length: n }, (_, place) => place)),
+  bincount: counted,
+  clamp: (x, { min = -Infinity, max = Infinity }) => unary((one) => Math.min(max, Math.max(min, one)))(x),
+  cumsum: runningSums,
+  expand: (x, ...rest) => {
+    const shape = listed(rest.slice(0, -1));
+    const ahead = shape.length - x.shape.length;
+    return expanded(x, shape.map((size, dim) => (size === -1 ? x.shape[dim - ahead] : size)));
+  },
+  expand_as: (x, like) => expanded(x, like.shape),
+  flatten: (x, ...rest) => flattened(x, ...rest.slice(0, -1)),
+  index_add: withRows((old, added) => old + added),
+  index_add_: withRows((old, added) => old + added),
+  index_copy_: withRows((_, copied) => copied),
+  max: (x, ...rest) => {
+    const { keepdim = false } = rest.pop();
+    const dim = rest[0];
+    if (dim === undefined) return reduced(x, null, false, (row) => row[largestPlace(row)]);
+    return {
+      values: reduced(x, dim, keepdim, (row) => row[largestPlace(row)]),
+      indices: reduced(x, dim, keepdim, largestPlace),
+    };
+  },
+  mean: (x, ...rest) => FUNCTIONS.sum(x, ...rest, (row) => sumOf(row) / row.length),
+  numel: (x) => x.data.length,
+  one_hot: (index, classes) =>
+    scattered(tensor([...index.shape, classes]), index.shape.length, tensor([...index.shape, 1], index.data), 1),
+  ones_like: (x) => tensor(x.shape, new Float64Array(x.data.length).fill(1)),
+  permute: (x, ...rest) => permuted(x, listed(rest.slice(0, -1))),
+  reshape: (x, ...rest) => tensor(completed(listed(rest.slice(0, -1)), x.data.length), x.data),
+  scatter: scattered,
+  select: (x, dim, place) => sliced(x, [...new Array(dimension(dim, x.shape)).fill({}), place]),
+  softmax: (x, ...rest) => softmaxed(x, rest.at(-1).dim ?? rest[0], false),
+  log_softmax: (x, ...rest) => softmaxed(x, rest.at(-1).dim ?? rest[0], true),
+  squeeze: (x, dim) => tensor(x.shape.filter((size, d) => size !== 1 || d !== dimension(dim, x.shape)), x.data),
+  sum: (x, ...rest) => {
+    const rule = typeof rest.at(-1) === "function" ? rest.pop() : sumOf;
+    const named = rest.pop();
+    const [dim, keepdim] = [rest[0] ?? named.dim, rest[1] ?? named.keepdim ?? false];
+    return reduced(x, dim, keepdim, rule);
+  },
+  t: transposed,
+  tensor: tensorOf,
+  transpose: (x, one, other) => swapped(x, one, other),
+  unsqueeze: (x, dim) => {
+    const shape = [...x.shape];
+    shape.splice(dim < 0 ? dim + shape.length + 1 : dim, 0, 1);
+    return tensor(shape, x.data);
+  },
+  where: (test, a, b) =>
+    binary(binary(test, a, (is, value) => (is ? value : 0)), binary(test, b, (is, value) => (is ? 0 : value)), (x, y) => x + y),
+  zeros: (...rest) => tensor(listed(rest.slice(0, -1))),
+  zeros_like: (x) => tensor(x.shape),
+};
+FUNCTIONS.view = FUNCTIONS.reshape;
+
+const OPERATORS = {
+  "+": (a, b) => a + b,
+  "-": (a, b) => a - b,
+  "*": (a, b) => a * b,
+  "/": (a, b) => a / b,
+  "**": (a, b) => a ** b,
+  ">": (a, b) => Number(a > b),
+  "<": (a, b) => Number(a < b),
+  ">=": (a, b) => Number(a >= b),
+  "<=": (a, b) => Number(a <= b),
+  "==": (a, b) => Number(a === b),
+};
+
+/** The value of a line's code, given the values of the names that it reads. Throws LineError if it can't be run. */
+function evaluate(code, names) {
+  const [kind, ...parts] = code;
+  const value = (part) => evaluate(part, names);
+  if (kind in OPERATORS) return binary(value(parts[0]), value(parts[1]), OPERATORS[kind]);
+  switch (kind) {
+    case "name":
+      if (!(parts[0] in names)) throw new LineError(`${parts[0]} has no value`);
+      return names[parts[0]];
+    case "number":
+      return Number(parts[0]);
+    case "none":
+      return "new";
+    case "slice": {
+      const [start, stop] = parts.map((part) => (part[0] === "none" ? null : value(part)));
+      return { start, stop };
+    }
+    case "negative":
+      return unary((x) => -x)(value(parts[0]));
+    case "@":
+      return matrixProduct(asTensor(value(parts[0])), asTensor(value(parts[1])));
+    case "list":
+      return parts.map(value);
+    case "part":
+      return value(parts[1])[parts[0]];
+    case "attribute":
+      return attribute(parts[0], value(parts[1]));
+    case "index":
+      return indexed(value(parts[0]), parts.slice(1).map(value));
+    case "call": {
+      const named = Object.fromEntries(Object.entries(parts[2]).map(([name, part]) => [name, value(part)]));
+      return FUNCTIONS[parts[0]](...parts[1].map(value), named);
+    }
+    default:
+      throw new LineError(`the page does not know ${kind}`);
+  }
+}
+
+function attribute(name, x) {
+  if (name === "shape") return x.shape;
+  return name === "T" ? transposed(x) : swapped(x, -2, -1);
+}

@@ -1,0 +1,135 @@
+"use strict";
+// Names that the network makes up.
+
+const SHOWN_NAMES = 16;
+const ONE_GO = 10; // names for one press of the button
+const LONGEST_ROW = 40; // characters
+const STREAM_MS = 2000; // from name to name
+const TURN_MS = 50; // after which the page answers the reader before it draws more names
+
+/** A card with a stream of sampled names. */
+function sampledNamesCard(play) {
+  let kinds = []; // of the names so far
+  let waiting = 0; // names that are still to be drawn
+  let timer = null;
+  const list = make("div", { class: "samples", role: "toolbar", "aria-label": "Sampled names" });
+  const refresh = roving(list);
+  const told = make("p", { class: "quiet" });
+  const stream = button("Keep sampling", () => setStreaming(!streaming), { "aria-pressed": "false" });
+  const fromPrefix = make("input", {
+    type: "checkbox", onchange: () => play.change({ fromPrefix: fromPrefix.checked }),
+  });
+  const seed = make("input", {
+    type: "number", min: 0, max: 2 ** 32 - 1, step: 1, class: "seed", placeholder: "any",
+    onchange: () => play.change({ seed: seed.value }),
+  });
+  const ownSeed = anySeed();
+  let random = null;
+  let drawnWith = null; // the settings that the names depend on
+  let streaming = false;
+
+  function setStreaming(on) {
+    streaming = on;
+    stream.setAttribute("aria-pressed", String(on));
+  }
+
+  /** Draw names, the newest of which comes first. A large network takes several turns. */
+  function add(number) {
+    waiting += number;
+    clearTimeout(timer);
+    const until = performance.now() + TURN_MS;
+    while (waiting > 0 && performance.now() < until) drawOne();
+    while (list.children.length > SHOWN_NAMES) list.lastChild.remove();
+    refresh();
+    told.textContent = samplesSummary(kinds);
+    if (waiting > 0) timer = setTimeout(add, 0, 0);
+  }
+
+  function drawOne() {
+    waiting--;
+    const { tokens: prefix, problem } = play.settings.fromPrefix ? play.prefix : { tokens: [], problem: null };
+    if (problem !== null) return;
+    const { temperature, topK } = play.settings;
+    const tokens = sampledName(play.network, random, { prefix, temperature, topK });
+    const kind = sampleKind(play, tokens);
+    kinds.push(kind);
+    list.prepend(sampleRow(play, tokens, kind));
+  }
+
+  function tick() {
+    const isAway = document.hidden || list.offsetParent === null || list.matches(":hover, :focus-within");
+    if (streaming && !isAway && waiting === 0) add(1);
+  }
+
+  function update() {
+    fromPrefix.checked = play.settings.fromPrefix;
+    seed.value = play.settings.seed ?? "";
+    const { prefix, temperature, topK, fromPrefix: begins, seed: given } = play.settings;
+    const now = JSON.stringify([given, temperature, topK, begins ? prefix : null]);
+    if (now === drawnWith) return;
+    drawnWith = now;
+    random = randomNumbers(given ?? ownSeed);
+    list.replaceChildren();
+    [kinds, waiting] = [[], 0];
+    add(SHOWN_NAMES);
+  }
+
+  play.onChange(update);
+  setStreaming(!matchMedia("(prefers-reduced-motion: reduce)").matches);
+  setInterval(tick, STREAM_MS);
+  return make(
+    "section",
+    { class: "card", "aria-label": "Sampled names" },
+    make("h2", {}, "Sampled names"),
+    make(
+      "p", {},
+      "Temperature and top-k act on sampling. The colours and the loss are the network's own, at temperature 1. " +
+        "Choose a name to see its probabilities.",
+    ),
+    make(
+      "div",
+      { class: "row" },
+      button(`Sample ${ONE_GO} names`, () => add(ONE_GO), { class: "main" }),
+      stream,
+      make("label", {}, fromPrefix, "Begin with what is typed"),
+      make("label", {}, "Random seed", seed),
+    ),
+    list,
+    told,
+    play.kinds.remark === null ? null : make("p", { class: "inherited" }, play.kinds.remark),
+  );
+}
+
+/** Where a sampled name is found, or why it is none. */
+function sampleKind(play, tokens) {
+  if (tokens.length === 0) return "empty";
+  return tokens.length >= LONGEST_SAMPLED_NAME ? "cut" : play.kinds.kind(play.letters.decode(tokens));
+}
+
+/** A sampled name, its loss and its kind. A name that was cut has no end. */
+function sampleRow(play, tokens, kind) {
+  const name = play.letters.decode(tokens);
+  const letters = kind === "cut" ? [...name] : [...name, END];
+  const probabilities = tokenProbabilities(play.network, tokens).slice(0, letters.length);
+  return make(
+    "button",
+    { type: "button", class: "sample", onclick: () => play.inspect(name) },
+    shadedName(letters.slice(0, LONGEST_ROW), probabilities, play.shades, letters.length > LONGEST_ROW ? "…" : null),
+    make("span", { class: "number" }, `${lossText(meanLoss(probabilities))} nats`),
+    make("span", { class: `kind ${kind}` }, KIND_TEXTS[kind]),
+  );
+}
+
+/** How many names of each kind there were; what is rare is left out if there was none. */
+function samplesSummary(kinds) {
+  const count = (...wanted) => kinds.filter((kind) => wanted.includes(kind)).length;
+  const often = ["train", "held_out", "new"].map((kind) => [count(kind), KIND_TEXTS[kind]]);
+  const rare = [[count("unknown"), KIND_TEXTS.unknown], [count("empty", "cut"), "empty or cut"]];
+  const parts = [...often, ...rare.filter(([number]) => number > 0)].map(([number, text]) => `${grouped(number)} ${text}`);
+  return `Of ${grouped(kinds.length)} names: ${parts.join(", ")}.`;
+}
+
+/** A random seed that nobody chose. */
+function anySeed() {
+  return crypto.getRandomValues(new Uint32Array(1))[0];
+}
