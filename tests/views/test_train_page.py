@@ -293,6 +293,8 @@ def test_the_page_names_the_wrong_gradients(page) -> None:
         found = re.findall(r"d(\w+)", checked(page))
         assert sorted(found) == sorted(wrong.split()), mistake
     assert f"train.mistake={mistake}" in page.url
+    page.get_by_text("Read and change the pass").click()
+    page.wait_for_function("() => document.querySelector('textarea.code').scrollTop > 500")
 
 
 @slow

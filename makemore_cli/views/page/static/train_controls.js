@@ -1,6 +1,7 @@
 "use strict";
 // The controls of training. They hold no state: `show` sets them, and each change is reported.
 
+const LINES_BEFORE = 6; // a changed line of the pass
 const RATE_STEPS = 50; // of the learning rate's slider, for a factor of ten
 
 /**
@@ -183,18 +184,33 @@ function passEditor(on) {
     ),
   );
   let latest = null;
+  let changedLine = 0;
+  /** Show the line that the chosen mistake changes, and some lines before it. */
+  const scroll = () => {
+    text.scrollTop = (changedLine - LINES_BEFORE) * parseFloat(getComputedStyle(text).lineHeight);
+  };
   const show = ({ pass, mistake, edited }) => {
-    if (pass !== latest) text.value = pass; // what a reader is writing stays
+    if (pass === latest) return; // what a reader is writing stays
+    text.value = pass;
     latest = pass;
     restore.disabled = mistake === "" && !edited;
     const chosen = edited ? null : MISTAKES.find(({ name }) => name === mistake);
     note.replaceChildren(...(chosen ? wrongLine(chosen) : []));
     note.hidden = !chosen;
+    changedLine = chosen ? lineOf(chosen) : 0;
+    scroll();
   };
+  element.addEventListener("toggle", scroll);
   return { element, note, show };
 }
 
+/** The number of lines of the right pass before the line that a mistake changes. */
+function lineOf({ right }) {
+  const text = scriptText("pass.js");
+  return text.slice(0, text.indexOf(right)).split("\n").length - 1;
+}
+
 function wrongLine({ right, wrong }) {
-  if (wrong === "") return ["The line ", make("code", {}, right.trim()), " is missing."];
-  return [make("code", {}, right.trim()), " has become ", make("code", {}, wrong.trim()), "."];
+  if (wrong === "") return ["The line ", make("code", {}, right), " is missing."];
+  return [make("code", {}, right), " has become ", make("code", {}, wrong), "."];
 }

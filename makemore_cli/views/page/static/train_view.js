@@ -17,7 +17,7 @@ function trainView(section, { run }) {
     check: () => training.send("check"),
     useNames,
     useRunNames: () => change({ names: namesOfRun(run), own: false }),
-    usePass: (pass) => change({ pass, edited: true, mistake: "" }),
+    usePass: (pass) => change({ pass, edited: pass !== passWith(""), mistake: "" }),
   });
 
   /** End the present run, and begin one from its first weights and batches. */
