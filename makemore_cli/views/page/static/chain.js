@@ -51,9 +51,8 @@ function skipped(chain, fused) {
 }
 
 /**
- * Run the backward lines.
- * @param mistake {step, target, number} of a backward line that is wrong; number "none" leaves the line out
- * @returns gradients by tensor; parts by tensor: {order, step, value} for each use; stopped: the error of a line
+ * Run the backward lines. The gradients and their parts, one for each use, are by tensor; `stopped` is a line's error.
+ * A mistake is the step, the target and the number of a wrong backward line; the number "none" leaves the line out.
  */
 function chainBackward(chain, values, { mistake = null, fused = false } = {}) {
   if (!chain.live) return embeddedPass(chain, mistake);
@@ -127,8 +126,8 @@ function distance(a, b) {
 }
 
 /**
- * What a mistake does: the gradient whose own line is wrong, and the tensors whose gradients are wrong now.
- * @returns {named, wrong}; `wrong` is a set, in which `named` is missing if the mistake does not show at these numbers
+ * What a mistake does: the tensor whose gradient has the wrong line, and the set of those whose gradients are wrong now.
+ * The first is not in the set if the mistake does not show at these numbers.
  */
 function verdictOn(mistake, right, broken) {
   const wrong = Object.entries(right.gradients)

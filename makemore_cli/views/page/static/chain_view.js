@@ -142,7 +142,7 @@ class ChainView {
   }
 
   showBar() {
-    const focused = document.activeElement?.dataset?.control;
+    const focused = document.activeElement?.getAttribute("data-control");
     const choice = (text, key, value, pressed) =>
       button(text, () => this.setState({ [key]: value, step: null }), { "aria-pressed": pressed, "data-control": text });
     const go = (text, step, label) =>
@@ -167,7 +167,7 @@ class ChainView {
       bar.push(button("Undo", () => this.setState({ mistake: null, change: null }), { "data-control": "Undo" }));
     }
     this.parts.bar.replaceChildren(...bar);
-    if (focused) [...this.parts.bar.querySelectorAll("[data-control]")].find((one) => one.dataset.control === focused)?.focus();
+    if (focused) this.parts.bar.querySelector(`[data-control="${focused}"]`)?.focus();
   }
 
   /** The outputs that are single numbers, such as the loss. */

@@ -109,8 +109,8 @@ function matrixProduct(x, y) {
   const [inner, m] = right.shape.slice(-2);
   if (k !== inner) throw new LineError(`shapes do not fit: (${x.shape.join(", ")}) @ (${y.shape.join(", ")})`);
   const batch = broadcastShape(left.shape.slice(0, -2), right.shape.slice(0, -2));
-  const lefts = places(tensor(left.shape.slice(0, -2), []), batch);
-  const rights = places(tensor(right.shape.slice(0, -2), []), batch);
+  const lefts = places({ shape: left.shape.slice(0, -2) }, batch);
+  const rights = places({ shape: right.shape.slice(0, -2) }, batch);
   const result = tensor([...batch, n, m]);
   for (let b = 0; b < lefts.length; b++) {
     for (let i = 0; i < n; i++) {

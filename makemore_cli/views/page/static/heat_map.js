@@ -48,10 +48,13 @@ function indexOf(shape, place) {
 
 /**
  * A heat map with the number under the pointer, or at the place that arrow keys move.
- * @param {string} name of the tensor
- * @param {(index: number[]) => string} describe says what an entry belongs to
- * @param {number} at the place that is chosen at first
- * @param {(place: number) => void} onChoose is called when a place is chosen
+ * @param {{shape: number[], data: Float64Array}} x
+ * @param {object} options
+ * @param {string} options.name of the tensor
+ * @param {string} options.caption
+ * @param {(index: number[]) => string} options.describe says what an entry belongs to
+ * @param {number} [options.at] the place that is chosen at first
+ * @param {(place: number) => void} [options.onChoose] is called when a place is chosen
  */
 function heatMap(x, { name, caption, describe, at = 0, onChoose = () => {} }) {
   const [rows, columns] = matrixSize(x.shape);

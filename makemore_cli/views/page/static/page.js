@@ -1,21 +1,15 @@
 "use strict";
-// Shows the views of the page, each when it first becomes visible.
-
-const VIEWS = {
-  chain: typeof chainView === "undefined" ? null : chainView,
-  play: typeof playView === "undefined" ? null : playView,
-  train: typeof trainView === "undefined" ? null : trainView,
-};
+// Shows the views of the page, each when it first becomes visible. The function of a view is called chainView, and so on.
 
 function startPage() {
-  const sections = [...document.querySelectorAll("[data-view]")];
-  const tabs = [...document.querySelectorAll("[data-tab]")];
+  const sections = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-view]"))];
+  const tabs = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-tab]"))];
   const started = new Set();
 
   function start(section) {
     if (started.has(section)) return;
     started.add(section);
-    VIEWS[section.dataset.view](section, data);
+    window[`${section.dataset.view}View`](section, data);
   }
 
   /** With tabs, only one view is visible. */
