@@ -27,7 +27,7 @@ from makemore_cli.system.files import check_replaceable, write_atomically
 from makemore_cli.training.first_batch import first_batch
 from makemore_cli.views.diagnostics import inspect
 from makemore_cli.views.page.explain_page import network_data
-from makemore_cli.views.page.page import CHAIN, PLAY, TRAIN, parts, templates
+from makemore_cli.views.page.page import CHAIN, PLAY, REPORT_STYLE, TRAIN, parts, templates
 from makemore_cli.views.page.run_data import run_data
 from makemore_cli.views.plots.gallery import KINDS, Subject, pictures
 from makemore_cli.views.plots.style import Picture
@@ -109,7 +109,7 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
             left_out=left_out,
             config=configuration.dump(subject.checkpoint.config),
             environments={"trained with": info.environment, "report written with": environment()},
-            **parts(views, live, "report.css"),
+            **parts(views, live, REPORT_STYLE),
             now=datetime.now(UTC).astimezone().strftime("%Y-%m-%d %H:%M"),
         )
     )

@@ -1,8 +1,8 @@
 """One HTML file with its scripts, styles and data inside, which needs no network and no server.
 
 The scripts are the files in `static`, as they are written: no build comes between the source and the page. They are
-classic scripts, which see each other's top-level names, in the order of SCRIPTS. The page's security policy forbids
-every request.
+classic scripts, which see each other's top-level names, in the order of `scripts_of`. The page's security policy
+forbids every request.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from makemore_cli.system.files import check_replaceable, write_atomically
 
 STATIC = Path(__file__).parent / "static"
-# Scripts of all pages, in the order in which they are read.
-BASE = ("dom.js", "address.js", "tensors.js", "saving.js")
-LAST = ("page.js",)
+
+
+def _in(folder: str, names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}.js" for name in names.split())
 
 
 @dataclass(frozen=True)
@@ -38,31 +39,34 @@ class View:
     style: str  # a style sheet, besides the page's own
 
 
-CHAIN = View("chain", "The chain", ("expression.js", "chain.js", "heat_map.js", "chain_view.js"), "chain_view.css")
+BASE = _in("base", "dom address tensors saving keyboard")  # of all pages, before the views' own
+LAST = _in("base", "page")
+STYLE, REPORT_STYLE = "base/page.css", "base/report.css"
+CHAIN = View("chain", "The chain", _in("chain", "expression chain heat_map chain_view"), "chain/chain_view.css")
 PLAY = View(
     "play",
     "Play",
     (
-        *("random.js", "network.js", "letters.js", "keyboard.js", "name_kinds.js", "next_character.js"),
-        *("context_effects.js", "sampled_names.js", "principal_components.js", "embedding_map.js"),
-        *("guessing_game.js", "guessing_card.js", "play_view.js"),
+        *_in("network", "random network letters"),
+        *_in("play", "name_kinds next_character context_effects sampled_names principal_components embedding_map"),
+        *_in("play", "guessing_game guessing_card play_view"),
     ),
-    "play_view.css",
+    "play/play_view.css",
 )
 TRAIN = View(
     "train",
     "Train",
     (
-        *("random.js", "network.js", "pass.js", "simd_product.js", "mistakes.js", "gradient_check.js", "trainer.js"),
-        *("training_worker.js", "training_names.js", "training_run.js", "train_state.js"),
-        *("charts.js", "loss_plot.js", "train_controls.js", "train_results.js", "train_view.js"),
+        *_in("network", "random network pass simd_product"),
+        *_in("train", "mistakes gradient_check trainer training_worker training_names training_run train_state"),
+        *_in("train", "charts loss_plot train_controls train_results train_view"),
     ),
-    "train_view.css",
+    "train/train_view.css",
 )
 
 
 def scripts_of(views: Iterable[View]) -> tuple[str, ...]:
-    """The names of the scripts that views need, each once, in order."""
+    """The files of the scripts that views need, each once, in order."""
     own = [script for view in views for script in view.scripts]
     return tuple(dict.fromkeys([*BASE, *own, *LAST]))
 
@@ -77,11 +81,11 @@ def write_page(path: Path, title: str, about: str, views: Iterable[View], data: 
 def parts(views: Iterable[View], data: Mapping[str, Any], style: str | None = None) -> dict[str, Any]:
     """What a template needs to hold views: the views, the styles (`style` last), the scripts and the data."""
     views = tuple(views)
-    styles = ["page.css", *(view.style for view in views), *([] if style is None else [style])]
+    styles = [STYLE, *(view.style for view in views), *([] if style is None else [style])]
     return {
         "views": views,
         "style": Markup("\n".join(map(_static, styles))),
-        "scripts": {name: Markup(_static(name)) for name in scripts_of(views)},
+        "scripts": {Path(file).name: Markup(_static(file)) for file in scripts_of(views)},
         "data": Markup(embedded(data)),
     }
 
@@ -110,5 +114,5 @@ def encoded(array: NDArray[Any]) -> dict[str, Any]:
 
 
 @cache
-def _static(name: str) -> str:
-    return (STATIC / name).read_text(encoding="utf-8")
+def _static(file: str) -> str:
+    return (STATIC / file).read_text(encoding="utf-8")
