@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from makemore_cli.config.schema import SgdConfig
 from makemore_cli.inference.score import SHADES, meanings
 from makemore_cli.names.dataset import Dataset
 from makemore_cli.names.splits import SPLITS, Split
@@ -35,7 +36,7 @@ def run_data(name: str, checkpoint: Checkpoint, dataset: Dataset | None) -> dict
         "epsilon": model.epsilon,
         "smoothing": config.train.label_smoothing,
         "batch_size": config.train.batch_size,
-        "learning_rate": config.optim.lr,
+        "learning_rate": (config.optim if isinstance(config.optim, SgdConfig) else SgdConfig()).lr,  # the page has SGD
         "parameters": {name: encoded(array) for name, array in model.parameters.items()},
         "initial": {name: encoded(array) for name, array in initial.arrays().items()},
         "bnmean": encoded(model.bnmean),
