@@ -6,39 +6,44 @@ const BLOCK = 4; // rows and columns of a block, whose sums stay in registers: t
 const FLOAT64 = 8; // bytes
 const PAGE = 65536; // bytes
 
-/** A product like `slow`, which it calls for matrices that are narrower than a block. */
-function simdProduct(slow) {
-  const memory = new WebAssembly.Memory({ initial: 1 });
+/**
+ * Room for `count` numbers, and a product like `slow` of arrays in it. `transposed` is the length of the largest matrix
+ * that is multiplied transposed. Other arrays, and matrices that are narrower than a block, are left to `slow`.
+ * @returns {{numbers: (length: number) => Float64Array, product: typeof product}}
+ */
+function simdRoom(slow, count, transposed) {
+  const memory = new WebAssembly.Memory({ initial: Math.ceil(((count + transposed) * FLOAT64) / PAGE) });
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(stripModule()), { page: { memory } });
-  let numbers = new Float64Array(memory.buffer);
+  const copy = new Float64Array(memory.buffer, 0, transposed);
+  let free = copy.byteLength;
 
-  function reserve(count) {
-    const missing = Math.ceil((count * FLOAT64 - memory.buffer.byteLength) / PAGE);
-    if (missing <= 0) return;
-    memory.grow(missing);
-    numbers = new Float64Array(memory.buffer);
+  function numbers(length) {
+    const found = new Float64Array(memory.buffer, free, length);
+    free += found.byteLength;
+    return found;
   }
 
-  return (out, a, b, rows, inner, columns, aRow, aStep, bStep, bColumn) => {
-    if (rows < BLOCK || columns < BLOCK) return slow(out, a, b, rows, inner, columns, aRow, aStep, bStep, bColumn);
-    const [atB, atOut] = [a.length, a.length + b.length];
-    reserve(atOut + out.length);
-    numbers.set(a);
-    if (bColumn === 1) numbers.set(b, atB);
-    else copyTransposed(numbers, atB, b, columns, inner);
+  function product(out, a, b, rows, inner, columns, aRow, aStep, bStep, bColumn) {
+    const isHere = [out, a, b].every((matrix) => matrix.buffer === memory.buffer);
+    if (!isHere || rows < BLOCK || columns < BLOCK) {
+      return slow(out, a, b, rows, inner, columns, aRow, aStep, bStep, bColumn);
+    }
+    if (bColumn !== 1) copyTransposed(copy, b, columns, inner);
+    const ofB = bColumn === 1 ? b.byteOffset : copy.byteOffset;
     for (let i = 0; i < rows; i += BLOCK) {
       const row = Math.min(i, rows - BLOCK); // the last strip may begin in the one before
-      const [ofA, ofOut] = [FLOAT64 * row * aRow, FLOAT64 * (atOut + row * columns)];
-      exports.strip(ofA, FLOAT64 * atB, ofOut, FLOAT64 * aRow, FLOAT64 * aStep, FLOAT64 * columns, inner);
+      const [ofA, ofOut] = [a.byteOffset + FLOAT64 * row * aRow, out.byteOffset + FLOAT64 * row * columns];
+      exports.strip(ofA, ofB, ofOut, FLOAT64 * aRow, FLOAT64 * aStep, FLOAT64 * columns, inner);
     }
-    out.set(numbers.subarray(atOut, atOut + out.length));
-  };
+  }
+
+  return { numbers, product };
 }
 
-/** Copy bᵀ to a place, where b has the shape (rows, columns). */
-function copyTransposed(numbers, place, b, rows, columns) {
+/** Copy bᵀ, where b has the shape (rows, columns). */
+function copyTransposed(copy, b, rows, columns) {
   for (let j = 0; j < columns; j++) {
-    for (let i = 0; i < rows; i++) numbers[place + j * rows + i] = b[i * columns + j];
+    for (let i = 0; i < rows; i++) copy[j * rows + i] = b[i * columns + j];
   }
 }
 

@@ -29,7 +29,7 @@ class Trainer {
   /**
    * @param {object} options
    * @param {{V: number, T: number, E: number, H: number}} options.sizes
-   * @param {Object<string, Float64Array>} options.parameters - changed by training
+   * @param {Object<string, Float64Array>} options.parameters - replaced by arrays that are changed by training
    * @param {{X: Int32Array, Y: Int32Array, count: number}} options.training - at least 2 examples
    * @param {{X: Int32Array, Y: Int32Array, count: number}} options.validation - may be empty
    */
@@ -46,7 +46,16 @@ class Trainer {
   }
 
   set batchSize(n) {
-    this.tensors = passTensors(this.sizes, n);
+    let count = Object.values(this.parameters).reduce((sum, parameter) => sum + parameter.length, 0);
+    passTensors(this.sizes, n, (length) => (count += length)); // only to know how many numbers they hold
+    const { W1, W2 } = this.parameters;
+    const numbers = roomFor(count, Math.max(W1.length, W2.length));
+    for (const name in this.parameters) {
+      const place = numbers(this.parameters[name].length);
+      place.set(this.parameters[name]);
+      this.parameters[name] = place;
+    }
+    this.tensors = passTensors(this.sizes, n, numbers);
     [this.X, this.Y] = [new Int32Array(n * this.sizes.T), new Int32Array(n)];
   }
 
@@ -108,6 +117,11 @@ class Trainer {
     const { X, Y, count } = sampleOf(this.training, CHECKED_EXAMPLES, this.seed + this.steps);
     return checkGradients(this.parameters, X, Y, passTensors(this.sizes, count), this.settings, random);
   }
+}
+
+/** Room for the numbers of a training: a function that gives arrays. The worker has a faster one. */
+function roomFor() {
+  return (length) => new Float64Array(length);
 }
 
 /** Fill a batch with random examples, each drawn from all of them. */

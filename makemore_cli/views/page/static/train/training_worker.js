@@ -41,8 +41,9 @@ function serveTraining() {
       postMessage({ kind: "check", step: trainer.steps, results: trainer.check() });
     },
     weights() {
-      const { sizes, parameters, bnmean, bnvar, epsilon } = trainer.network();
-      postMessage({ kind: "weights", step: trainer.steps, sizes, parameters, bnmean, bnvar, epsilon });
+      const { parameters, ...network } = trainer.network();
+      const copies = Object.entries(parameters).map(([name, parameter]) => [name, parameter.slice()]); // and no more
+      postMessage({ kind: "weights", step: trainer.steps, ...network, parameters: Object.fromEntries(copies) });
     },
   };
 
@@ -91,11 +92,18 @@ function learned(trainer) {
   }
 }
 
-/** Replace the product of pass.js by a faster one with the same results, where there is WebAssembly with SIMD. */
+/** Train in memory in which products are computed with SIMD instructions, if there is WebAssembly with SIMD. */
 function useSimd() {
-  try {
-    product = simdProduct(product);
-  } catch (error) {
-    console.info(`Matrix products are computed without SIMD: ${error.message}`);
-  }
+  const slow = product;
+  roomFor = (count, transposed) => {
+    try {
+      const room = simdRoom(slow, count, transposed);
+      product = room.product;
+      return room.numbers;
+    } catch (error) {
+      console.info(`Matrix products are computed without SIMD: ${error.message}`);
+      product = slow;
+      return (length) => new Float64Array(length);
+    }
+  };
 }
