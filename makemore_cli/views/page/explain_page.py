@@ -52,7 +52,7 @@ def write_explain_page(path: Path, name: str | None = None, subject: Subject | N
         above = {output: at.gradients[output] for output in subject.chain.outputs if output in at.gradients}
         title = subject.title.split(": ", 1)[-1].rstrip(".")
         data = chain_data(subject.chain, at.values, above or None, title=title[:1].upper() + title[1:], about=at.says)
-    write_page(path, data["name"][:1].upper() + data["name"][1:], "", (CHAIN,), {"chain": data | {"start": start}})
+    write_page(path, data["title"], data["about"], (CHAIN,), {"chain": data | {"start": start}})
 
 
 def _network(smoothing: float) -> dict[str, Any]:

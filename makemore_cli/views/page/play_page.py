@@ -27,6 +27,6 @@ def write_play_page(run: Path, out: Path | None = None) -> tuple[Path, list[str]
     except MakemoreError as error:
         remarks.append(f"left out: the names: {error}")
     name = folder.absolute().name
-    about = f"{run}, step {checkpoint.step:,}; {checkpoint.model.sizes.parameters:,} parameters"
+    about = f"Step {checkpoint.step:,}; {checkpoint.model.sizes.parameters:,} parameters"
     write_page(path, name, about, (PLAY_VIEW, TRAIN), run_data(name, checkpoint, dataset))
     return path, remarks

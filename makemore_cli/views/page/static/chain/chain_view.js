@@ -26,9 +26,8 @@ class ChainView {
       list: make("div", { class: "chain-list", role: "group", "aria-label": "Tensors of the chain" }),
       detail: make("div", { class: "card chain-detail", "aria-label": "The chosen tensor", role: "region" }),
     };
+    if (!section.closest(".single")) section.append(make("h2", {}, chain.title), make("p", { class: "quiet" }, chain.about));
     section.append(
-      make("h2", {}, chain.title),
-      make("p", { class: "quiet" }, chain.about),
       this.parts.bar,
       this.parts.verdict,
       make("div", { class: "chain-columns" }, this.parts.list, this.parts.detail),
