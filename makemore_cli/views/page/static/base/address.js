@@ -7,14 +7,16 @@ const address = {
     return new URLSearchParams(location.hash.slice(1)).get(key);
   },
 
-  /** Change parts of the state; null removes one. */
-  set(changes) {
+  /** Change parts of the state; null removes one. With `entry`, the browser's Back leads to the state before. */
+  set(changes, { entry = false } = {}) {
     const state = new URLSearchParams(location.hash.slice(1));
     for (const [key, value] of Object.entries(changes)) {
       if (value === null || value === undefined || value === "") state.delete(key);
       else state.set(key, value);
     }
-    history.replaceState(null, "", `#${state}`);
+    if (`#${state}` === location.hash) return;
+    if (entry) history.pushState(null, "", `#${state}`);
+    else history.replaceState(null, "", `#${state}`);
   },
 
   /** Call a function when somebody edits the address, or follows a link in the page. */
