@@ -82,6 +82,13 @@ def forward_mutations(step: Step, values: Mapping[str, Any]) -> Iterator[Mutatio
         yield Mutation(words, new)
 
 
+def negated(line: Line) -> Mutation:
+    """The line with the other sign."""
+    tree = plain(expression(line))
+    inner = tree.operand if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub) else None
+    return Mutation("the sign is wrong", inner or ast.UnaryOp(ast.USub(), tree), scope(line))
+
+
 def mutations(tree: ast.expr, names: Mapping[str, Any], steps: Mapping[str, Step]) -> Iterator[Mutation]:
     """Every expression with one mistake, the most usual mistakes first.
 

@@ -26,7 +26,7 @@ from makemore_cli.backprop.step import run as run_line
 from makemore_cli.checks.broken_chain import Place, broken
 from makemore_cli.checks.expression_trees import compiled, plain, value_of
 from makemore_cli.checks.following import with_gradients
-from makemore_cli.checks.mutations import Mutation, mutations_of, scope
+from makemore_cli.checks.mutations import Mutation, mutations_of, negated, scope
 from makemore_cli.errors import ParameterError
 
 LEVELS = {
@@ -236,16 +236,10 @@ def _pair(chain: Chain, shown: tuple[Step, ...], draw: random.Random) -> tuple[d
     if not candidates:
         return None
     first, second = draw.choice(candidates)
-    wrong = {place: _negated(chain.by_name[place[0]].backward[place[1]]) for place in (first, second)}
+    wrong = {place: negated(chain.by_name[place[0]].backward[place[1]]) for place in (first, second)}
     if not _fits(chain, wrong, 4):
         return None
     return wrong, f"{first[1]} and {second[1]} both have the wrong sign, and the two hide each other"
-
-
-def _negated(line: Any) -> Mutation:
-    tree = plain(expression(line))
-    inner = tree.operand if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub) else None
-    return Mutation("the sign is wrong", inner or ast.UnaryOp(ast.USub(), tree), scope(line))
 
 
 @cache

@@ -26,7 +26,7 @@ from makemore_cli.system.environment import environment
 from makemore_cli.system.files import check_replaceable, write_atomically
 from makemore_cli.training.first_batch import first_batch
 from makemore_cli.views.diagnostics import inspect
-from makemore_cli.views.page.explain_page import network_data
+from makemore_cli.views.page.explain_page import MOST_ROWS, network_data
 from makemore_cli.views.page.page import CHAIN, PLAY, REPORT_STYLE, TRAIN, parts, templates
 from makemore_cli.views.page.run_data import run_data
 from makemore_cli.views.plots.gallery import KINDS, Subject, pictures
@@ -118,7 +118,11 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
 
 
 def _chain(problem: NetworkProblem, subject: Subject) -> dict[str, Any]:
-    about = f"The next batch of {subject.name}, at its parameters after step {subject.checkpoint.step:,}."
+    n = min(len(problem.X), MOST_ROWS)
+    about = (
+        f"The first {n} examples of the next training batch, at the parameters after step {subject.checkpoint.step:,}. "
+        "The loss of so few examples differs from the run's."
+    )
     vocabulary = subject.checkpoint.vocabulary
     p, X, Y = problem.p, problem.X, problem.Y
     return network_data(p, X, Y, vocabulary, epsilon=problem.eps, smoothing=problem.smoothing, about=about)

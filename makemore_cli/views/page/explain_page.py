@@ -12,11 +12,12 @@ from makemore_cli.backprop.derivations import DERIVATIONS
 from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.config import load as configuration
 from makemore_cli.config.schema import Config
+from makemore_cli.errors import MakemoreError
 from makemore_cli.names.vocabulary import END, Vocabulary
 from makemore_cli.network.model import BATCHNORM_EPSILON
 from makemore_cli.network.parameters import Parameters
 from makemore_cli.training.setup import set_up
-from makemore_cli.views.explain import Subject, shipped, tensors_of, unknown
+from makemore_cli.views.explain import LEGEND, Subject, shipped, tensors_of, unknown
 from makemore_cli.views.explain import network as network_subject
 from makemore_cli.views.page.chain_data import chain_data
 from makemore_cli.views.page.page import CHAIN, write_page
@@ -36,23 +37,27 @@ def write_explain_page(path: Path, name: str | None = None, subject: Subject | N
     """
     if name in SHIPPED and subject is None:
         subject, name = shipped(name), None
-    start = {}
-    if name in DERIVATIONS and subject is None:
+    known = network_subject() if subject is None else subject
+    start: dict[str, Any] = {}
+    if name in DERIVED and name in known.derivations:
         start = {"tensor": DERIVED[name], "lines": "fused"}
+    elif name in known.derivations:
+        raise MakemoreError(f"{name}: there is no page on it; choose a tensor, or one of {', '.join(DERIVED)}")
     elif name is not None:
-        tensors = tensors_of((subject or network_subject()).chain)
+        tensors = tensors_of(known.chain)
         chosen = name if name in tensors else name.removeprefix("d")
         if chosen not in tensors:
-            raise unknown(name, subject or network_subject())
+            raise unknown(name, known)
         start = {"tensor": chosen}
-    if subject is None:
+    if known.chain is network_chain():
         data = _network(SMOOTHING if name == "label_smoothing" else 0.0)
     else:
-        at = subject.numbers(None)[0]
-        above = {output: at.gradients[output] for output in subject.chain.outputs if output in at.gradients}
-        title = subject.title.split(": ", 1)[-1].rstrip(".")
-        data = chain_data(subject.chain, at.values, above or None, title=title[:1].upper() + title[1:], about=at.says)
-    write_page(path, data["title"], data["about"], (CHAIN,), {"chain": data | {"start": start}})
+        at = known.numbers(None)[0]
+        above = {output: at.gradients[output] for output in known.chain.outputs if output in at.gradients}
+        title = known.chain.name if known.lesson is None else known.lesson.title
+        about = at.says[:1].upper() + at.says[1:].rstrip(".") + "."
+        data = chain_data(known.chain, at.values, above or None, title=title, about=about, legend=known.legend)
+    write_page(path, data["title"], data["about"], (CHAIN,), {"chain": data | ({"start": start} if start else {})})
 
 
 def _network(smoothing: float) -> dict[str, Any]:
@@ -91,5 +96,7 @@ def network_data(
         given(parameters, X, Y, epsilon, smoothing),
         title="The chain, from the characters to the loss",
         about=about,
+        legend=LEGEND,
         labels={"n": examples, "V": list(signs)},
+        derivations=DERIVATIONS.values(),
     )

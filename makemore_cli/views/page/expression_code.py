@@ -1,65 +1,31 @@
 """A line's expression as nested lists, which the page evaluates (`expression.js`).
 
-    ["name", "h"] · ["number", 2] · ["+", a, b] · ["negative", a] · ["call", "sum", [x, …], {"keepdim": …}] · …
+    ["name", "h"] · ["number", 2] · ["+", a, b] · ["negative", a] · ["call", "sum", x, dim, keepdim] · …
 
-A function of `torch` and the method of the same name are the same call, with the tensor as its first argument.
+A function of `torch` and the method of the same name are the same call, with the tensor as its first argument. All
+arguments of a call are there, in the order of its signature.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
+import math
 from typing import Any
 
 Code = list[Any]
 
-# The functions that the page knows. `to` is left out of the code: all numbers there are float64.
-FUNCTIONS = frozenset(
-    {
-        "abs",
-        "addcmul",
-        "amax",
-        "arange",
-        "bincount",
-        "clamp",
-        "cos",
-        "cumsum",
-        "exp",
-        "expand",
-        "expand_as",
-        "flatten",
-        "index_add",
-        "index_add_",
-        "index_copy_",
-        "log",
-        "log_softmax",
-        "max",
-        "mean",
-        "numel",
-        "one_hot",
-        "ones_like",
-        "permute",
-        "relu",
-        "reshape",
-        "scatter",
-        "select",
-        "sigmoid",
-        "sin",
-        "softmax",
-        "sqrt",
-        "square",
-        "squeeze",
-        "sum",
-        "t",
-        "tanh",
-        "tensor",
-        "transpose",
-        "unsqueeze",
-        "view",
-        "where",
-        "zeros",
-        "zeros_like",
-    }
-)
+# The functions that the page knows, with those arguments that it knows. `*sizes` may also be one list.
+SIGNATURES = """
+    abs(x) cos(x) exp(x) log(x) relu(x) sigmoid(x) sin(x) sqrt(x) square(x) t(x) tanh(x) numel(x) ones_like(x)
+    zeros_like(x) addcmul(x,tensor1,tensor2,value=1) amax(x,dim,keepdim=False) arange(end)
+    bincount(x,weights=None,minlength=0) clamp(x,min=None,max=None) cumsum(x,dim) expand(x,*sizes) expand_as(x,other)
+    flatten(x,start_dim=0,end_dim=-1) index_add(x,dim,index,source) index_add_(x,dim,index,source)
+    index_copy_(x,dim,index,source) log_softmax(x,dim) max(x,dim=None,keepdim=False) mean(x,dim=None,keepdim=False)
+    one_hot(x,num_classes) permute(x,*sizes) reshape(x,*sizes) scatter(x,dim,index,src) select(x,dim,index)
+    softmax(x,dim) squeeze(x,dim) sum(x,dim=None,keepdim=False) tensor(x) transpose(x,dim0,dim1) unsqueeze(x,dim)
+    view(x,*sizes) where(x,input,other) zeros(*sizes)
+"""
 OPERATORS: dict[type[ast.AST], str] = {
     ast.Add: "+",
     ast.Sub: "-",
@@ -75,7 +41,7 @@ OPERATORS: dict[type[ast.AST], str] = {
 }
 ATTRIBUTES = frozenset({"T", "mT", "shape"})
 MODULES = frozenset({"torch", "F", "torch.nn.functional"})
-PLACEMENTS = frozenset({"device", "dtype"})  # arguments that don't change a value here: all numbers are float64
+INDICES = (ast.Name, ast.Call, ast.Subscript, ast.Attribute, ast.UnaryOp, ast.BinOp, ast.Constant)
 
 
 class UnsupportedError(Exception):
@@ -87,7 +53,7 @@ def code_of(tree: ast.expr) -> Code:
     match tree:
         case ast.Name(id=name):
             return ["name", name]
-        case ast.Constant(value=bool() | int() | float() as value):
+        case ast.Constant(value=bool() | int() | float() as value) if math.isfinite(value):
             return ["number", value]
         case ast.Constant(value=None):
             return ["none"]
@@ -113,9 +79,9 @@ def code_of(tree: ast.expr) -> Code:
 
 def _item(tree: ast.expr) -> Code:
     """One part of an index."""
-    if not isinstance(tree, ast.Slice):
+    if isinstance(tree, INDICES):
         return code_of(tree)
-    if tree.step is not None:
+    if not isinstance(tree, ast.Slice) or tree.step is not None:
         raise UnsupportedError(ast.unparse(tree))
     start, stop = (["none"] if bound is None else code_of(bound) for bound in (tree.lower, tree.upper))
     return ["slice", start, stop]
@@ -125,10 +91,34 @@ def _call(tree: ast.Call) -> Code:
     if not isinstance(tree.func, ast.Attribute):
         raise UnsupportedError(ast.unparse(tree))
     of, name = tree.func.value, tree.func.attr
-    if name == "to" and len(tree.args) == 1 and isinstance(tree.args[0], ast.Name):  # another tensor's type
-        return code_of(of)
-    named = {keyword.arg: keyword.value for keyword in tree.keywords if keyword.arg not in PLACEMENTS}
-    if name not in FUNCTIONS or None in named:
-        raise UnsupportedError(ast.unparse(tree))
-    arguments = tree.args if ast.unparse(of) in MODULES else [of, *tree.args]
-    return ["call", name, [code_of(one) for one in arguments], {str(k): code_of(v) for k, v in named.items()}]
+    if name == "to" and len(tree.args) == 1 and isinstance(tree.args[0], ast.Name) and not tree.keywords:
+        return code_of(of)  # another tensor's type: all numbers are float64 in the page
+    named = {keyword.arg: keyword.value for keyword in tree.keywords if keyword.arg != "device"}
+    given = tree.args if ast.unparse(of) in MODULES else [of, *tree.args]
+    try:
+        bound = _SIGNATURES[name].bind(*given, **named)  # type: ignore[arg-type]  # **named holds None for **kwargs
+    except (KeyError, TypeError):
+        raise UnsupportedError(ast.unparse(tree)) from None
+    bound.apply_defaults()
+    return ["call", name, *(one if isinstance(one, list) else code_of(one) for one in _in_order(bound))]
+
+
+def _in_order(bound: inspect.BoundArguments) -> list[Any]:
+    """A call's arguments in the order of the signature: defaults as code, sizes as one list."""
+    found: list[Any] = []
+    for name, value in bound.arguments.items():
+        if name == "sizes":
+            lists = len(value) == 1 and isinstance(value[0], ast.Tuple | ast.List | ast.Attribute)
+            found.append(code_of(value[0]) if lists else ["list", *map(code_of, value)])
+        else:
+            found.append(value if isinstance(value, ast.expr) else ["none"] if value is None else ["number", value])
+    return found
+
+
+def _signature(text: str) -> tuple[str, inspect.Signature]:
+    name, _, arguments = text.rstrip(")").partition("(")
+    tree = ast.parse(f"lambda {arguments}: 0", mode="eval")
+    return name, inspect.signature(eval(compile(tree, "<signature>", "eval")))
+
+
+_SIGNATURES = dict(map(_signature, SIGNATURES.split()))

@@ -2,12 +2,13 @@
 
 The scripts are the files in `static`, as they are written: no build comes between the source and the page. They are
 classic scripts, which see each other's top-level names, in the order of `scripts_of`. The page's security policy
-forbids every request.
+allows these scripts only, and no request.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -42,7 +43,12 @@ class View:
 BASE = _in("base", "dom address tensors saving keyboard")  # of all pages, before the views' own
 LAST = _in("base", "page")
 STYLE, REPORT_STYLE = "base/page.css", "base/report.css"
-CHAIN = View("chain", "The chain", _in("chain", "expression chain heat_map chain_view"), "chain/chain_view.css")
+CHAIN = View(
+    "chain",
+    "The chain",
+    _in("chain", "expression chain heat_map chain_state chain_graph tensor_detail chain_view"),
+    "chain/chain_view.css",
+)
 PLAY = View(
     "play",
     "Play",
@@ -82,10 +88,12 @@ def parts(views: Iterable[View], data: Mapping[str, Any], style: str | None = No
     """What a template needs to hold views: the views, the styles (`style` last), the scripts and the data."""
     views = tuple(views)
     styles = [STYLE, *(view.style for view in views), *([] if style is None else [style])]
+    scripts = {Path(file).name: f"\n{_static(file)}" for file in scripts_of(views)}
     return {
         "views": views,
         "style": Markup("\n".join(map(_static, styles))),
-        "scripts": {Path(file).name: Markup(_static(file)) for file in scripts_of(views)},
+        "scripts": {name: Markup(script) for name, script in scripts.items()},
+        "hashes": Markup(" ".join(f"'sha256-{_hash(script)}'" for script in scripts.values())),
         "data": Markup(embedded(data)),
     }
 
@@ -106,11 +114,19 @@ def embedded(data: Mapping[str, Any]) -> str:
 def encoded(array: NDArray[Any]) -> dict[str, Any]:
     """An array for the page: its shape, the type of its numbers, and their bytes in little-endian order.
 
-    Integers become int32; float64 stays, and other real numbers become float32.
+    Float64 stays; other real numbers become float32. Whole numbers become int32, or float64 if they are large.
     """
-    kind = "f64" if array.dtype == np.float64 else "f32" if array.dtype.kind == "f" else "i32"
+    if array.dtype.kind == "f":
+        kind = "f64" if array.dtype == np.float64 else "f32"
+    else:
+        kind = "f64" if array.size and np.abs(array).max() > np.iinfo(np.int32).max else "i32"
     plain = np.ascontiguousarray(array, dtype={"f64": "<f8", "f32": "<f4", "i32": "<i4"}[kind])
     return {"shape": list(array.shape), kind: base64.b64encode(plain.tobytes()).decode()}
+
+
+def _hash(script: str) -> str:
+    """By which the security policy tells the page's own scripts from any other."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 @cache

@@ -19,7 +19,7 @@ const address = {
     else history.replaceState(null, "", `#${state}`);
   },
 
-  /** Call a function when somebody edits the address, or follows a link in the page. */
+  /** Call a function when somebody edits the address, or goes back to an earlier one. */
   onChange(listener) {
     addEventListener("hashchange", listener);
   },

@@ -5,15 +5,18 @@ const ALIKE = 1e-9; // gradients differ if they are further apart than this frac
 const NOISE = 1e-13; // … and than this fraction of the gradients that it is computed from, which is rounding
 const SAME_AS_PYTORCH = 1e-6; // of fingerprints
 
-/** The inputs of a chain: numbers, and tensors by name. */
+/** The inputs of a chain: numbers, tensors, and whatever else a line reads, by name. */
 function inputsOf(chain) {
-  const value = (one) => (typeof one === "number" ? one : decoded(one));
-  return Object.fromEntries(chain.inputs.map((input) => [input.name, value(input.value)]));
+  const inputs = record();
+  for (const { name, value } of chain.inputs) {
+    inputs[name] = typeof value !== "object" ? value : "number" in value ? Number(value.number) : decoded(value);
+  }
+  return inputs;
 }
 
-/** Run the forward lines. Returns inputs and tensors by name. */
+/** Run the forward lines. Returns inputs and tensors by name. Throws LineError if a line can't be run. */
 function chainForward(chain, inputs) {
-  const values = { ...inputs };
+  const values = record(inputs);
   for (const step of chain.steps) {
     values[step.name] = chain.live ? asTensor(evaluate(step.forward.code, values)) : decoded(chain.values[step.name]);
   }
@@ -25,7 +28,7 @@ function chainForward(chain, inputs) {
  * expressions for the gradients of what it reads is one step.
  */
 function backwardSteps(chain, fused = false) {
-  const layerOf = {};
+  const layerOf = record();
   for (const layer of fused ? chain.layers : []) {
     if (layer.fused) layer.steps.forEach((name) => (layerOf[name] = layer));
   }
@@ -36,8 +39,9 @@ function backwardSteps(chain, fused = false) {
     if (!layer) {
       steps.push({ name: step.name, lines });
     } else if (step.name === layer.steps.at(-1)) {
-      const outside = lines.filter((line) => !layer.steps.includes(line.target.slice(1)));
-      const single = layer.fused.map((line) => ({ ...line, step: step.name, rule: layer.name, why: line.says, mistakes: [] }));
+      const isSingle = (line) => layer.fused.some((one) => one.target === line.target);
+      const outside = lines.filter((line) => !layer.steps.includes(line.target.slice(1)) && !isSingle(line));
+      const single = layer.fused.map((line) => ({ ...line, step: step.name, rule: "", why: line.says }));
       steps.push({ name: step.name, layer: layer.name, lines: [...outside, ...single] });
     }
   }
@@ -56,23 +60,21 @@ function skipped(chain, fused) {
  */
 function chainBackward(chain, values, { mistake = null, fused = false } = {}) {
   if (!chain.live) return embeddedPass(chain, mistake);
-  const gradients = Object.fromEntries(Object.entries(chain.above).map(([name, array]) => [name, decoded(array)]));
-  const parts = {};
-  const steps = backwardSteps(chain, fused);
-  for (const [order, step] of steps.entries()) {
+  const [gradients, parts] = [record(), record()];
+  for (const name of Object.keys(chain.above)) gradients[name] = decoded(chain.above[name]);
+  for (const [order, step] of backwardSteps(chain, fused).entries()) {
     gradients[step.name] ??= tensor(values[step.name].shape);
     for (const line of step.lines) {
       const code = codeOf(line, mistake);
       if (code === null) continue;
       const name = line.target.slice(1);
-      const own = Object.fromEntries(Object.entries(gradients).map(([key, value]) => [`d${key}`, value]));
       try {
-        const value = asTensor(evaluate(code, { ...own, ...values, [`d${step.name}`]: gradients[step.name] }));
+        const value = asTensor(evaluate(code, record(values, { [`d${step.name}`]: gradients[step.name] })));
         (parts[name] ??= []).push({ order, step: line.step, value });
-        gradients[name] = name in gradients ? binary(gradients[name], value, (a, b) => a + b) : value;
+        gradients[name] = gradients[name] ? binary(gradients[name], value, (a, b) => a + b) : value;
       } catch (error) {
         if (!(error instanceof LineError)) throw error;
-        return { gradients, parts, stopped: `${line.target} in the step ${line.step} can't be run: ${error.message}` };
+        return { gradients, parts, stopped: `${line.target} in the step ${line.step}: ${error.message}` };
       }
     }
   }
@@ -89,22 +91,27 @@ const isAt = (mistake, line) => mistake !== null && mistake.step === line.step &
 
 /** PyTorch's gradients, with the effect of a mistake, for a chain that the page can't run. */
 function embeddedPass(chain, mistake) {
-  const gradients = Object.fromEntries(Object.entries(chain.gradients).map(([name, array]) => [name, decoded(array)]));
+  const [gradients, parts] = [record(), record()];
+  for (const name of Object.keys(chain.gradients)) gradients[name] = decoded(chain.gradients[name]);
   if (mistake !== null) {
-    const effect = chain.effects[`${mistake.step} ${mistake.target} ${mistake.number}`] ?? {};
-    for (const [name, array] of Object.entries(effect)) gradients[name] = array && decoded(array);
-    return { gradients, parts: {}, stopped: null };
+    const effect = chain.effects[effectOf(mistake)];
+    for (const name of Object.keys(effect)) gradients[name] = effect[name] && decoded(effect[name]);
+    return { gradients, parts, stopped: null };
   }
-  const parts = {};
   for (const [order, step] of backwardSteps(chain).entries()) {
     for (const line of step.lines) {
       const name = line.target.slice(1);
-      const value = decoded(chain.parts[name][(parts[name] ??= []).length]);
-      parts[name].push({ order, step: line.step, value });
+      const place = (parts[name] ??= []).length;
+      parts[name].push({ order, step: line.step, value: decoded(chain.parts[name][place]) });
     }
   }
   return { gradients, parts, stopped: null };
 }
+
+const effectOf = ({ step, target, number }) => `${step} ${target} ${number}`;
+
+/** Whether the effect of a mistake is known: computed here, or embedded in the page. */
+const canBreak = (chain, mistake) => chain.live || Object.hasOwn(chain.effects, effectOf(mistake));
 
 /** The gradient of a tensor after some backward steps: the sum of the parts so far. Null if there is none yet. */
 function gradientSoFar(pass, name, steps) {
@@ -130,35 +137,39 @@ function distance(a, b) {
  * The first is not in the set if the mistake does not show at these numbers.
  */
 function verdictOn(mistake, right, broken) {
-  const wrong = Object.entries(right.gradients)
-    .filter(([name, gradient]) => {
-      const other = broken.gradients[name];
-      const above = (right.parts[name] ?? []).flatMap(({ step }) => [right.gradients[step], broken.gradients[step]]);
-      const sizes = above.filter(Boolean).map(largestOf).filter(Number.isFinite);
-      const noise = NOISE * Math.max(0, ...sizes);
-      return !other || !(distance(gradient, other) <= ALIKE * largestOf(gradient) + noise);
-    })
-    .map(([name]) => name);
+  const wrong = Object.keys(right.gradients).filter((name) => {
+    const [ours, theirs] = [right.gradients[name], broken.gradients[name]];
+    return !theirs || !(distance(ours, theirs) <= ALIKE * largestOf(ours) + noiseOf(name, [right, broken]));
+  });
   return { named: mistake.target.slice(1), wrong: new Set(wrong) };
 }
 
-/** A weighted sum of a tensor's numbers, and the largest magnitude (chain_data.py). */
-function fingerprintOf(x) {
-  return [x.data.reduce((sum, number, place) => sum + number * Math.cos(place), 0), largestOf(x)];
+/** The rounding errors that a gradient may have, from the gradients that it is computed from in some passes. */
+function noiseOf(name, passes) {
+  const above = passes.flatMap((pass) => (pass.parts[name] ?? []).map(({ step }) => pass.gradients[step]));
+  return NOISE * Math.max(0, ...above.filter(Boolean).map(largestOf).filter(Number.isFinite));
 }
 
-/** The tensors and gradients that are not PyTorch's, which were computed when the page was written. */
-function notAsPyTorch(chain, values, pass) {
-  const found = { ...values };
-  for (const [name, gradient] of Object.entries(pass.gradients)) found[`d${name}`] = gradient;
-  const floor = Object.values(chain.fingerprints).reduce((most, [, size]) => Math.max(most, size ?? 0), 0) * NOISE;
-  return Object.entries(chain.fingerprints)
-    .filter(([name]) => name in found)
-    .filter(([name, [sum, size]]) => {
-      const [ourSum, ourSize] = fingerprintOf(asTensor(found[name]));
-      if (sum === null || size === null) return Number.isFinite(ourSum);
-      const scale = SAME_AS_PYTORCH * size * Math.sqrt(asTensor(found[name]).data.length) + floor;
-      return !(Math.abs(ourSum - sum) <= scale && Math.abs(ourSize - size) <= scale);
-    })
-    .map(([name]) => name);
+/** A tensor's shape, a weighted sum of its numbers, and their largest magnitude (chain_data.py). */
+function fingerprintOf(x) {
+  return [x.shape, x.data.reduce((sum, number, place) => sum + number * Math.cos(place), 0), largestOf(x)];
+}
+
+/** The tensors and gradients that PyTorch computed otherwise, or that the page has not computed. */
+function notAsPyTorch(chain, values, passes) {
+  const found = passes.flatMap(({ gradients }) => Object.keys(gradients).map((name) => [`d${name}`, gradients[name]]));
+  const numbers = [...Object.keys(values).map((name) => [name, values[name]]), ...found].filter(([, x]) => isTensor(x));
+  const largest = Object.values(chain.fingerprints).reduce((most, [, , size]) => Math.max(most, size ?? 0), 0);
+  const wrong = numbers.filter(([name, x]) => {
+    if (!Object.hasOwn(chain.fingerprints, name)) return false;
+    const [shape, sum, size] = chain.fingerprints[name];
+    const [ourShape, ourSum, ourSize] = fingerprintOf(x);
+    if (String(shape) !== String(ourShape)) return true;
+    if (sum === null || size === null) return Number.isFinite(ourSum);
+    const scale = SAME_AS_PYTORCH * size * Math.sqrt(x.data.length) + NOISE * largest;
+    return !(Math.abs(ourSum - sum) <= scale && Math.abs(ourSize - size) <= scale);
+  });
+  const known = new Set(numbers.map(([name]) => name));
+  const missing = Object.keys(chain.fingerprints).filter((name) => !known.has(name));
+  return [...new Set([...wrong.map(([name]) => name), ...missing])];
 }

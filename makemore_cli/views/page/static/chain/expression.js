@@ -6,6 +6,9 @@
 
 class LineError extends Error {}
 
+/** An object without a prototype, so that any name is only a name: constructor, toString, __proto__ … */
+const record = (...parts) => Object.assign(Object.create(null), ...parts);
+
 const sizeOf = (shape) => shape.reduce((product, size) => product * size, 1);
 const isTensor = (value) => typeof value === "object" && value !== null && "shape" in value;
 const tensor = (shape, data = new Float64Array(sizeOf(shape))) => ({ shape, data });
@@ -25,7 +28,7 @@ function strides(shape) {
 /** A dimension counted from the front. */
 function dimension(dim, shape) {
   const place = dim < 0 ? dim + shape.length : dim;
-  if (place < 0 || place >= Math.max(1, shape.length)) throw new LineError(`no dimension ${dim} in (${shape})`);
+  if (!Number.isInteger(place) || place < 0 || place >= Math.max(1, shape.length)) throw new LineError(`no dimension ${dim} in (${shape})`);
   return place;
 }
 
@@ -145,7 +148,9 @@ function reduced(x, dims, keepdim, rule) {
 }
 
 const sumOf = (row) => row.reduce((sum, number) => sum + number, 0);
-const largestPlace = (row) => row.reduce((best, number, place) => (number > row[best] ? place : best), 0);
+/** The place of the largest number, or of the first that is not a number, as in PyTorch. */
+const largestPlace = (row) =>
+  row.reduce((best, number, place) => (number > row[best] || (number !== number && row[best] === row[best]) ? place : best), 0);
 
 /** A shape in which one size may be -1: what is left. */
 function completed(shape, size) {
@@ -155,10 +160,7 @@ function completed(shape, size) {
   return whole;
 }
 
-/** The sizes that a call was given, as one list or one by one. */
-const listed = (sizes) => sizes.flat().map((size) => (isTensor(size) ? size.data[0] : size));
-
-function flattened(x, start = 0, end = -1) {
+function flattened(x, start, end) {
   const [first, last] = [dimension(start, x.shape), dimension(end, x.shape)];
   const joined = sizeOf(x.shape.slice(first, last + 1));
   return tensor([...x.shape.slice(0, first), joined, ...x.shape.slice(last + 1)], x.data);
@@ -191,7 +193,8 @@ function runningSums(x, dim) {
 }
 
 /** How often each whole number occurs. */
-function counted(x, { minlength = 0 }) {
+function counted(x, weights, minlength) {
+  if (weights !== null) throw new LineError("bincount with weights");
   const counts = new Float64Array(x.data.reduce((most, number) => Math.max(most, number + 1), minlength));
   x.data.forEach((number) => (counts[number] += 1));
   return tensor([counts.length], counts);
@@ -216,13 +219,13 @@ function scattered(x, dim, index, source) {
   return result;
 }
 
-/** x[…] with whole numbers, slices and new dimensions (None) only. */
+/** x[…] with whole numbers, slices and new dimensions (null) only. */
 function sliced(x, items) {
   const steps = strides(x.shape);
   const [shape, moves] = [[], []];
   let [offset, dim] = [0, 0];
   for (const item of items) {
-    if (item === "new") {
+    if (item === null) {
       shape.push(1);
       moves.push(0);
       continue;
@@ -251,7 +254,7 @@ function sliced(x, items) {
 /** x[…]: entries that whole numbers choose, or a part of x. */
 function indexed(x, items) {
   if (Array.isArray(x)) return x.at(items[0]); // a shape
-  if (items.filter((item) => item !== "new").length > x.shape.length) throw new LineError("too many indices");
+  if (items.filter((item) => item !== null).length > x.shape.length) throw new LineError("too many indices");
   if (!items.some(isTensor)) return sliced(x, items);
   if (!items.every(isTensor)) throw new LineError("an index that the page does not know");
   const shape = broadcastShape(...items.map((index) => index.shape));
@@ -285,7 +288,7 @@ const tensorOf = (list) => {
   return tensor(shape, Float64Array.from(rows, (one) => (isTensor(one) ? one.data[0] : Number(one))));
 };
 
-/** The functions by their names in PyTorch. The last argument holds those that are given by name. */
+/** The functions by their names in PyTorch, with all their arguments in order (expression_code.py). */
 const FUNCTIONS = {
   abs: unary(Math.abs),
   cos: unary(Math.cos),
@@ -296,72 +299,66 @@ const FUNCTIONS = {
   sin: unary(Math.sin),
   sqrt: unary(Math.sqrt),
   square: unary((x) => x * x),
+  t: (x) => transposed(x),
   tanh: unary(Math.tanh),
-  addcmul: (x, a, b, { value = 1 }) =>
+  numel: (x) => x.data.length,
+  ones_like: (x) => tensor(x.shape, new Float64Array(x.data.length).fill(1)),
+  zeros_like: (x) => tensor(x.shape),
+  addcmul: (x, a, b, value) =>
     binary(x, binary(a, b, (left, right) => value * left * right), (start, add) => start + add),
-  amax: (x, dim, { keepdim = false }) => reduced(x, dim, keepdim, (row) => row[largestPlace(row)]),
-  arange: (n) => tensor([n], Float64Array.from({ length: n }, (_, place) => place)),
+  amax: (x, dim, keepdim) => reduced(x, dim, keepdim, (row) => row[largestPlace(row)]),
+  arange: (end) => tensor([end], Float64Array.from({ length: end }, (_, place) => place)),
   bincount: counted,
-  clamp: (x, { min = -Infinity, max = Infinity }) => unary((one) => Math.min(max, Math.max(min, one)))(x),
+  clamp: (x, min, max) => unary((one) => Math.min(max ?? Infinity, Math.max(min ?? -Infinity, one)))(x),
   cumsum: runningSums,
-  expand: (x, ...rest) => {
-    const shape = listed(rest.slice(0, -1));
-    const ahead = shape.length - x.shape.length;
-    return expanded(x, shape.map((size, dim) => (size === -1 ? x.shape[dim - ahead] : size)));
+  expand: (x, sizes) => {
+    const ahead = sizes.length - x.shape.length;
+    return expanded(x, sizes.map((size, dim) => (size === -1 ? x.shape[dim - ahead] : size)));
   },
   expand_as: (x, like) => expanded(x, like.shape),
-  flatten: (x, ...rest) => flattened(x, ...rest.slice(0, -1)),
+  flatten: flattened,
   index_add: withRows((old, added) => old + added),
   index_add_: withRows((old, added) => old + added),
   index_copy_: withRows((_, copied) => copied),
-  max: (x, ...rest) => {
-    const { keepdim = false } = rest.pop();
-    const dim = rest[0];
-    if (dim === undefined) return reduced(x, null, false, (row) => row[largestPlace(row)]);
+  log_softmax: (x, dim) => softmaxed(x, dim, true),
+  max: (x, dim, keepdim) => {
+    if (dim === null) return reduced(x, null, false, (row) => row[largestPlace(row)]);
     return {
       values: reduced(x, dim, keepdim, (row) => row[largestPlace(row)]),
       indices: reduced(x, dim, keepdim, largestPlace),
     };
   },
-  mean: (x, ...rest) => FUNCTIONS.sum(x, ...rest, (row) => sumOf(row) / row.length),
-  numel: (x) => x.data.length,
+  mean: (x, dim, keepdim) => reduced(x, dim, keepdim, (row) => sumOf(row) / row.length),
   one_hot: (index, classes) =>
     scattered(tensor([...index.shape, classes]), index.shape.length, tensor([...index.shape, 1], index.data), 1),
-  ones_like: (x) => tensor(x.shape, new Float64Array(x.data.length).fill(1)),
-  permute: (x, ...rest) => permuted(x, listed(rest.slice(0, -1))),
-  reshape: (x, ...rest) => tensor(completed(listed(rest.slice(0, -1)), x.data.length), x.data),
+  permute: (x, order) => permuted(x, order.map((dim) => dimension(dim, x.shape))),
+  reshape: (x, sizes) => tensor(completed(sizes, x.data.length), x.data),
   scatter: scattered,
   select: (x, dim, place) => sliced(x, [...new Array(dimension(dim, x.shape)).fill({}), place]),
-  softmax: (x, ...rest) => softmaxed(x, rest.at(-1).dim ?? rest[0], false),
-  log_softmax: (x, ...rest) => softmaxed(x, rest.at(-1).dim ?? rest[0], true),
+  softmax: (x, dim) => softmaxed(x, dim, false),
   squeeze: (x, dim) => tensor(x.shape.filter((size, d) => size !== 1 || d !== dimension(dim, x.shape)), x.data),
-  sum: (x, ...rest) => {
-    const rule = typeof rest.at(-1) === "function" ? rest.pop() : sumOf;
-    const named = rest.pop();
-    const [dim, keepdim] = [rest[0] ?? named.dim, rest[1] ?? named.keepdim ?? false];
-    return reduced(x, dim, keepdim, rule);
-  },
-  t: transposed,
+  sum: (x, dim, keepdim) => reduced(x, dim, keepdim, sumOf),
   tensor: tensorOf,
-  transpose: (x, one, other) => swapped(x, one, other),
+  transpose: swapped,
   unsqueeze: (x, dim) => {
     const shape = [...x.shape];
     shape.splice(dim < 0 ? dim + shape.length + 1 : dim, 0, 1);
     return tensor(shape, x.data);
   },
-  where: (test, a, b) =>
-    binary(binary(test, a, (is, value) => (is ? value : 0)), binary(test, b, (is, value) => (is ? 0 : value)), (x, y) => x + y),
-  zeros: (...rest) => tensor(listed(rest.slice(0, -1))),
-  zeros_like: (x) => tensor(x.shape),
+  view: (x, sizes) => FUNCTIONS.reshape(x, sizes),
+  where: (test, a, b) => {
+    const chosen = binary(test, a, (is, value) => (is ? value : 0));
+    return binary(chosen, binary(test, b, (is, value) => (is ? 0 : value)), (x, y) => x + y);
+  },
+  zeros: (sizes) => tensor(sizes),
 };
-FUNCTIONS.view = FUNCTIONS.reshape;
 
 const OPERATORS = {
   "+": (a, b) => a + b,
   "-": (a, b) => a - b,
   "*": (a, b) => a * b,
   "/": (a, b) => a / b,
-  "**": (a, b) => a ** b,
+  "**": (a, b) => (a === 1 ? 1 : a ** b), // 1 ** Infinity is NaN in JavaScript
   ">": (a, b) => Number(a > b),
   "<": (a, b) => Number(a < b),
   ">=": (a, b) => Number(a >= b),
@@ -369,10 +366,22 @@ const OPERATORS = {
   "==": (a, b) => Number(a === b),
 };
 
-/** The value of a line's code, given the values of the names that it reads. Throws LineError if it can't be run. */
+/**
+ * The value of a line's code, given the values of the names that it reads: an object without a prototype.
+ * Throws LineError if it can't be run.
+ */
 function evaluate(code, names) {
+  try {
+    return valueOf(code, names);
+  } catch (error) {
+    if (error instanceof LineError) throw error;
+    throw new LineError(`the page can't run this line (${error.message})`);
+  }
+}
+
+function valueOf(code, names) {
   const [kind, ...parts] = code;
-  const value = (part) => evaluate(part, names);
+  const value = (part) => valueOf(part, names);
   if (kind in OPERATORS) return binary(value(parts[0]), value(parts[1]), OPERATORS[kind]);
   switch (kind) {
     case "name":
@@ -381,9 +390,9 @@ function evaluate(code, names) {
     case "number":
       return Number(parts[0]);
     case "none":
-      return "new";
+      return null;
     case "slice": {
-      const [start, stop] = parts.map((part) => (part[0] === "none" ? null : value(part)));
+      const [start, stop] = parts.map(value);
       return { start, stop };
     }
     case "negative":
@@ -398,10 +407,8 @@ function evaluate(code, names) {
       return attribute(parts[0], value(parts[1]));
     case "index":
       return indexed(value(parts[0]), parts.slice(1).map(value));
-    case "call": {
-      const named = Object.fromEntries(Object.entries(parts[2]).map(([name, part]) => [name, value(part)]));
-      return FUNCTIONS[parts[0]](...parts[1].map(value), named);
-    }
+    case "call":
+      return FUNCTIONS[parts[0]](...parts.slice(1).map(value));
     default:
       throw new LineError(`the page does not know ${kind}`);
   }

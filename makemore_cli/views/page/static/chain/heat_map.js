@@ -23,12 +23,19 @@ function heatColours(scale) {
   };
 }
 
-/** Paint a tensor on a canvas, one pixel for each entry, or at most `widest` columns and `tallest` rows. */
-function paint(canvas, x, { widest = 4096, tallest = 4096 } = {}) {
+/** The largest magnitude among the finite numbers of a tensor. */
+function finiteSize(x) {
+  return x.data.reduce((most, number) => (Number.isFinite(number) ? Math.max(most, Math.abs(number)) : most), 0);
+}
+
+/**
+ * Paint a tensor on a canvas, one pixel for each entry, or at most `widest` columns and `tallest` rows. `scale` is the
+ * magnitude with the strongest colour.
+ */
+function paint(canvas, x, { widest = 4096, tallest = 4096, scale = finiteSize(x) } = {}) {
   const [rows, columns] = matrixSize(x.shape);
   [canvas.width, canvas.height] = [Math.max(1, Math.min(columns, widest)), Math.max(1, Math.min(rows, tallest))];
-  const finite = x.data.filter(Number.isFinite);
-  const colours = heatColours(finite.reduce((most, number) => Math.max(most, Math.abs(number)), 0));
+  const colours = heatColours(scale);
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
   for (let i = 0; i < canvas.height && x.data.length > 0; i++) {
@@ -46,6 +53,25 @@ function indexOf(shape, place) {
   return strides(shape).map((step, dim) => Math.floor(place / step) % shape[dim]);
 }
 
+/** The entry that all heat maps of a tensor point at: the one under the pointer, else the chosen one. */
+class Cursor {
+  constructor(place) {
+    this.place = place;
+    this.followers = [];
+    this.onChoose = () => {};
+  }
+
+  point(place) {
+    this.followers.forEach((follow) => follow(place));
+  }
+
+  choose(place) {
+    this.place = place;
+    this.point(place);
+    this.onChoose(place);
+  }
+}
+
 /**
  * A heat map with the number under the pointer, or at the place that arrow keys move.
  * @param {{shape: number[], data: Float64Array}} x
@@ -53,20 +79,19 @@ function indexOf(shape, place) {
  * @param {string} options.name of the tensor
  * @param {string} options.caption
  * @param {(index: number[]) => string} options.describe says what an entry belongs to
- * @param {number} [options.at] the place that is chosen at first
- * @param {(place: number) => void} [options.onChoose] is called when a place is chosen
+ * @param {Cursor} options.cursor
+ * @param {number} [options.scale] the magnitude with the strongest colour; infinite if all numbers are rounding errors
  */
-function heatMap(x, { name, caption, describe, at = 0, onChoose = () => {} }) {
+function heatMap(x, { name, caption, describe, cursor, scale = finiteSize(x) }) {
   const [rows, columns] = matrixSize(x.shape);
   const canvas = make("canvas", {});
-  paint(canvas, x);
+  paint(canvas, x, { scale });
   const mark = make("div", { class: "heat-mark" });
-  const readout = make("p", { class: "code heat-readout", "aria-live": "polite" });
-  const frame = make("div", { class: "heat", tabindex: 0, role: "img" }, canvas, mark);
+  const readout = make("p", { class: "code heat-readout" });
+  const frame = make("div", { class: "heat", tabindex: 0, role: "application", "aria-roledescription": "heat map" }, canvas, mark);
   frame.style.aspectRatio = `${columns} / ${rows}`;
   frame.style.maxWidth = `${Math.min(columns * CELL, Math.max(120, (TALLEST / rows) * columns))}px`;
   frame.style.height = rows * CELL > TALLEST || columns > 60 ? `${Math.min(TALLEST, rows * CELL)}px` : "auto";
-  let chosen = Math.min(at, Math.max(0, x.data.length - 1));
 
   function show(place) {
     const [row, column] = [Math.floor(place / columns), place % columns];
@@ -74,17 +99,10 @@ function heatMap(x, { name, caption, describe, at = 0, onChoose = () => {} }) {
     mark.style.top = `${(100 * row) / rows}%`;
     mark.style.width = `max(3px, ${100 / columns}%)`;
     mark.style.height = `max(3px, ${100 / rows}%)`;
-    const index = indexOf(x.shape, place);
-    const entry = index.length > 0 ? `${name}[${index.join(", ")}]` : name;
-    const text = x.data.length > 0 ? `${entry} = ${shown(x.data[place])}` : `${name} is empty`;
-    readout.replaceChildren(text, make("span", { class: "quiet" }, ` ${describe(index)}`));
-    frame.setAttribute("aria-label", `Heat map of ${name}. ${text}. Arrow keys move to other entries.`);
-  }
-
-  function choose(place) {
-    chosen = place;
-    show(place);
-    onChoose(place);
+    const known = place < x.data.length;
+    const text = known ? `${entryOf(name, x.shape, place)} = ${shown(x.data[place])}` : x.data.length > 0 ? "" : `${name} is empty`;
+    readout.replaceChildren(text, make("span", { class: "quiet" }, known ? ` ${describe(indexOf(x.shape, place))}` : ""));
+    frame.setAttribute("aria-label", `Heat map of ${name}, ${caption}. ${text}. Arrow keys move to other entries.`);
   }
 
   function under(event) {
@@ -95,26 +113,32 @@ function heatMap(x, { name, caption, describe, at = 0, onChoose = () => {} }) {
   }
 
   const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-  frame.addEventListener("pointermove", (event) => show(under(event)));
-  frame.addEventListener("pointerleave", () => show(chosen));
-  frame.addEventListener("click", (event) => choose(under(event)));
+  frame.addEventListener("pointermove", (event) => cursor.point(under(event)));
+  frame.addEventListener("pointerleave", () => cursor.point(cursor.place));
+  frame.addEventListener("click", (event) => cursor.choose(under(event)));
+  frame.addEventListener("focus", () => readout.setAttribute("aria-live", "polite"));
+  frame.addEventListener("blur", () => readout.removeAttribute("aria-live"));
   frame.addEventListener("keydown", (event) => {
     if (!(event.key in MOVES)) return;
     event.preventDefault();
     event.stopPropagation(); // the chain's own arrow keys
     const [down, right] = MOVES[event.key];
-    const row = Math.min(rows - 1, Math.max(0, Math.floor(chosen / columns) + down));
-    choose(row * columns + Math.min(columns - 1, Math.max(0, (chosen % columns) + right)));
+    const row = Math.min(rows - 1, Math.max(0, Math.floor(cursor.place / columns) + down));
+    cursor.choose(row * columns + Math.min(columns - 1, Math.max(0, (cursor.place % columns) + right)));
   });
-  show(chosen);
-  const picture = () => heatMapPicture(canvas, name, caption);
-  const saving = make("span", { class: "heat-saving" },
-    button("SVG", () => saveSvg(`${name}.svg`, picture()), {
-      "aria-label": `Save the heat map of ${name} as SVG`,
-    }),
-    button("PNG", () => savePng(`${name}.png`, picture()), { "aria-label": `Save the heat map of ${name} as PNG` }),
-  );
-  return make("figure", { class: "heat-figure" }, make("figcaption", {}, make("span", {}, caption), saving), frame, readout);
+  cursor.followers.push(show);
+  show(cursor.place);
+  const range = scale === Infinity ? "zero but for rounding" : `±${shown(scale)}`;
+  const saving = x.data.length > 1 ? savingOf(() => heatMapPicture(canvas, name, `${caption}, ${range}`), name) : null;
+  const words = make("span", {}, caption, x.data.length > 1 ? make("span", { class: "quiet" }, ` ${range}`) : null);
+  return make("figure", { class: "heat-figure" }, make("figcaption", {}, words, saving), frame, readout);
+}
+
+/** Buttons that save a picture. */
+function savingOf(picture, name) {
+  return make("span", { class: "heat-saving" },
+    button("SVG", () => saveSvg(`${name}.svg`, picture()), { "aria-label": `Save the heat map of ${name} as SVG` }),
+    button("PNG", () => savePng(`${name}.png`, picture()), { "aria-label": `Save the heat map of ${name} as PNG` }));
 }
 
 /** A heat map as an SVG element with its caption. */
