@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from makemore_cli.backprop.atomic import network_chain
-from makemore_cli.backprop.chain import Chain, chain
+from makemore_cli.backprop.chain import Chain, Stage, chain
 from makemore_cli.backprop.line_text import line_text
 from makemore_cli.backprop.shipped import SHIPPED
 from makemore_cli.backprop.step import step
@@ -141,13 +142,18 @@ a.mean() | c.sum(dim=1) | a.max(1, keepdim=True).values | a.max(0).indices | a.m
 torch.tanh(a) | b.log() | torch.sigmoid(a) | a.relu() | b.sqrt() | a.sin() + a.cos() | a.abs() | a.softmax(1)
 F.softmax(a, dim=0) | a.log_softmax(1) | torch.addcmul(a, a, b, value=-1) | a.view(-1) | a.view(4, 3)
 a.reshape(2, -1) | c.flatten(1) | c.flatten(0, 1) | a.T | c.mT | c.transpose(0, 1) | c.permute(2, 0, 1)
-b.expand(3, 4) | b[None].expand(2, -1, 4) | s.expand(3) | b.expand_as(a) | a.unsqueeze(1) | a[None] | a[:, None] | a[1]
-a[-1] | a[1, 2] | a[:, 1] | a[1:, :2] | a[:, -1:] | a[i] | a[ij] | a[torch.arange(n), i] | b[i[0]]
+b.expand(3, 4) | b[None].expand(2, -1, 4) | s.expand(3) | b.expand_as(a) | a.unsqueeze(1) | a[None] | a[:, None]
+a[1] | a[-1] | a[1, 2] | a[:, 1] | a[1:, :2] | a[:, -1:] | a[i] | a[ij] | a[torch.arange(n), i] | b[i[0]]
 torch.zeros_like(a).index_add_(0, i, a) | torch.zeros_like(a).index_copy_(0, i, a) | torch.bincount(i, minlength=5)
 torch.zeros_like(a).scatter(1, i[:, None], 1.0) | torch.zeros_like(a).scatter(1, i[:, None], b[:3, None])
 a.cumsum(1) | F.one_hot(i, a.shape[1]) | a.clamp(min=0) | torch.ones_like(a) / a.numel() | a.select(1, 2)
-torch.zeros(2, 3) + a[:2, :3] | a.square() | a[:, :1].squeeze(1) | torch.where(a > 0, a, s)
-torch.tensor([1.0, 2.0]) | a.T.sum(1) / n | F.one_hot(i, 4).to(a) * a
+torch.zeros(2, 3) + a[:2, :3] | a.amax(dim=1) | a.max(dim=1).values | torch.max(a, 1, True).indices
+a.sum(1, True) | c.sum(dim=(0, 1), keepdim=True) | a.clamp(0, 1) | a.clamp(max=0.5) | a.cumsum(dim=0)
+a.unsqueeze(dim=-1) | c.flatten(start_dim=1) | F.one_hot(i, num_classes=5) | c.transpose(dim0=0, dim1=2)
+a.scatter(dim=1, index=i[:, None], src=b[:3, None]) | torch.log_softmax(a, dim=0) | a.view([4, 3])
+a.reshape(b.shape[0], 3) | torch.zeros([2, 2]) | torch.zeros_like(a).index_add(0, i, a) | torch.arange(n)
+(a > 0) / 1 ** s | a.square() | a[:, :1].squeeze(1) | torch.where(a > 0, a, s) | torch.tensor([1.0, 2.0])
+a.T.sum(1) / n | F.one_hot(i, 4).to(a) * a
 """
 
 
@@ -171,7 +177,11 @@ def test_every_function_is_pytorchs(lecture_page: Page) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["torch.fft.fft(a)", "a[::2]", "a.sum(**b)", "f(a)", "a if s else b", "a.to(torch.float16)", "a.data", "'x'"],
+    [
+        *("torch.fft.fft(a)", "a[::2]", "a.sum(**b)", "f(a)", "a if s else b", "a.to(torch.float16)", "a.data", "'x'"),
+        *("a.clamp(0, 1, 2)", "torch.arange(1, 4)", "a.index_add(0, i, a, alpha=2)", "a[a > 0]", "a[[0, 2]]", "1e999"),
+        *("torch.tensor([1.5], dtype=torch.int64)", "a.amax()", "F.one_hot(i)", "a.reshape(shape=(2, 6))", "a.sum"),
+    ],
 )
 def test_what_the_page_does_not_know_is_told(text: str) -> None:
     with pytest.raises(UnsupportedError):
@@ -347,7 +357,184 @@ def test_nonsense_in_the_address_is_ignored(state: str, lecture_page: Page) -> N
     assert lecture_page.locator(".chain-detail .heat").count() >= 1
 
 
+# --- Chains of others ---
+
+SWISH = chain(
+    "swish",
+    {"x": "n"},
+    step("s", lambda x: x.sigmoid(), dx=lambda s, ds: s * (1 - s) * ds),
+    step("y", lambda x, s: x * s, dx=lambda s, dy: s * dy, ds=lambda x, dy: x * dy),
+    stages=[Stage("In one line.", "dx", lambda s, y, dy: (s + y * (1 - s)) * dy)],
+    layers={"swish": "s y"},
+)
+TWO = chain(
+    "two outputs",
+    {"x": "n", "limit": float("inf"), "flag": True, "offset": 5_000_000_000},
+    step("a", lambda x, limit: 3 * x.clamp(max=limit).sum(), dx=lambda x, da: 3 * da * torch.ones_like(x)),
+    step("b", lambda x, offset, flag: x * x + offset * 0 * flag, dx=lambda x, db: 2 * x * db),
+)
+WRONG = chain("wrong", {"x": "n"}, step("y", lambda x: x**2, dx=lambda x, dy: x * dy))
+PROTOTYPES = chain(
+    "names",
+    {"constructor": "n", "toString": "n"},
+    step(
+        "__proto__",
+        lambda constructor, toString: constructor * toString,
+        dconstructor=lambda toString, d__proto__: toString * d__proto__,
+        dtoString=lambda constructor, d__proto__: constructor * d__proto__,
+    ),
+    step(
+        "hasOwnProperty",
+        lambda __proto__: __proto__.sum(),
+        d__proto__=lambda __proto__, dhasOwnProperty: torch.ones_like(__proto__) * dhasOwnProperty,
+    ),
+)
+
+
+@needs_browser
+@slow
+def test_a_fused_line_replaces_all_lines_of_its_layer(browser: Browser, tmp_path: Path) -> None:
+    """The last step of the layer passes a part of the gradient back as well."""
+    right = SWISH.backward(SWISH.forward(SWISH.draw(0)[0]))
+    with opened(browser, page_of(SWISH, tmp_path)) as page:
+        script = """() => {
+          const pass = chainBackward(data.chain, chainForward(data.chain, inputsOf(data.chain)), {fused: true});
+          return {shape: pass.gradients.x.shape, numbers: [...pass.gradients.x.data].map(String)};
+        }"""
+        assert apart(page.evaluate(script), right["x"]) < 1e-14
+        click_state(page, "tensor=x&lines=fused&mistake=y~dx~0")
+        assert "Broken: dx in the step y" in page.locator(".chain-verdict").inner_text()
+        click_state(page, "tensor=x&lines=fused&mistake=s~dx~0")  # a line that does not run
+        assert page.locator(".chain-verdict").inner_text() == ""
+
+
+@needs_browser
+@slow
+def test_several_outputs_and_other_inputs(browser: Browser, tmp_path: Path) -> None:
+    """An infinite number, a truth value, and a whole number beyond 32 bits are read by lines too."""
+    with opened(browser, page_of(TWO, tmp_path)) as page:
+        assert "agree with those that PyTorch" in page.locator(".proof").inner_text()
+        before = page.evaluate("data.chain.live && inputsOf(data.chain).x.data[0]")
+        click_state(page, f"tensor=x&change=x~0~{before + 1e-4}")
+        text = page.locator(".chain-verdict").inner_text()
+        found = re.search(r"by (\S+); the change is (\S+)\.$", text)
+        assert found
+        predicted, actual = (float(number.replace("−", "-")) for number in found.groups())
+        assert predicted == pytest.approx(actual, rel=2e-3)
+        assert "all outputs together" in text
+
+
+@needs_browser
+@slow
+def test_names_of_javascript(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(PROTOTYPES, tmp_path)) as page:
+        assert "agree with those that PyTorch" in page.locator(".proof").inner_text()
+        for name in ("constructor", "toString", "__proto__", "hasOwnProperty"):
+            click_state(page, f"tensor={name}")
+            assert page.locator(".chain-detail h3 code").first.inner_text() == name
+
+
+@needs_browser
+@slow
+def test_a_wrong_chain_is_told(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, page_of(WRONG, tmp_path)) as page:
+        proof = page.locator(".proof").inner_text()
+        assert "agree with those that PyTorch" in proof
+        assert "disagree with autograd in dx." in proof
+
+
+@needs_browser
+@slow
+def test_numbers_that_the_page_does_not_compute_are_missed(browser: Browser, tmp_path: Path) -> None:
+    """Neither a line that fails in the page nor a gradient that is missing counts as agreement."""
+    data = chain_data(SWISH, SWISH.draw(0)[0])
+    x = ["name", "x"]
+    data["steps"][0]["backward"][0]["code"] = ["call", "index_add", x, ["number", 1], x, x]
+    with opened(browser, write(tmp_path / "chain.html", data)) as page:
+        proof = page.locator(".proof").inner_text()
+        assert "can't run the line for dx" in proof
+        assert "differ from those that PyTorch computed when the page was written: dx." in proof
+    data["steps"][0]["forward"]["code"] = ["call", "nothing", ["name", "x"]]
+    with opened(browser, write(tmp_path / "chain.html", data)) as page:
+        assert "This chain can't be shown" in page.locator("main").inner_text()
+
+
+@needs_browser
+@slow
+def test_effects_without_room_are_not_offered(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from makemore_cli.views.page import chain_data as module
+
+    monkeypatch.setattr(module, "LARGEST_EFFECTS", 60)
+    with opened(browser, page_of(UNKNOWN, tmp_path)) as page:
+        click_state(page, "tensor=y")
+        offered = page.locator("select option").count()
+        click_state(page, "tensor=y&mistake=loss~dz~0")
+        assert page.locator(".chain-verdict").inner_text() == ""
+    monkeypatch.undo()
+    with opened(browser, page_of(UNKNOWN, tmp_path)) as page:
+        click_state(page, "tensor=y")
+        assert page.locator("select option").count() > offered
+
+
+def test_what_a_page_can_not_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from makemore_cli.backprop.inputs import ChainError
+    from makemore_cli.views.page import chain_data as module
+
+    monkeypatch.setattr(module, "LARGEST_CHAIN", 5)
+    with pytest.raises(ChainError, match="a page shows at most 5"):
+        chain_data(SWISH, SWISH.draw(0)[0])
+    monkeypatch.undo()
+    stuck = chain("stuck", {"x": "n"}, step("y", lambda x: x.exp(), dx=lambda x, dy: dy @ x[:1]))
+    with pytest.raises(ChainError, match="a backward line can't be run"):
+        chain_data(stuck, stuck.draw(0)[0])
+
+
 # --- The page itself ---
+
+
+@needs_browser
+@slow
+def test_the_focus_stays_where_it_is(lecture_page: Page) -> None:
+    """Though the panel is drawn anew."""
+    page = lecture_page
+    click_state(page, "tensor=C")
+    page.locator('[data-control="slider"]').focus()
+    before = page.locator('[data-control="slider"]').input_value()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.control") == "slider"
+    moved = float(page.locator('[data-control="slider"]').input_value()) - float(before)
+    step_of_slider = float(page.locator('[data-control="slider"]').get_attribute("step") or 0)
+    assert moved == pytest.approx(3 * step_of_slider, rel=0.01)
+    page.get_by_role("button", name="Undo").press("Enter")
+    assert page.evaluate("document.activeElement !== document.body")
+    click_state(page, "tensor=h&step=1")
+    page.get_by_role("button", name="A step back").press("Enter")  # to the start, where this button is disabled
+    assert page.evaluate("document.activeElement !== document.body")
+    click_state(page, "tensor=h")
+    select = page.get_by_label("Break the line for dh in the step logits")
+    select.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert "~dh~1" in page.evaluate("decodeURIComponent(location.hash)")
+    page.go_back()
+    assert "~dh~0" in page.evaluate("decodeURIComponent(location.hash)")
+
+
+@needs_browser
+@slow
+def test_all_maps_of_a_tensor_point_at_the_same_entry(lecture_page: Page) -> None:
+    click_state(lecture_page, "tensor=W2")
+    lecture_page.locator(".heat").first.focus()
+    lecture_page.keyboard.press("ArrowRight")
+    lecture_page.keyboard.press("ArrowDown")
+    texts = lecture_page.locator(".heat-readout").all_inner_texts()
+    assert [text.split(" = ")[0] for text in texts] == ["W2[1, 1]", "dW2[1, 1]"]
+    assert "Change W2[1, 1]" in lecture_page.locator(".editor").inner_text()
+    click_state(lecture_page, "tensor=b1")  # whose gradient is zero, since batchnorm subtracts it again
+    assert "zero but for rounding" in lecture_page.locator(".maps").inner_text()
 
 
 @needs_browser

@@ -156,6 +156,26 @@ def test_it_opens_in_a_browser(width: int, dark: bool, page: Path, browser: Brow
 
 @pytest.mark.slow
 @needs_browser
+def test_links_lead_to_sections_and_keep_the_state(page: Path, browser: Browser) -> None:
+    with opened(browser, page) as shown:
+        shown.get_by_role("link", name="The chain").click()
+        shown.locator("#tensor-h").click()
+        shown.get_by_role("link", name="Losses").click()
+        assert shown.evaluate("scrollY") < 900
+        hash = shown.evaluate("location.hash")
+        assert "tensor=h" in hash
+        assert "view=losses" in hash
+        shown.go_back()
+        assert shown.locator("#tensor-h").get_attribute("aria-current") == "true"
+        url = shown.url
+        shown.goto("about:blank")
+        shown.goto(url)
+        shown.locator("#tensor-h").wait_for()
+        assert shown.evaluate("scrollY") > 2000
+
+
+@pytest.mark.slow
+@needs_browser
 def test_without_javascript(page: Path, browser: Browser) -> None:
     """What needs no script is all there, and the rest says that it does."""
     context = browser.new_context(java_script_enabled=False)
