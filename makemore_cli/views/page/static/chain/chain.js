@@ -121,7 +121,13 @@ function gradientSoFar(pass, name, steps) {
   return done.length === 0 ? null : done.map((part) => part.value).reduce((a, b) => binary(a, b, (x, y) => x + y));
 }
 
-const largestOf = (x) => x.data.reduce((most, number) => Math.max(most, Math.abs(number)), 0);
+const sizes = new WeakMap(); // of tensors, which do not change once they are computed
+
+/** The largest magnitude in a tensor. */
+function largestOf(x) {
+  if (!sizes.has(x)) sizes.set(x, x.data.reduce((most, number) => Math.max(most, Math.abs(number)), 0));
+  return sizes.get(x);
+}
 
 /** The largest difference between two tensors; infinite if their shapes differ. */
 function distance(a, b) {

@@ -50,18 +50,23 @@ class ChainState {
     return { name, place: Number(place), number: Number(number) };
   }
 
+  /** Run the passes, unless they are those of the state before. */
   compute() {
-    this.values = this.original.values;
-    if (this.change) {
-      const { name, place, number } = this.change;
-      const changed = tensor(this.inputs[name].shape, this.inputs[name].data.slice());
-      changed.data[place] = number;
-      this.values = chainForward(this.chain, record(this.inputs, { [name]: changed }));
-    }
-    const { fused, mistake } = this;
-    this.right = this.change || fused ? chainBackward(this.chain, this.values, { fused }) : this.original.pass;
+    const { change, fused, mistake } = this;
+    const key = JSON.stringify([change, fused, mistake && [mistake.step, mistake.target, mistake.number]]);
+    if (key === this.computed) return;
+    this.computed = key;
+    this.values = change ? chainForward(this.chain, record(this.inputs, { [change.name]: this.changed() })) : this.original.values;
+    this.right = change || fused ? chainBackward(this.chain, this.values, { fused }) : this.original.pass;
     this.pass = mistake ? chainBackward(this.chain, this.values, { mistake, fused }) : this.right;
     this.verdict = mistake && verdictOn(mistake, this.right, this.pass);
+  }
+
+  /** The changed input. */
+  changed() {
+    const { name, place, number } = this.change;
+    const { shape, data: numbers } = this.inputs[name];
+    return tensor(shape, numbers.with(place, number));
   }
 
   /** The backward lines, in the order in which they run. */
