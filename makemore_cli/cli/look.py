@@ -82,7 +82,7 @@ def play(
         Path | None, typer.Option("--out", metavar="FILE", help="Output file. Default: play.html in the run folder.")
     ] = None,
 ) -> None:
-    """Write a page to play with a run's network and to train it in the browser, as one HTML file; print its path."""
+    """Write an interactive page for a run, to explore its network and train it in the browser; print its path."""
     from makemore_cli.views.page.play_page import write_play_page
 
     path, remarks = write_play_page(run, out)

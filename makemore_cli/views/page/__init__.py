@@ -1,1 +1,1 @@
-"""Pages that are alive: one HTML file with its scripts, styles and data inside."""
+"""Interactive pages: one HTML file with its scripts, styles and data inside."""

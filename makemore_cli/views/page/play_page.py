@@ -1,4 +1,4 @@
-"""A page in which a run is played with, and trained further or from its beginning."""
+"""An interactive page for one run: explore its network, and train it in the browser."""
 
 from __future__ import annotations
 
