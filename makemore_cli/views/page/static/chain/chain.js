@@ -63,13 +63,13 @@ function chainBackward(chain, values, { mistake = null, fused = false } = {}) {
   const [gradients, parts] = [record(), record()];
   for (const name of Object.keys(chain.above)) gradients[name] = decoded(chain.above[name]);
   for (const [order, step] of backwardSteps(chain, fused).entries()) {
-    gradients[step.name] ??= tensor(values[step.name].shape);
+    const above = gradients[step.name] ?? tensor(values[step.name].shape); // zero if no line passes one back
     for (const line of step.lines) {
       const code = codeOf(line, mistake);
       if (code === null) continue;
       const name = line.target.slice(1);
       try {
-        const value = asTensor(evaluate(code, record(values, { [`d${step.name}`]: gradients[step.name] })));
+        const value = asTensor(evaluate(code, record(values, { [`d${step.name}`]: above })));
         (parts[name] ??= []).push({ order, step: line.step, value });
         gradients[name] = gradients[name] ? binary(gradients[name], value, (a, b) => a + b) : value;
       } catch (error) {
