@@ -54,8 +54,8 @@ PLAY = View(
     "Play",
     (
         *_in("network", "random network letters"),
-        *_in("play", "name_kinds next_character context_effects sampled_names principal_components embedding_map"),
-        *_in("play", "guessing_game guessing_card play_view"),
+        *_in("play", "name_kinds next_character context_effects sampled_names principal_components labels_apart"),
+        *_in("play", "embedding_map guessing_game guessing_card play_view"),
     ),
     "play/play_view.css",
 )
