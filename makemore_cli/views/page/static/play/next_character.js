@@ -98,16 +98,16 @@ function prefixProblem(letters, tokens, unknown) {
 function unknownCharacters(letters, unknown) {
   const known = letters.all.slice(1, 1 + MOST_BARS).map(visible).join(" ");
   const more = letters.all.length > 1 + MOST_BARS ? " …" : "";
-  return ["The network does not know ", ...listed(unknown), ". Its characters are: ", make("bdi", {}, known + more)];
+  return ["The network does not know ", ...quotedList(unknown), ". Its characters are: ", make("bdi", {}, known + more)];
 }
 
 /** Which characters are read as small letters, as nodes. */
 function loweredNote(lowered) {
   const small = lowered.map((letter) => letter.toLowerCase());
-  return lowered.length === 0 ? [] : [...listed(lowered), " read as ", ...listed(small), "."];
+  return lowered.length === 0 ? [] : [...quotedList(lowered), " read as ", ...quotedList(small), "."];
 }
 
-function listed(letters) {
+function quotedList(letters) {
   return letters.flatMap((letter, place) => (place ? [", ", quoted(letter)] : [quoted(letter)]));
 }
 
