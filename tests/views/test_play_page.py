@@ -450,7 +450,7 @@ def test_capitals_are_read_as_small_letters(played: Callable[[str], Played]) -> 
     page.fill(".prefix", "EmMa")
     [expected] = score(one.checkpoint.model, one.checkpoint.vocabulary, ["emma"])
     text = page.inner_text("[aria-label='Next character']")
-    assert "“E”, “M” read as “e”, “m”." in text
+    assert "“E”, “M” are read as “e”, “m”." in text
     assert f"“emma” as a whole name: {expected.loss:.3f} nats" in text
     page.focus(".bar")
     page.keyboard.press("k")

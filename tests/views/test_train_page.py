@@ -598,6 +598,26 @@ def test_training_continues_from_the_trained_weights(browser, trained, tmp_path)
             assert Path(download.value.path()).read_bytes().startswith(start)
 
 
+@slow
+@needs_browser
+def test_another_view_does_not_end_a_run(browser, trained, tmp_path) -> None:
+    path, _ = write_play_page(trained, tmp_path / "play.html")
+    with opened(browser, path) as page:
+        page.get_by_role("link", name="Train").click()
+        page.wait_for_selector(".train-samples li")
+        page.get_by_label("Hidden units").focus()
+        page.keyboard.press("Home")
+        page.wait_for_selector(".train-samples li")
+        loss = step(page)
+        page.go_back()
+        page.wait_for_selector(".play")
+        assert not page.is_visible(".train-figures")
+        page.go_forward()
+        page.wait_for_selector(".train-figures")
+        assert figure(page, "step") == "1"
+        assert figure(page, "loss of the latest batches") == loss
+
+
 # Names.
 
 HOSTILE = [

@@ -103,8 +103,9 @@ function unknownCharacters(letters, unknown) {
 
 /** Which characters are read as small letters, as nodes. */
 function loweredNote(lowered) {
+  if (lowered.length === 0) return [];
   const small = lowered.map((letter) => letter.toLowerCase());
-  return lowered.length === 0 ? [] : [...quotedList(lowered), " read as ", ...quotedList(small), "."];
+  return [...quotedList(lowered), lowered.length === 1 ? " is read as " : " are read as ", ...quotedList(small), "."];
 }
 
 function quotedList(letters) {
