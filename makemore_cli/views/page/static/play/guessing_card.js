@@ -138,9 +138,9 @@ function gameScoring({ V, T }) {
   const shares = given.length === 1 ? `Your pick gets ${given[0]}%`
     : `Your picks get ${given.slice(0, -1).join(", ")} and ${given.at(-1)}%`;
   return (
-    `${shares}, and the other characters share the rest evenly. Without a pick, all ${grouped(V)} are equally likely. ` +
-    "The loss is −ln of the probability of the character that comes, so less is better. You see the whole beginning " +
-    `of the name. The network sees only the last ${T === 1 ? "character" : `${T} characters`}.`
+    `${shares}, and the other characters share the rest evenly. Without a pick, all ${grouped(V)} are equally ` +
+    "likely. The loss is −ln of the probability of the character that comes, so less is better. You see the whole " +
+    `beginning of the name. The network sees only the last ${T === 1 ? "character" : `${T} characters`}.`
   );
 }
 

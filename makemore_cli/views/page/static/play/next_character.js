@@ -98,7 +98,8 @@ function prefixProblem(letters, tokens, unknown) {
 function unknownCharacters(letters, unknown) {
   const known = letters.all.slice(1, 1 + MOST_BARS).map(visible).join(" ");
   const more = letters.all.length > 1 + MOST_BARS ? " …" : "";
-  return ["The network does not know ", ...quotedList(unknown), ". Its characters are: ", make("bdi", {}, known + more)];
+  const all = make("bdi", {}, known + more);
+  return ["The network does not know ", ...quotedList(unknown), ". Its characters are: ", all];
 }
 
 /** Which characters are read as small letters, as nodes. */

@@ -158,10 +158,12 @@ function namesEditor(run, on) {
 function aboutNames(names, own, run) {
   if (names === null) return "The names of this run are not in this page. Write or paste names, one on each line.";
   const [train, val] = [names.training.length, names.validation.length];
-  const held = val > 0 ? `, and validation ${countOf(val, "other")}.` : ". There are too few to keep some for validation.";
+  const tooFew = ". There are too few to keep some for validation.";
+  const held = val > 0 ? `, and validation ${countOf(val, "other")}.` : tooFew;
   const part =
     !own && !run.names.train.complete ? " The page has only the first part of the run's training names." : "";
-  const again = own && names.duplicates > 0 ? ` Your text repeats ${countOf(names.duplicates, "name")}; each one counts.` : "";
+  const repeated = own ? names.duplicates : 0;
+  const again = repeated > 0 ? ` Your text repeats ${countOf(repeated, "name")}; each one counts.` : "";
   return `Training uses ${train.toLocaleString("en")} ${own ? "of your" : "of the run's"} names${held}${again}${part}`;
 }
 

@@ -115,7 +115,8 @@ function trainView(section, { run }) {
       plot.set(step, settings);
     },
     silent() {
-      message.textContent = `Training has not answered for ${PATIENCE} seconds: a step may be in an endless loop. Rewind stops it.`;
+      message.textContent =
+        `Training has not answered for ${PATIENCE} seconds: a step may be in an endless loop. Rewind stops it.`;
     },
     awake() {
       message.textContent = "";
