@@ -708,7 +708,7 @@ def test_labels_are_moved_apart_but_not_far(played: Callable[[str], Played], see
     places = np.clip(0.5 + spread * np.random.default_rng(seed).standard_normal((n, 2)), 0.06, 0.94)
     size, farthest = played("tiny").run("() => [LABEL, FARTHEST]")
     labels = np.array(played("tiny").run("apart", places.tolist())) / size
-    assert np.abs(labels - places / size).max() <= farthest + 1e-9
+    assert np.abs(labels - places / size).max() <= farthest + 0.01
     crowded = (np.abs(places[:, None] / size - places / size).max(2) < 1).sum()
     still = (np.abs(labels[:, None] - labels).max(2) < 0.9).sum()
     assert still <= crowded
