@@ -426,14 +426,54 @@ def test_typing_shows_probabilities_and_the_loss(played: Callable[[str], Played]
         assert float(percent.rstrip("%")) / 100 == pytest.approx(p, abs=6e-4)
         rgb = tuple(int(shade(p)[i : i + 2], 16) for i in (1, 3, 5))
         assert item.locator(".shade").evaluate("(e) => getComputedStyle(e).backgroundColor") == f"rgb{rgb}"
+    before = bars(page), page.inner_text(".effects")
     page.fill(".prefix", "emmé5")
     text = page.inner_text("[aria-label='Next character']")
     assert "does not know “é”, “5”" in text
-    assert not page.is_visible(".bars")
+    assert (bars(page), page.inner_text(".effects")) == before  # the last that was right, dimmed
+    assert page.locator(".stale").count() == 3
     page.fill(".prefix", "a.b")
     assert "ends a name" in page.inner_text("[aria-label='Next character']")
     page.fill(".prefix", "a" * 101)
     assert "at most 100 characters" in page.inner_text("[aria-label='Next character']")
+    page.fill(".prefix", "")
+    assert page.locator(".stale").count() == 0
+    assert not page.is_visible(".letters")
+    assert not page.is_visible(".effects")
+
+
+@needs_browser
+@pytest.mark.slow
+def test_capitals_are_read_as_small_letters(played: Callable[[str], Played]) -> None:
+    one = played("tiny")
+    page = one.fresh()
+    page.fill(".prefix", "EmMa")
+    [expected] = score(one.checkpoint.model, one.checkpoint.vocabulary, ["emma"])
+    text = page.inner_text("[aria-label='Next character']")
+    assert "“E”, “M” are read as “e”, “m”." in text
+    assert f"“emma” as a whole name: {expected.loss:.3f} nats" in text
+    page.focus(".bar")
+    page.keyboard.press("k")
+    page.keyboard.press("Enter")
+    assert page.input_value(".prefix") == "emmak"
+    page.fill(".prefix", "ÉMİ7")
+    assert "does not know “É”, “İ”, “7”." in page.inner_text("[aria-label='Next character']")
+    hostile = played("hostile names")
+    assert hostile.run("(text) => play.letters.encode(text)", "<B>X")["lowered"] == ["B", "X"]
+
+
+@needs_browser
+@pytest.mark.slow
+def test_back_leads_to_the_choice_before(played: Callable[[str], Played]) -> None:
+    page = played("tiny").fresh("#play.prefix=a")
+    for letter in "nz":
+        page.focus(".bar")
+        page.keyboard.press(letter)
+        page.keyboard.press("Enter")
+    assert page.input_value(".prefix") == "anz"
+    for expected in ("an", "a"):
+        page.go_back()
+        page.wait_for_function("(text) => document.querySelector('.prefix').value === text", arg=expected)
 
 
 def bars(page: Page) -> list[list[str]]:
@@ -449,7 +489,10 @@ def test_bars_follow_the_controls_and_append_characters(played: Callable[[str], 
     order = np.argsort(-p, kind="stable")
     letters = "." + one.letters
     assert [bar[0] for bar in bars(page)] == [letters[token] for token in order]
-    assert [float(bar[-1][:-1]) / 100 for bar in bars(page)] == pytest.approx(p[order].tolist(), abs=6e-4)
+    assert [bar[-1] for bar in bars(page)[4:]] == ["–"] * 23
+    assert [float(bar[-1][:-1]) / 100 for bar in bars(page)[:4]] == pytest.approx(p[order[:4]].tolist(), abs=6e-4)
+    parts = page.locator(".bar").evaluate_all("(all) => all.map((one) => Number(one.style.getPropertyValue('--part')))")
+    assert parts == pytest.approx(p[order].tolist(), abs=1e-6)
     page.check("text=Alphabetical order")
     assert [bar[0] for bar in bars(page)] == list(letters)
     page.focus(".bar")
@@ -590,12 +633,10 @@ def test_thousands_of_characters(played: Callable[[str], Played]) -> None:
 def test_the_stream_stands_still_while_it_is_read(played: Callable[[str], Played]) -> None:
     one = played("tiny")
     page = one.fresh("#play.seed=5")
-    stream = page.get_by_role("button", name="Keep sampling")
-    assert stream.get_attribute("aria-pressed") == "false"  # the reader prefers reduced motion
     first = page.inner_text(".samples")
     page.wait_for_timeout(2500)
     assert page.inner_text(".samples") == first
-    stream.click()
+    press(page, "Keep sampling")
     page.wait_for_function("(first) => document.querySelector('.samples').innerText !== first", arg=first)
     page.focus(".sample")
     held = page.inner_text(".samples")
@@ -603,6 +644,76 @@ def test_the_stream_stands_still_while_it_is_read(played: Callable[[str], Played
     assert page.inner_text(".samples") == held
     page.keyboard.press("Enter")
     assert page.input_value(".prefix") != ""
+    press(page, "Pause sampling")
+    held = page.inner_text(".samples")
+    page.wait_for_timeout(2500)
+    assert page.inner_text(".samples") == held
+
+
+def press(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+@needs_browser
+@pytest.mark.slow
+def test_a_seed_gives_the_same_names_each_time(played: Callable[[str], Played]) -> None:
+    page = played("tiny").fresh()
+    rows = page.locator(".sample")
+    before = rows.all_inner_texts()
+    press(page, "Sample 10 names")
+    assert rows.all_inner_texts()[-6:] == before[:6]  # without a seed, new ones come first
+    seen = []
+    for seed in ("42", "7", "42"):
+        page.fill(".seed", f" {seed} ")
+        for _ in range(2):
+            press(page, "Sample 10 names")
+            seen.append(rows.all_inner_texts())
+    assert seen[0] == seen[1] == seen[4] == seen[5] != seen[2] == seen[3]
+    assert len(seen[0]) == 10
+    for wrong in ("-1", "1.5", "1e20", "4294967296", "one"):
+        page.fill(".seed", wrong)
+        press(page, "Sample 10 names")
+        assert "whole number from 0 to 4,294,967,295" in page.inner_text("#seed-problem")
+        assert page.input_value(".seed") == wrong
+        assert rows.all_inner_texts() == seen[0]
+    page.fill(".seed", "4294967295")
+    press(page, "Sample 10 names")
+    assert page.inner_text("#seed-problem") == ""
+    assert rows.count() == 10
+    page = played("tiny").fresh("#play.seed=-5&play.prefix=5&play.from_prefix=yes&play.top_k=900")
+    assert "whole number" in page.inner_text("#seed-problem")
+    assert "These names begin with any character." in page.inner_text("main")
+    assert "top_k" not in page.url  # clamped to all characters
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_game_refuses_unknown_picks(played: Callable[[str], Played]) -> None:
+    page = played("tiny").fresh("#play.game=0")
+    page.fill(".picks", "a5")
+    page.keyboard.press("Enter")
+    assert "Nothing is revealed yet. The network does not know “5”." in page.inner_text("main")
+    assert page.input_value(".picks") == "a5"
+    assert set(shown_losses(page).values()) == {"–"}
+    page.fill(".picks", "A")
+    page.keyboard.press("Enter")
+    assert "–" not in shown_losses(page).values()
+
+
+@needs_browser
+@pytest.mark.slow
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), spread=st.floats(0, 0.5))
+def test_labels_are_moved_apart_but_not_far(played: Callable[[str], Played], seed: int, n: int, spread: float) -> None:
+    places = np.clip(0.5 + spread * np.random.default_rng(seed).standard_normal((n, 2)), 0.06, 0.94)
+    size, farthest = played("tiny").run("() => [LABEL, FARTHEST]")
+    labels = np.array(played("tiny").run("apart", places.tolist())) / size
+    assert np.abs(labels - places / size).max() <= farthest + 0.01
+    crowded = (np.abs(places[:, None] / size - places / size).max(2) < 1).sum()
+    still = (np.abs(labels[:, None] - labels).max(2) < 0.9).sum()
+    assert still <= crowded
+    if n <= 4:
+        assert still == n  # each with itself
 
 
 @needs_browser

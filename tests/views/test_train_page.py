@@ -14,10 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from makemore_cli.config.schema import CosineSchedule, Schedule, SgdConfig, StepsSchedule
 from makemore_cli.network import reference
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import Parameters, initialise
 from makemore_cli.training.engines import TensorEngine
+from makemore_cli.training.schedules import learning_rates
+from makemore_cli.views.page import run_data
 from makemore_cli.views.page.page import TRAIN, encoded, write_page
 from makemore_cli.views.page.play_page import write_play_page
 from tests.conftest import NAMES, problem
@@ -83,6 +86,7 @@ def run_of(
         "smoothing": 0.0,
         "batch_size": 32,
         "learning_rate": 0.1,
+        "schedule": {"milestones": [100_000], "gamma": 0.1, "instead_of": None},
         "parameters": initial,
         "initial": initial,
         "bnmean": encoded(statistics),
@@ -281,7 +285,7 @@ def test_a_mistake_makes_its_gradients_wrong_and_no_others(browser, path, mistak
     with opened(browser, path) as page:
         right = page.evaluate(GRADIENTS, given)
         text = page.evaluate("(name) => passWith(name)", mistake)
-        page.add_script_tag(content=text)
+        page.evaluate(text.replace('"use strict";', "") + "null")  # replaces the functions of the page
         wrong = page.evaluate(GRADIENTS, given)
         found = page.evaluate(CHECKED, given)
     changed = [name for name in p.views if not np.allclose(right[name], wrong[name], rtol=1e-9, atol=1e-12)]
@@ -314,11 +318,65 @@ def test_a_reader_changes_the_pass(page) -> None:
     assert checked(page) == "Wrong: db2."
     text.fill("function trainingPass( {")
     press(page, "Train with this text")
-    page.wait_for_selector(".train-message:has-text('SyntaxError')")
+    page.wait_for_selector(
+        ".train-message:has-text('After the last line, where a bracket may be missing: SyntaxError')"
+    )
     assert page.get_by_role("button", name="Start").is_disabled()
     press(page, "Restore the right pass")
     assert checked(page) == "All gradients are right."
     assert text.input_value() == right
+    assert page.inner_text("#pass-problem") == ""
+
+
+@slow
+@needs_browser
+@pytest.mark.parametrize(("wrong", "error"), [("sumOfRows(db2;", "SyntaxError"), ("sumOfRow(db2);", "ReferenceError")])
+def test_an_error_of_the_pass_has_its_line(page, wrong, error) -> None:
+    page.get_by_text("Read and change the pass").click()
+    text = page.get_by_label("JavaScript of the pass")
+    right = text.input_value()
+    line = right[: right.index("sumOfRows(db2, dlogits, n);")].count("\n") + 1
+    text.fill(right.replace("sumOfRows(db2, dlogits, n);", wrong))
+    press(page, "Train with this text")
+    if error == "ReferenceError":  # when the line is reached
+        press(page, "Step")
+    page.wait_for_selector(f"#pass-problem:has-text('Line {line}: {error}')")
+    assert page.locator(".train-lines .wrong").inner_text() == str(line)
+    press(page, f"Go to line {line}")
+    chosen = "(e) => e.value.slice(e.selectionStart, e.selectionEnd).trim()"
+    assert text.evaluate(chosen) == wrong
+    numbers, view = page.locator(".train-lines"), "(e) => e.scrollTop"
+    page.wait_for_function("() => document.querySelector('.train-lines').scrollTop > 0")
+    assert numbers.evaluate(view) == text.evaluate(view)
+    assert numbers.inner_text().split() == [str(n + 1) for n in range(text.input_value().count("\n") + 1)]
+
+
+@slow
+@needs_browser
+def test_a_pass_without_functions_writes_nothing_on_the_console(page) -> None:
+    page.get_by_text("Read and change the pass").click()
+    page.get_by_label("JavaScript of the pass").fill("")
+    press(page, "Train with this text")
+    page.wait_for_selector("#pass-problem:has-text('is not defined')")
+
+
+@slow
+@needs_browser
+def test_a_reader_is_told_of_an_endless_loop(page) -> None:
+    page.get_by_text("Read and change the pass").click()
+    text = page.get_by_label("JavaScript of the pass")
+    text.fill(text.input_value().replace("sumOfRows(db2, dlogits, n);", "while (Date.now() > 0) {}"))
+    press(page, "Train with this text")
+    page.wait_for_selector(".train-samples li")
+    press(page, "Start")
+    page.wait_for_timeout(1500)
+    assert page.inner_text(".train-message") == ""
+    page.wait_for_selector(".train-message:has-text('has not answered for 3 seconds')", timeout=5000)
+    press(page, "Rewind")
+    page.wait_for_selector(".train-samples li")
+    assert page.inner_text(".train-message") == ""
+    press(page, "Restore the right pass")
+    assert checked(page) == "All gradients are right."
 
 
 # Training.
@@ -364,7 +422,7 @@ def test_the_worker_trains_as_the_functions_of_the_page(page) -> None:
 def test_settings_change_the_run(page) -> None:
     page.get_by_label("Learning rate").focus()
     page.keyboard.press("Home")
-    assert page.locator(".train-value").first.inner_text() == "1.00e−4"
+    assert page.locator(".train-value").first.inner_text() == "0.0001"
     losses = [step(page) for _ in range(2)]
     page.get_by_label("Batch size").focus()
     page.keyboard.press("Home")
@@ -377,7 +435,127 @@ def test_settings_change_the_run(page) -> None:
     assert page.url.endswith("#train.rate=0.0001&train.batch=2&train.hidden=1")
     page.reload()
     page.wait_for_selector(".train-samples li")
-    assert page.locator(".train-value").all_inner_texts()[:3] == ["1.00e−4", "2", "1"]
+    assert page.locator(".train-value").all_inner_texts()[:3] == ["0.0001", "2", "1"]
+
+
+def legend(page: Page) -> list[str]:
+    page.wait_for_timeout(100)  # the next frame
+    found: list[str] = page.locator(".train-legend li").all_inner_texts()
+    return found
+
+
+@slow
+@needs_browser
+def test_curves_are_told_apart(page) -> None:
+    step(page)
+    rate = page.get_by_label("Learning rate")
+    rate.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    step(page)
+    assert legend(page) == ["1: the right pass, rate 0.1, then 0.2 from step 1, batch size 32"]
+    assert page.locator(".train-plot line[stroke-dasharray]").count() == 1
+    press(page, "Rewind")
+    page.wait_for_selector(".train-samples li")
+    page.get_by_label("Batch size").focus()
+    page.keyboard.press("Home")
+    step(page)
+    assert legend(page)[1] == "2: the right pass, rate 0.2, batch size 2"
+    press(page, "Clear earlier curves")
+    use(page, "ada\nbob\nada")
+    assert "Your text repeats 1 name; each one counts." in page.inner_text(".train-details p")
+    step(page)
+    assert legend(page)[-1] == "3: the right pass, 3 own names, rate 0.2, batch size 2"
+
+
+@slow
+@needs_browser
+def test_the_plot_fits_the_present_run(functions) -> None:
+    """What earlier runs have far above it is cut off, and a wide range has a logarithmic scale."""
+    found = functions.evaluate("""() => {
+      const range = (...runs) => rangeOfLosses(runs.map((losses, k) => {
+        const curve = new LossCurve(k + 1, "", { learningRate: 1, batchSize: 2 }, "accent");
+        losses.forEach((loss, step) => curve.add(step + 1, [loss]));
+        return curve;
+      }));
+      return [range([3.4, 2.2]), range([120, 50, Infinity], [3.4, 2.2]), range([2.1], [3.4, 90]), range([3, 2], []),
+              range([0, 1, NaN])];
+    }""")
+    linear, cut, wide, begun, zero = found
+    assert linear == cut
+    assert (linear["logarithmic"], wide["logarithmic"], zero["logarithmic"]) == (False, True, True)
+    assert 2 < linear["range"][0] < 2.2
+    assert 3.4 < linear["range"][1] < 3.6
+    assert wide["range"][0] < 2.1
+    assert wide["range"][1] > 90
+    assert begun["range"][1] > 3
+    assert zero["range"][0] > 0
+    ticks = functions.evaluate("logTicks(1.9, 130)")
+    assert ticks == [2, 5, 10, 20, 50, 100]
+
+
+@slow
+@needs_browser
+@pytest.mark.parametrize("own", [0.1, 0.3, 0.123, 1e-7, 25.0, 0.0])
+def test_learning_rates_are_round_numbers_and_the_runs_own(functions, own) -> None:
+    rates = functions.evaluate("(own) => learningRates({ learning_rate: own })", own)
+    assert own in rates
+    assert rates == sorted(set(rates))
+    others = [rate for rate in rates if rate != own]
+    assert {f"{rate:.1e}"[:3] for rate in others} == {"1.0", "1.5", "2.0", "3.0", "5.0", "7.0"}
+    assert (min(others), max(others)) == (1e-4, 10)
+    assert functions.evaluate("(rates) => rates.map(rateText)", [0.3, 0.15, 1e-4, 1e-7]) == [
+        "0.3",
+        "0.15",
+        "0.0001",
+        "1e−7",
+    ]
+
+
+@slow
+@needs_browser
+@given(
+    milestones=st.lists(st.integers(1, 200), max_size=6, unique=True).map(sorted),
+    gamma=st.floats(0.01, 2),
+    lr=st.floats(1e-4, 10),
+)
+@settings(max_examples=20)
+def test_the_learning_rate_follows_the_runs_schedule(functions, milestones, gamma, lr) -> None:
+    optim = SgdConfig(lr=lr, schedule=StepsSchedule(milestones=milestones, gamma=gamma))
+    told = run_data.schedule_of(optim.schedule)
+    rates = functions.evaluate(
+        """([schedule, learningRate]) => {
+          const trainer = new Trainer({ ...trainerOptions(trainState(data.run), data.run), schedule, learningRate });
+          return Array.from({ length: 210 }, (_, steps) => Object.assign(trainer, { steps }).rate);
+        }""",
+        [told, lr],
+    )
+    assert rates == pytest.approx(learning_rates(optim, 0, 210, 210), rel=1e-12)
+
+
+@needs_browser
+@slow
+def test_the_schedule_is_told(functions) -> None:
+    def text(schedule: Schedule | None) -> str:
+        found: str = functions.evaluate("scheduleText", run_data.schedule_of(schedule))
+        return found
+
+    assert text(None) == "The learning rate is constant, as in the run."
+    one = StepsSchedule(milestones=[15_000], gamma=0.5)
+    assert text(one) == "At step 15,000, the rate is multiplied by 0.5, as in the run."
+    many = text(StepsSchedule(milestones=[5, 1000, 2000, 3000, 4000, 5000]))
+    assert many.startswith("At each of the steps 5; 1,000; 2,000; 3,000; …, the rate")
+    other = text(CosineSchedule())
+    assert "At step 100,000, the rate is multiplied by 0.1, as in the lecture." in other
+    assert "cosine" in other
+
+
+@slow
+@needs_browser
+def test_the_address_has_what_is_shown(page) -> None:
+    page.evaluate("location.hash = 'train.rate=-1&train.batch=1000'")
+    page.wait_for_function("() => location.hash === '#train.rate=0.0001&train.batch=512'")
+    assert page.locator(".train-value").all_inner_texts()[:2] == ["0.0001", "512"]
 
 
 @slow
@@ -418,6 +596,26 @@ def test_training_continues_from_the_trained_weights(browser, trained, tmp_path)
             with page.expect_download() as download:
                 press(page, name)
             assert Path(download.value.path()).read_bytes().startswith(start)
+
+
+@slow
+@needs_browser
+def test_another_view_does_not_end_a_run(browser, trained, tmp_path) -> None:
+    path, _ = write_play_page(trained, tmp_path / "play.html")
+    with opened(browser, path) as page:
+        page.get_by_role("link", name="Train").click()
+        page.wait_for_selector(".train-samples li")
+        page.get_by_label("Hidden units").focus()
+        page.keyboard.press("Home")
+        page.wait_for_selector(".train-samples li")
+        loss = step(page)
+        page.go_back()
+        page.wait_for_selector(".play")
+        assert not page.is_visible(".train-figures")
+        page.go_forward()
+        page.wait_for_selector(".train-figures")
+        assert figure(page, "step") == "1"
+        assert figure(page, "loss of the latest batches") == loss
 
 
 # Names.
@@ -470,7 +668,7 @@ def test_a_reader_trains_on_names(page, names) -> None:
     [
         ("emma", "Training needs at least 2 names"),
         (" \n\n", "Training needs at least 2 names"),
-        ("emma\no.k", "can’t contain “.”"),
+        ("emma\no.k", "can't contain “.”"),
         ("emma\nav\x00a", "the control character U+0000"),
         ("emma\nav\u2028a", "the control character U+2028"),
         ("a\n" + "".join(map(chr, range(0x4E00, 0x4E00 + 8193))), "8,192 different letters at most"),

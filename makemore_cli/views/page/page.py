@@ -54,8 +54,8 @@ PLAY = View(
     "Play",
     (
         *_in("network", "random network letters"),
-        *_in("play", "name_kinds next_character context_effects sampled_names principal_components embedding_map"),
-        *_in("play", "guessing_game guessing_card play_view"),
+        *_in("play", "name_kinds next_character context_effects sampled_names principal_components labels_apart"),
+        *_in("play", "embedding_map guessing_game guessing_card play_view"),
     ),
     "play/play_view.css",
 )
@@ -65,7 +65,7 @@ TRAIN = View(
     (
         *_in("network", "random network pass simd_product"),
         *_in("train", "mistakes gradient_check trainer training_worker training_names training_run train_state"),
-        *_in("train", "charts loss_plot train_controls train_results train_view"),
+        *_in("train", "charts loss_curve loss_plot train_controls pass_editor train_results train_view"),
     ),
     "train/train_view.css",
 )

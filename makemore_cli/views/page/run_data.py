@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from makemore_cli.config.schema import SgdConfig
+from makemore_cli.config.schema import Schedule, SgdConfig, StepsSchedule
 from makemore_cli.inference.score import SHADES, meanings
 from makemore_cli.names.dataset import Dataset
 from makemore_cli.names.splits import SPLITS, Split
@@ -37,6 +37,7 @@ def run_data(name: str, checkpoint: Checkpoint, dataset: Dataset | None) -> dict
         "smoothing": config.train.label_smoothing,
         "batch_size": config.train.batch_size,
         "learning_rate": (config.optim if isinstance(config.optim, SgdConfig) else SgdConfig()).lr,  # the page has SGD
+        "schedule": schedule_of(config.optim.schedule),
         "parameters": {name: encoded(array) for name, array in model.parameters.items()},
         "initial": {name: encoded(array) for name, array in initial.arrays().items()},
         "bnmean": encoded(model.bnmean),
@@ -44,6 +45,17 @@ def run_data(name: str, checkpoint: Checkpoint, dataset: Dataset | None) -> dict
         "names": None if dataset is None else {split: _names(dataset.splits[split]) for split in SPLITS},
     }
     return {"run": run, "shades": shades()}
+
+
+def schedule_of(schedule: Schedule | None) -> dict[str, Any]:
+    """The milestones at which the learning rate is multiplied by gamma: the lecture's if the run has another kind."""
+    has_steps = schedule is None or isinstance(schedule, StepsSchedule)
+    steps = schedule if isinstance(schedule, StepsSchedule) else StepsSchedule()
+    return {
+        "milestones": [] if schedule is None else steps.milestones,
+        "gamma": steps.gamma,
+        "instead_of": None if schedule is None or has_steps else schedule.name,
+    }
 
 
 def _names(split: Split) -> dict[str, Any]:

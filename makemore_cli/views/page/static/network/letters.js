@@ -11,11 +11,18 @@ class Letters {
     this.tokens = new Map(this.all.map((letter, token) => [letter, token]));
   }
 
-  /** The tokens of a text, and the characters in it that can't stand in a name here. */
+  /** The token of a character, or of its small letter if the network knows only that; undefined if it knows neither. */
+  token(letter) {
+    return this.tokens.get(letter) ?? this.tokens.get(letter.toLowerCase());
+  }
+
+  /** The tokens of a text, the characters that can't stand in a name here, and those that are read as small letters. */
   encode(text) {
     const letters = Array.from(text);
-    const unknown = letters.filter((letter) => !this.tokens.get(letter)); // neither a missing token nor 0 will do
-    return { tokens: letters.map((letter) => this.tokens.get(letter)), unknown: [...new Set(unknown)] };
+    const tokens = letters.map((letter) => this.token(letter));
+    const unknown = letters.filter((_, place) => !tokens[place]); // neither a missing token nor 0 will do
+    const lowered = letters.filter((letter, place) => tokens[place] && !this.tokens.has(letter));
+    return { tokens, unknown: [...new Set(unknown)], lowered: [...new Set(lowered)] };
   }
 
   decode(tokens) {

@@ -28,24 +28,15 @@ function contextEffectsCard(play) {
   const { T, H } = play.network.sizes;
   const table = make("table", { class: "effects" });
   const remark = make("p", { class: "quiet" });
-  const card = make(
-    "section",
-    { class: "card", "aria-label": "What each position contributes" },
-    make("h2", {}, "What each position contributes"),
-    make(
-      "p", {},
-      "Each cell compares the network with itself when the character at that position is replaced by “.”: the change " +
-        "of a next character's probability in percentage points, and the mean absolute change of the " +
-        `${H === 1 ? "activation" : `${grouped(H)} activations`} in the hidden layer.`,
-    ),
-    scrolling("Effects of the positions", table),
-    remark,
-  );
+  const effects = make("div", {}, scrolling("Effects of the positions", table), remark);
+  const hint = make("p", { class: "quiet" }, "Type the beginning of a name to see what its characters contribute.");
 
   function update() {
     const { tokens, problem } = play.prefix;
-    card.hidden = problem !== null;
-    if (card.hidden) return;
+    setStale(effects, problem !== null);
+    effects.hidden = tokens.length === 0;
+    hint.hidden = !effects.hidden;
+    if (effects.hidden) return;
     const context = contextAfter(tokens, T);
     const leading = likeliest(probabilitiesAfter(play.network, tokens), LEADING);
     const first = Math.max(0, T - Math.min(Math.max(tokens.length, FEWEST_POSITIONS), MOST_POSITIONS));
@@ -57,7 +48,19 @@ function contextEffectsCard(play) {
   }
 
   play.onChange(update);
-  return card;
+  return make(
+    "section",
+    { class: "card", "aria-label": "What each position contributes" },
+    make("h2", {}, "What each position contributes"),
+    make(
+      "p", {},
+      "Each cell compares the network with itself when the character at that position is replaced by “.”: the change " +
+        "of a next character's probability in percentage points, and the mean absolute change of the " +
+        `${H === 1 ? "activation" : `${grouped(H)} activations`} in the hidden layer.`,
+    ),
+    hint,
+    effects,
+  );
 }
 
 function effectRows(play, context, leading, first) {

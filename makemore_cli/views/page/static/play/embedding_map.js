@@ -15,10 +15,11 @@ function embeddingCard(play) {
   const { places, remark } = placesOf(tokens, C, E);
   const about = make("div", { class: "about", id: "embedding-about" });
   const buttons = new Map();
+  const labels = apart(places);
   tokens.forEach((token, i) => {
     const letter = play.letters.all[token];
-    const [x, y] = places[i].map((part) => `${(100 * part).toFixed(2)}%`);
-    const point = button("", () => play.change({ letter }), {
+    const [x, y] = labels[i].map(inPercent);
+    const point = button("", () => play.change({ letter }, { entry: true }), {
       class: "point",
       style: `left: ${x}; top: ${y}`,
       "data-letter": letter,
@@ -32,7 +33,7 @@ function embeddingCard(play) {
     buttons.set(token, point);
   });
   const attributes = { class: "map", role: "toolbar", "aria-label": "Characters of the embedding" };
-  const map = make("div", attributes, ...buttons.values());
+  const map = make("div", attributes, leaders(places, labels), ...buttons.values());
   roving(map);
 
   /** Describe a character and mark those next to it. */
@@ -63,6 +64,21 @@ function embeddingCard(play) {
     make("p", {}, remark + amountRemark(play, tokens)),
     make("div", { class: "embedding" }, map, about),
   );
+}
+
+/** Lines from the places of characters to their labels, where these were moved so far that it matters. */
+function leaders(places, labels) {
+  const lines = places.flatMap(([x, y], i) => {
+    if (!isFarFrom(labels[i], places[i])) return [];
+    const [ofX, ofY] = labels[i];
+    const line = { x1: inPercent(x), y1: inPercent(y), x2: inPercent(ofX), y2: inPercent(ofY) };
+    return [draw("line", line), draw("circle", { cx: line.x1, cy: line.y1, r: 2 })];
+  });
+  return draw("svg", { class: "leaders", "aria-hidden": "true" }, ...lines);
+}
+
+function inPercent(part) {
+  return `${(100 * part).toFixed(2)}%`;
 }
 
 /** The token that is described while the pointer and the focus are elsewhere. */

@@ -6,9 +6,11 @@ const LAST_ROUNDS = 8; // in the table
 /** A card with the game. */
 function guessingCard(play) {
   const V = play.letters.all.length;
+  const players = playersOf(V);
   let game = null;
   let seed = null;
   let picks = [];
+  let unknown = []; // characters among the picks
   const input = make("input", {
     type: "text", class: "picks", autocomplete: "off", autocapitalize: "none", spellcheck: "false",
     "aria-describedby": "game-shares", oninput: () => typed(),
@@ -35,10 +37,11 @@ function guessingCard(play) {
   /** Picks from the keyboard: the first characters that are possible, each once. */
   function typed() {
     const letters = [...new Set(input.value)];
-    const unknown = letters.filter((letter) => !play.letters.tokens.has(letter));
-    const tokens = letters.map((letter) => play.letters.tokens.get(letter)).filter((token) => token !== undefined);
-    picks = tokens.slice(0, mostPicks(V));
-    const excess = tokens.length > picks.length ? [`Only the first ${picks.length} count. `] : [];
+    const tokens = letters.map((letter) => play.letters.token(letter));
+    const known = [...new Set(tokens.filter((token) => token !== undefined))];
+    unknown = letters.filter((_, place) => tokens[place] === undefined);
+    picks = known.slice(0, mostPicks(V));
+    const excess = known.length > picks.length ? [`Only the first ${picks.length} count. `] : [];
     problem.replaceChildren(...excess, ...(unknown.length > 0 ? unknownCharacters(play.letters, unknown) : []));
     showPicks();
   }
@@ -47,23 +50,34 @@ function guessingCard(play) {
   function toggle(token) {
     if (picks.includes(token)) picks = picks.filter((pick) => pick !== token);
     else if (picks.length < mostPicks(V)) picks = [...picks, token];
-    input.value = play.letters.decode(picks);
-    problem.replaceChildren();
+    forget(play.letters.decode(picks));
     showPicks();
   }
 
+  /** Forget what was wrong with the picks. */
+  function forget(text) {
+    input.value = text;
+    unknown = [];
+    problem.replaceChildren();
+  }
+
   function showPicks() {
+    input.setAttribute("aria-invalid", String(unknown.length > 0));
     shares.replaceChildren(...pickShares(play, picks));
     keys.show(picks);
   }
 
   function reveal() {
+    if (unknown.length > 0) {
+      problem.replaceChildren("Nothing is revealed yet. ", ...unknownCharacters(play.letters, unknown));
+      input.focus();
+      return;
+    }
     if (game.rounds.length === 0) address.set({ "play.game": seed });
     const { round, name } = game.guess(picks);
     outcome.replaceChildren(...outcomeOf(play, round, name));
     picks = [];
-    input.value = "";
-    problem.replaceChildren();
+    forget("");
     show();
   }
 
@@ -77,7 +91,7 @@ function guessingCard(play) {
     seed = from;
     game = new GuessingGame(play, seed);
     picks = [];
-    input.value = "";
+    forget("");
     outcome.replaceChildren("What is the first character of the first name?");
     origin.textContent = originOf(game);
     show();
@@ -85,8 +99,8 @@ function guessingCard(play) {
 
   function show() {
     known.replaceChildren(...knownPart(play, game.known));
-    score.replaceChildren(...scoreOf(game));
-    rounds.replaceChildren(...roundRows(play, game.rounds));
+    score.replaceChildren(...scoreOf(game, players));
+    rounds.replaceChildren(...roundRows(play, game.rounds, players));
     rounds.hidden = game.rounds.length === 0;
     showPicks();
   }
@@ -99,7 +113,8 @@ function guessingCard(play) {
     "section",
     { class: "card", "aria-label": "Guess the next character" },
     make("h2", {}, "Guess the next character"),
-    make("p", {}, gameRule(play.network.sizes)),
+    make("p", {}, gameRule(V)),
+    make("details", {}, make("summary", {}, "How a guess is scored"), make("p", {}, gameScoring(play.network.sizes))),
     origin,
     known,
     outcome,
@@ -112,18 +127,20 @@ function guessingCard(play) {
   );
 }
 
-function gameRule({ V, T }) {
+function gameRule(V) {
   const most = mostPicks(V);
-  const given = PICK_SHARES.slice(0, most).map((share) => Math.round(100 * share));
-  const picks = most === 1
-    ? `Pick a character. It gets ${given[0]}%`
-    : `Pick up to ${most} characters, the likeliest first. They get ${given.slice(0, -1).join(", ")} and ` +
-      `${given.at(-1)}%`;
+  const pick = most === 1 ? "Pick a character" : `Pick up to ${most} characters, the likeliest first`;
+  return `${pick}, and reveal the next one. “.” is the end of the name.`;
+}
+
+function gameScoring({ V, T }) {
+  const given = sharesOf(mostPicks(V));
+  const shares = given.length === 1 ? `Your pick gets ${given[0]}%`
+    : `Your picks get ${given.slice(0, -1).join(", ")} and ${given.at(-1)}%`;
   return (
-    `${picks}, and the others share the rest evenly. Without a pick, all ${grouped(V)} are equally likely. ` +
-    "The loss is −ln of the probability of the character that comes, so less is better. Type “.” for the end of the " +
-    "name. You see the whole beginning of the name. The network sees only the last " +
-    `${T === 1 ? "character" : `${T} characters`}.`
+    `${shares}, and the other characters share the rest evenly. Without a pick, all ${grouped(V)} are equally ` +
+    "likely. The loss is −ln of the probability of the character that comes, so less is better. You see the whole " +
+    `beginning of the name. The network sees only the last ${T === 1 ? "character" : `${T} characters`}.`
   );
 }
 
@@ -178,13 +195,13 @@ function outcomeOf(play, { token, losses }, name) {
   return ["It was ", letter, cost, question];
 }
 
-function scoreOf(game) {
+function scoreOf(game, players) {
   const characters = game.rounds.length;
   const over = characters === 0 ? "" : `, over ${grouped(characters)}`;
-  return Object.entries(PLAYERS).map(([player, text]) =>
+  return Object.entries(players).map(([player, { title }]) =>
     make(
       "div", { "data-player": player },
-      make("dt", {}, text),
+      make("dt", {}, title),
       make("dd", {}, characters === 0 ? "–" : game.mean(player).toFixed(2)),
       make("dd", { class: "quiet" }, `nats per character${over}`),
     ),
@@ -192,7 +209,7 @@ function scoreOf(game) {
 }
 
 /** The last guesses, the newest first. */
-function roundRows(play, rounds) {
+function roundRows(play, rounds, players) {
   const letter = (token) => make("bdi", {}, token === 0 ? "end" : visible(play.letters.all[token]));
   const number = (player, losses) => make("td", { class: "number" }, lossText(losses[player]));
   const rows = rounds.slice(-LAST_ROUNDS).reverse().map(({ token, picks, losses }) =>
@@ -200,14 +217,14 @@ function roundRows(play, rounds) {
       "tr", {},
       make("th", { scope: "row" }, letter(token)),
       make("td", {}, ...(picks.length === 0 ? ["none"] : picks.flatMap((pick) => [letter(pick), " "]))),
-      ...Object.keys(PLAYERS).map((player) => number(player, losses)),
+      ...Object.keys(players).map((player) => number(player, losses)),
     ),
   );
   const words = ["It was", "Your picks"].map((text) => make("th", { scope: "col" }, text));
-  const players = Object.values(PLAYERS).map((text) => make("th", { scope: "col", class: "number" }, text));
+  const titles = Object.values(players).map(({ heading }) => make("th", { scope: "col", class: "number" }, heading));
   return [
     make("caption", {}, "The last guesses and their losses in nats"),
-    make("thead", {}, make("tr", {}, ...words, ...players)),
+    make("thead", {}, make("tr", {}, ...words, ...titles)),
     make("tbody", {}, ...rows),
   ];
 }

@@ -3,11 +3,30 @@
 
 const PICK_SHARES = [0.6, 0.25, 0.1]; // of the first, second and third pick
 const MOST_KEYS = 64; // buttons to pick with
-const PLAYERS = { you: "You", network: "The network", rule: "The network by the same rule" };
+const NUMBERS = ["no", "one", "two", "three"];
 
 /** How many picks a guess may have: at least one character is left over for the rest. */
 function mostPicks(V) {
   return Math.min(PICK_SHARES.length, V - 1);
+}
+
+/** Who plays: a title, and a shorter one for a table. */
+function playersOf(V) {
+  const most = mostPicks(V);
+  const likeliest = most === 1 ? "likeliest character" : `${NUMBERS[most]} likeliest`;
+  return {
+    you: { title: "You", heading: "You" },
+    network: { title: "The network", heading: "The network" },
+    rule: {
+      title: `The network's ${likeliest}, scored like yours (${sharesOf(most).join("/")}%)`,
+      heading: `Its ${likeliest}`,
+    },
+  };
+}
+
+/** The shares of picks, in percent. */
+function sharesOf(picks) {
+  return PICK_SHARES.slice(0, picks).map((share) => Math.round(100 * share));
 }
 
 /** Probabilities (V) from picks: their shares, and the rest spread evenly over the other tokens. */

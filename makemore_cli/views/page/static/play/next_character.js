@@ -12,57 +12,78 @@ function nextCharacterCard(play) {
     oninput: () => play.change({ prefix: input.value }),
   });
   const problem = make("p", { class: "wrong", role: "status" });
+  const note = make("p", { class: "quiet" });
   const typed = make("div", { class: "typed" });
   const spoken = make("p", { role: "status" });
   const title = make("h3");
   const remark = make("p", { class: "quiet" });
   const bars = nextCharacterBars(play, (token) => choose(token));
-  const results = make("div", {}, typed, spoken, predictionControls(play), title, bars.element, remark);
+  const [sofar, next] = [make("div", {}, typed, spoken), make("div", {}, title, bars.element, remark)];
   const card = make(
     "section",
     { class: "card", "aria-label": "Next character" },
     make("h2", {}, "Next character"),
     make("div", { class: "row" }, make("label", {}, "Beginning of a name", input), button("Clear", clear)),
     problem,
-    results,
+    note,
+    sofar,
+    predictionControls(play),
+    next,
   );
 
   function clear() {
-    play.change({ prefix: "" });
+    play.change({ prefix: "" }, { entry: true });
     input.focus();
   }
 
   /** Append a character, or say how good the name is that ends here. */
   function choose(token) {
-    const { prefix } = play.settings;
-    if (token !== 0) return play.change({ prefix: prefix + play.letters.all[token] });
-    const probabilities = tokenProbabilities(play.network, play.prefix.tokens);
-    spoken.replaceChildren("The name ends here. ", ...nameSummary(play, prefix, probabilities));
+    const { text, tokens } = play.prefix;
+    if (token !== 0) return play.change({ prefix: text + play.letters.all[token] }, { entry: true });
+    const probabilities = tokenProbabilities(play.network, tokens);
+    spoken.replaceChildren("The name ends here. ", ...nameSummary(play, text, probabilities));
   }
 
   function update() {
     const { prefix, temperature, topK } = play.settings;
+    const { text, tokens, lowered, problem: wrong } = play.prefix;
     if (input.value !== prefix) input.value = prefix;
-    const { tokens, problem: wrong } = play.prefix;
+    input.setAttribute("aria-invalid", String(wrong !== null));
     problem.replaceChildren(...(wrong ?? []));
-    results.hidden = wrong !== null;
-    if (results.hidden) return;
+    note.replaceChildren(...(wrong === null ? loweredNote(lowered) : []));
+    for (const part of [sofar, next]) setStale(part, wrong !== null);
+    const isEmpty = text === "";
     const probabilities = tokenProbabilities(play.network, tokens);
-    typed.replaceChildren(letterTable([...prefix, END], probabilities, play.shades), shadeLegend(play.shades));
-    const isEmpty = prefix === "";
+    typed.hidden = isEmpty;
+    typed.replaceChildren(letterTable([...text, END], probabilities, play.shades), shadeLegend(play.shades));
     const hint = ["Type a name, or choose its first character below."];
-    spoken.replaceChildren(...(isEmpty ? hint : nameSummary(play, prefix, probabilities)));
-    title.replaceChildren(...(isEmpty ? ["First character"] : ["After ", quoted(prefix)]));
-    const next = probabilitiesAfter(play.network, tokens, { temperature, topK });
-    remark.textContent = bars.show(next);
+    spoken.replaceChildren(...(isEmpty ? hint : nameSummary(play, text, probabilities)));
+    title.replaceChildren(...(isEmpty ? ["First character"] : ["After ", quoted(text)]));
+    remark.textContent = bars.show(probabilitiesAfter(play.network, tokens, { temperature, topK }));
   }
 
   play.inspect = (name) => {
-    play.change({ prefix: name });
+    play.change({ prefix: name }, { entry: true });
     input.focus();
   };
   play.onChange(update);
   return card;
+}
+
+/**
+ * What has been typed, as characters that the network knows, and as nodes what is wrong with it, or null. If something
+ * is wrong, the characters are still those of the beginning before.
+ */
+function readPrefix(letters, typed, before) {
+  const { tokens, unknown, lowered } = letters.encode(typed);
+  const problem = prefixProblem(letters, tokens, unknown);
+  return problem === null ? { text: letters.decode(tokens), tokens, lowered, problem } : { ...before, problem };
+}
+
+/** Dim a part that shows what came before something wrong, and take it out of reach. */
+function setStale(part, isStale) {
+  part.inert = isStale;
+  part.classList.toggle("stale", isStale);
 }
 
 /** What is wrong with the beginning of a name, as nodes, or null. */
@@ -77,8 +98,19 @@ function prefixProblem(letters, tokens, unknown) {
 function unknownCharacters(letters, unknown) {
   const known = letters.all.slice(1, 1 + MOST_BARS).map(visible).join(" ");
   const more = letters.all.length > 1 + MOST_BARS ? " …" : "";
-  const quotes = unknown.flatMap((letter, place) => (place ? [", ", quoted(letter)] : [quoted(letter)]));
-  return ["The network does not know ", ...quotes, ". Its characters are: ", make("bdi", {}, known + more)];
+  const all = make("bdi", {}, known + more);
+  return ["The network does not know ", ...quotedList(unknown), ". Its characters are: ", all];
+}
+
+/** Which characters are read as small letters, as nodes. */
+function loweredNote(lowered) {
+  if (lowered.length === 0) return [];
+  const small = lowered.map((letter) => letter.toLowerCase());
+  return [...quotedList(lowered), lowered.length === 1 ? " is read as " : " are read as ", ...quotedList(small), "."];
+}
+
+function quotedList(letters) {
+  return letters.flatMap((letter, place) => (place ? [", ", quoted(letter)] : [quoted(letter)]));
 }
 
 /** The loss of a whole name, and whether it is new. */
@@ -134,22 +166,22 @@ function nextCharacterBars(play, choose) {
   /** Returns what the reader must know about the bars. */
   function show(probabilities) {
     const best = likeliest(probabilities, buttons.length);
-    const largest = probabilities[best[0]];
     const covered = best.reduce((sum, token) => sum + probabilities[token], 0);
     if (play.settings.order === "alphabet") best.sort((a, b) => a - b);
     best.forEach((token, place) => {
       tokens[place] = token;
       const [letter, p] = [play.letters.all[token], probabilities[token]];
       buttons[place].dataset.letter = letter;
-      buttons[place].style.setProperty("--part", p / largest);
-      const amount = make("span", { class: "percent" }, percent(p));
+      buttons[place].style.setProperty("--part", p);
+      const amount = make("span", { class: "percent" }, p === 0 ? "–" : percent(p));
       buttons[place].replaceChildren(letterElement(letter, { class: "letter" }), amount);
     });
     refresh();
-    const hidden = probabilities.length - best.length;
-    if (hidden === 0) return "";
     const V = grouped(probabilities.length);
-    return `These are the ${best.length} likeliest of ${V} characters. Together they have ${percent(covered)}.`;
+    const some = `These are the ${best.length} likeliest of ${V} characters. Together they have ${percent(covered)}. `;
+    const without = "“–” marks the characters that the temperature or top-k excludes.";
+    const isExcluded = best.some((token) => probabilities[token] === 0);
+    return (best.length < probabilities.length ? some : "") + (isExcluded ? without : "");
   }
 
   return { element, show };

@@ -1,28 +1,30 @@
 "use strict";
 // Play with the network: next characters, sampled names, the embedding, and a game.
 
-/** The settings of the view: those of the address, each within its bounds. */
+const LARGEST_SEED = 2 ** 32 - 1;
+
+/** The settings of the view: those of the address. Numbers are within their bounds; texts may be wrong. */
 function playSettings(V) {
   const number = (key, least, most, otherwise) => {
     const value = Number(address.get(key) || NaN);
     return Number.isFinite(value) ? Math.min(Math.max(value, least), most) : otherwise;
   };
-  const seed = (key) => number(key, 0, 2 ** 32 - 1, null);
+  const game = seedOf(address.get("play.game") ?? "");
   return {
     prefix: address.get("play.prefix") ?? "",
     temperature: number("play.temperature", 0, HIGHEST_TEMPERATURE, 1),
     topK: Math.round(number("play.top_k", 1, V, V)),
     order: address.get("play.order") === "alphabet" ? "alphabet" : "probability",
     fromPrefix: address.get("play.from_prefix") === "yes",
-    seed: seed("play.seed"),
+    seed: address.get("play.seed") ?? "",
     letter: address.get("play.letter"),
-    game: seed("play.game"),
+    game: Number.isNaN(game) ? null : game,
   };
 }
 
 /** Write settings to the address; what has its default is left out. */
-function rememberSettings({ prefix, temperature, topK, order, fromPrefix, seed, letter }, V) {
-  address.set({
+function rememberSettings({ prefix, temperature, topK, order, fromPrefix, seed, letter }, V, how) {
+  const parts = {
     "play.prefix": prefix,
     "play.temperature": temperature === 1 ? null : temperature,
     "play.top_k": topK === V ? null : topK,
@@ -30,7 +32,14 @@ function rememberSettings({ prefix, temperature, topK, order, fromPrefix, seed, 
     "play.from_prefix": fromPrefix ? "yes" : null,
     "play.seed": seed,
     "play.letter": letter,
-  });
+  };
+  address.set(parts, how);
+}
+
+/** A random seed from a text: null if there is none, NaN if the text is not a seed. */
+function seedOf(text) {
+  if (text === "") return null;
+  return /^\d+$/.test(text) && Number(text) <= LARGEST_SEED ? Number(text) : NaN;
 }
 
 /** What the cards share: the network, its characters, the names that the page knows, and the settings. */
@@ -41,26 +50,22 @@ class Play {
     this.kinds = new NameKinds(run.names);
     this.shades = shades;
     this.settings = playSettings(run.sizes.V);
+    this.prefix = { text: "", tokens: [], lowered: [], problem: null };
     this.listeners = [];
   }
 
-  /** Change settings. The address then holds them, and every card shows them. */
-  change(settings) {
-    const { V } = this.network.sizes;
-    rememberSettings({ ...this.settings, ...settings }, V);
-    rememberSettings(playSettings(V), V); // within their bounds
+  /** Change settings. The address then holds them, with `entry` as a new entry of the browser's history. */
+  change(settings, { entry = false } = {}) {
+    rememberSettings({ ...this.settings, ...settings }, this.network.sizes.V, { entry });
     this.restore();
-  }
-
-  /** What has been typed: its tokens, and as nodes what is wrong with it, or null. */
-  get prefix() {
-    const { tokens, unknown } = this.letters.encode(this.settings.prefix);
-    return { tokens, problem: prefixProblem(this.letters, tokens, unknown) };
   }
 
   /** Show the settings of the address. */
   restore() {
-    this.settings = playSettings(this.network.sizes.V);
+    const { V } = this.network.sizes;
+    this.settings = playSettings(V);
+    rememberSettings(this.settings, V); // within their bounds
+    this.prefix = readPrefix(this.letters, this.settings.prefix, this.prefix);
     for (const listener of this.listeners) listener();
   }
 

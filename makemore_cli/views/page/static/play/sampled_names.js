@@ -15,14 +15,16 @@ function sampledNamesCard(play) {
   const list = make("div", { class: "samples", role: "toolbar", "aria-label": "Sampled names" });
   const refresh = roving(list);
   const told = make("p", { class: "quiet" });
-  const stream = button("Keep sampling", () => setStreaming(!streaming), { "aria-pressed": "false" });
+  const stream = button("", () => setStreaming(!streaming));
   const fromPrefix = make("input", {
     type: "checkbox", onchange: () => play.change({ fromPrefix: fromPrefix.checked }),
   });
   const seed = make("input", {
-    type: "number", min: 0, max: 2 ** 32 - 1, step: 1, class: "seed", placeholder: "any",
-    onchange: () => play.change({ seed: seed.value }),
+    type: "text", inputmode: "numeric", autocomplete: "off", class: "seed", placeholder: "any",
+    "aria-describedby": "seed-problem", onchange: () => play.change({ seed: seed.value.trim() }),
   });
+  const problem = make("p", { class: "wrong", id: "seed-problem", role: "status" });
+  const beginning = make("p", { class: "wrong", role: "status" });
   const ownSeed = anySeed();
   let random = null;
   let drawnWith = null; // the settings that the names depend on
@@ -30,7 +32,22 @@ function sampledNamesCard(play) {
 
   function setStreaming(on) {
     streaming = on;
-    stream.setAttribute("aria-pressed", String(on));
+    stream.textContent = on ? "Pause sampling" : "Keep sampling";
+  }
+
+  /** Ten more names; with a seed, always the same ten. */
+  function sample() {
+    const given = seedOf(play.settings.seed);
+    if (Number.isNaN(given)) seed.focus();
+    else if (given === null) add(ONE_GO);
+    else restart(given);
+  }
+
+  function restart(from) {
+    random = randomNumbers(from);
+    list.replaceChildren();
+    [kinds, waiting] = [[], 0];
+    add(ONE_GO);
   }
 
   /** Draw names, the newest of which comes first. A large network takes several turns. */
@@ -47,9 +64,8 @@ function sampledNamesCard(play) {
 
   function drawOne() {
     waiting--;
-    const { tokens: prefix, problem } = play.settings.fromPrefix ? play.prefix : { tokens: [], problem: null };
-    if (problem !== null) return;
-    const { temperature, topK } = play.settings;
+    const { temperature, topK, fromPrefix: begins } = play.settings;
+    const prefix = begins ? play.prefix.tokens : [];
     const tokens = sampledName(play.network, random, { prefix, temperature, topK });
     const kind = sampleKind(play, tokens);
     kinds.push(kind);
@@ -58,24 +74,27 @@ function sampledNamesCard(play) {
 
   function tick() {
     const isAway = document.hidden || list.offsetParent === null || list.matches(":hover, :focus-within");
-    if (streaming && !isAway && waiting === 0) add(1);
+    if (streaming && !isAway && !list.inert && waiting === 0) add(1);
   }
 
   function update() {
-    fromPrefix.checked = play.settings.fromPrefix;
-    seed.value = play.settings.seed ?? "";
-    const { prefix, temperature, topK, fromPrefix: begins, seed: given } = play.settings;
-    const now = JSON.stringify([given, temperature, topK, begins ? prefix : null]);
+    const { temperature, topK, fromPrefix: begins, seed: text } = play.settings;
+    [fromPrefix.checked, seed.value] = [begins, text];
+    beginning.replaceChildren(...(begins ? beginningRemark(play.prefix) : []));
+    const given = seedOf(text);
+    const isWrong = Number.isNaN(given);
+    seed.setAttribute("aria-invalid", String(isWrong));
+    problem.textContent = isWrong ? `A random seed is a whole number from 0 to ${grouped(LARGEST_SEED)}.` : "";
+    setStale(list, isWrong);
+    if (isWrong) return;
+    const now = JSON.stringify([given, temperature, topK, begins ? play.prefix.text : null]);
     if (now === drawnWith) return;
     drawnWith = now;
-    random = randomNumbers(given ?? ownSeed);
-    list.replaceChildren();
-    [kinds, waiting] = [[], 0];
-    add(SHOWN_NAMES);
+    restart(given ?? ownSeed);
   }
 
   play.onChange(update);
-  setStreaming(!matchMedia("(prefers-reduced-motion: reduce)").matches);
+  setStreaming(false);
   setInterval(tick, STREAM_MS);
   return make(
     "section",
@@ -84,20 +103,29 @@ function sampledNamesCard(play) {
     make(
       "p", {},
       "Temperature and top-k act on sampling. The colours and the loss are the network's own, at temperature 1. " +
-        "Choose a name to see its probabilities.",
+        `Choose a name to see its probabilities. With a random seed, the same ${ONE_GO} names come each time.`,
     ),
     make(
       "div",
       { class: "row" },
-      button(`Sample ${ONE_GO} names`, () => add(ONE_GO), { class: "main" }),
+      button(`Sample ${ONE_GO} names`, sample, { class: "main" }),
       stream,
       make("label", {}, fromPrefix, "Begin with what is typed"),
       make("label", {}, "Random seed", seed),
     ),
+    problem,
+    beginning,
     list,
     told,
     play.kinds.remark === null ? null : make("p", { class: "inherited" }, play.kinds.remark),
   );
+}
+
+/** What names begin with while what is typed can't begin one, as nodes. */
+function beginningRemark({ text, problem }) {
+  if (problem === null) return [];
+  if (text === "") return ["No name can begin with what is typed. These names begin with any character."];
+  return ["No name can begin with what is typed. These names begin with ", quoted(text), "."];
 }
 
 /** Where a sampled name is found, or why it is none. */

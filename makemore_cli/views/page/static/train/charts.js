@@ -14,11 +14,19 @@ function ticks(low, high, count = 5) {
   return Array.from({ length: last - first + 1 }, (_, k) => Number(((first + k) * step).toPrecision(12)));
 }
 
+/** Round numbers between two positive numbers, for the ticks of a logarithmic axis. */
+function logTicks(low, high) {
+  const first = Math.floor(Math.log10(low));
+  const powers = Array.from({ length: Math.ceil(Math.log10(high)) - first + 1 }, (_, k) => first + k);
+  const round = powers.flatMap((power) => [1, 2, 5].map((factor) => Number(`${factor}e${power}`)));
+  return round.filter((value) => value >= low && value <= high);
+}
+
 /**
  * Axes and grid of a chart: its SVG element, and the functions that turn values into places in it.
  *
  * @param {{width: number, height: number, x: [number, number], y: [number, number], xLabel: string, yLabel: string,
- *   title: string, format?: (value: number) => string}} options
+ *   title: string, logarithmic?: boolean, format?: (value: number) => string}} options
  */
 function axes({
   width,
@@ -28,11 +36,14 @@ function axes({
   xLabel,
   yLabel,
   title,
-  format = (v) => v.toLocaleString("en"),
+  logarithmic = false,
+  format = (v) => v.toLocaleString("en", { maximumSignificantDigits: 6 }),
 }) {
   const { top, right, bottom, left } = CHART_MARGIN;
   const x = (value) => left + ((value - x0) / (x1 - x0)) * (width - left - right);
-  const y = (value) => height - bottom - ((value - y0) / (y1 - y0)) * (height - top - bottom);
+  const scale = logarithmic ? Math.log : (value) => value;
+  const share = (value) => (scale(value) - scale(y0)) / (scale(y1) - scale(y0));
+  const y = (value) => height - bottom - share(value) * (height - top - bottom);
   const svg = draw("svg", {
     viewBox: `0 0 ${width} ${height}`,
     width,
@@ -42,7 +53,7 @@ function axes({
     class: "chart",
   });
   const line = (from, to) => draw("line", { x1: from[0], y1: from[1], x2: to[0], y2: to[1], class: "chart-grid" });
-  for (const value of ticks(y0, y1)) {
+  for (const value of logarithmic ? logTicks(y0, y1) : ticks(y0, y1)) {
     const label = draw("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, format(value));
     svg.append(line([left, y(value)], [width - right, y(value)]), label);
   }
@@ -64,7 +75,7 @@ function axes({
       yLabel,
     ),
   );
-  return { svg, x, y };
+  return { svg, x, y, area: { x: left, y: top, width: width - left - right, height: height - top - bottom } };
 }
 
 /** A line through points [x, y] of a chart. */

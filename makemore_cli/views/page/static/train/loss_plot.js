@@ -1,10 +1,11 @@
 "use strict";
 // The losses of the present training run and of earlier ones, in one plot.
 
-const MOST_POINTS = 400; // of a curve; beyond, neighbours are merged
 const MOST_CURVES = 6;
 const CURVE_COLOURS = ["accent", "second", "right", "third", "wrong", "inherited"]; // variables of the style sheet
 const LOSS_HEIGHT = 340;
+const ABOVE = 8; // half the width of the mark of a curve that is cut off
+const BELOW = 4; // room for a dot at the lowest loss
 
 class LossPlot {
   constructor() {
@@ -19,11 +20,16 @@ class LossPlot {
     return this.element.querySelector("svg");
   }
 
+  get present() {
+    return this.curves.at(-1);
+  }
+
   /** Begin the curve of a new run. A run without any step leaves none. */
-  begin(label) {
+  begin(label, settings) {
+    const number = this.curves.length === 0 ? 1 : this.present.number + (this.present.points.length > 0);
     this.curves = this.curves.filter((curve) => curve.points.length > 0).slice(-(MOST_CURVES - 1));
     const used = this.curves.map((curve) => curve.colour);
-    this.curves.push({ label, points: [], marks: [], colour: CURVE_COLOURS.find((name) => !used.includes(name)) });
+    this.curves.push(new LossCurve(number, label, settings, CURVE_COLOURS.find((name) => !used.includes(name))));
     this.change();
   }
 
@@ -35,19 +41,19 @@ class LossPlot {
 
   /** Add the losses of the steps up to `step`. */
   add(step, losses) {
-    const curve = this.curves.at(-1);
-    const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
-    curve.points.push({ step, mean, count: losses.length });
-    if (curve.points.length > MOST_POINTS) curve.points = pairwise(curve.points, merged);
+    this.present.add(step, losses);
     this.change();
   }
 
   /** Mark the validation loss after `step` steps. */
   mark(step, loss) {
-    const curve = this.curves.at(-1);
-    if (curve.marks.at(-1)?.step === step) return;
-    curve.marks.push({ step, loss });
-    if (curve.marks.length > MOST_POINTS / 10) curve.marks = pairwise(curve.marks, (_, later) => later);
+    this.present.mark(step, loss);
+    this.change();
+  }
+
+  /** The settings of the present run from a step on. */
+  set(step, settings) {
+    this.present.set(step, settings);
     this.change();
   }
 
@@ -58,74 +64,70 @@ class LossPlot {
     requestAnimationFrame(() => {
       this.due = false;
       this.redraw();
-      this.legend.replaceChildren(...this.curves.map((curve, place) => this.legendOf(curve, place)));
+      const { range: [, highest] } = rangeOfLosses(this.curves);
+      this.legend.replaceChildren(...this.curves.map((curve) => this.legendOf(curve, highest)));
     });
   }
 
-  legendOf({ label, colour }, place) {
-    const present = place === this.curves.length - 1;
+  legendOf(curve, highest) {
+    const present = curve === this.present;
     const swatch = draw(
       "svg",
       { width: 28, height: 12, "aria-hidden": "true" },
-      draw("line", { x1: 0, x2: 28, y1: 6, y2: 6, ...strokeOf(colour, present) }),
-      draw("circle", { cx: 14, cy: 6, r: 3.5, fill: `var(--${colour})` }),
+      draw("line", { x1: 0, x2: 28, y1: 6, y2: 6, ...strokeOf(curve, present) }),
+      draw("circle", { cx: 14, cy: 6, r: 3.5, fill: `var(--${curve.colour})` }),
     );
-    return make("li", {}, swatch, present ? make("strong", {}, label) : label);
+    const cut = curve.points.some(({ mean }) => !(mean <= highest)) ? " (▲ partly above the plot)" : null;
+    return make("li", {}, swatch, present ? make("strong", {}, curve.name) : curve.name, cut);
   }
 
   drawn(width) {
-    const { curves } = this;
-    const losses = curves
-      .flatMap(({ points, marks }) => [...points.map((p) => p.mean), ...marks.map((m) => m.loss)])
-      .filter(Number.isFinite);
-    const firsts = curves.flatMap(({ points, marks }) => [points[0]?.mean, marks[0]?.loss]).filter(Number.isFinite);
-    const highest = firsts.length ? 1.1 * Math.max(...firsts) : 4; // beyond, a run has failed
-    const lowest = Math.min(...losses, highest - 0.5);
-    const last = Math.max(10, ...curves.flatMap(({ points }) => points.at(-1)?.step ?? 0));
-    const range = [Math.max(0, lowest - 0.1 * (highest - lowest)), highest];
+    const { range, logarithmic } = rangeOfLosses(this.curves);
+    const last = Math.max(10, ...this.curves.flatMap(({ points }) => points.at(-1)?.step ?? 0));
     const axis = axes({
       width,
       height: LOSS_HEIGHT,
       x: [0, last],
       y: range,
+      logarithmic,
       xLabel: "training steps",
-      yLabel: "loss in nats per character",
+      yLabel: logarithmic ? "loss in nats per character (log scale)" : "loss in nats per character",
       title: "Loss of each training run: a line for batches, dots for validation",
     });
-    const inside = (loss) => (loss < highest ? loss : highest);
-    curves.forEach(({ points, marks, colour }, place) => {
-      const present = place === curves.length - 1;
-      const line = points.map(({ step, mean }) => [step, inside(mean)]);
-      if (line.length === 1) line.push([line[0][0] + last / 200, line[0][1]]);
-      axis.svg.append(linePath(axis, line, strokeOf(colour, present)));
-      for (const { step, loss } of marks) {
-        axis.svg.append(
-          draw("circle", {
-            cx: axis.x(step),
-            cy: axis.y(inside(loss)),
-            r: present ? 3.5 : 2.5,
-            fill: `var(--${colour})`,
-            opacity: present ? 1 : 0.6,
-          }),
-        );
-      }
-    });
+    const inside = draw("g", { "clip-path": "url(#loss-plot-area)" });
+    const area = { x: 0, y: axis.area.y, width, height: axis.area.height + BELOW };
+    axis.svg.append(draw("clipPath", { id: "loss-plot-area" }, draw("rect", area)), inside);
+    for (const curve of this.curves) inside.append(...curveIn(axis, curve, range, curve === this.present));
     return axis.svg;
   }
 }
 
-function strokeOf(colour, present) {
+/** A curve: its line, its validation losses, the steps at which settings changed, and a mark where it is cut off. */
+function curveIn(axis, curve, [lowest, highest], present) {
+  const { points, marks, settings, colour } = curve;
+  const place = (loss) => (loss < 10 * highest ? Math.max(loss, lowest) : 10 * highest); // even if it is not finite
+  const line = points.map(({ step, mean }) => [step, place(mean)]);
+  if (line.length === 1) line.push([line[0][0] + 1, line[0][1]]);
+  const dots = marks.map(({ step, loss }) =>
+    draw("circle", {
+      cx: axis.x(step),
+      cy: axis.y(place(loss)),
+      r: present ? 3.5 : 2.5,
+      fill: `var(--${colour})`,
+      opacity: present ? 1 : 0.6,
+    }),
+  );
+  const { y: top, height } = axis.area;
+  const changes = settings.slice(1).map(({ step }) => {
+    const ends = { x1: axis.x(step), x2: axis.x(step), y1: top, y2: top + height };
+    return draw("line", { ...ends, ...strokeOf(curve, present), "stroke-dasharray": "3 4", "stroke-width": 1 });
+  });
+  const cut = line.find(([, loss]) => loss > highest);
+  const tip = (x) => `M${x - ABOVE} ${top + ABOVE}h${2 * ABOVE}l${-ABOVE} ${-ABOVE}z`;
+  const mark = cut ? [draw("path", { d: tip(axis.x(cut[0])), fill: `var(--${colour})` })] : [];
+  return [...changes, linePath(axis, line, strokeOf(curve, present)), ...dots, ...mark];
+}
+
+function strokeOf({ colour }, present) {
   return { stroke: `var(--${colour})`, "stroke-width": present ? 2 : 1.5, opacity: present ? 0.65 : 0.4 };
-}
-
-/** Each item with the one after it, as one. */
-function pairwise(items, merge) {
-  return items
-    .filter((_, k) => k % 2 === 0)
-    .map((item, k) => (2 * k + 1 < items.length ? merge(item, items[2 * k + 1]) : item));
-}
-
-function merged(one, other) {
-  const count = one.count + other.count;
-  return { step: other.step, mean: (one.mean * one.count + other.mean * other.count) / count, count };
 }

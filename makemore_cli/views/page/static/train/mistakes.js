@@ -16,7 +16,7 @@ const MISTAKES = [
   },
   {
     name: "bessel",
-    title: "dhprebn without Bessel’s correction",
+    title: "dhprebn without Bessel's correction",
     right: "bnraw[k] * (sum_dy_xhat / (n - 1))",
     wrong: "bnraw[k] * (sum_dy_xhat / n)",
   },

@@ -4,6 +4,7 @@
 const BATCH_SIZES = [2, 512];
 const HIDDEN_SIZES = [1, 512];
 const LEARNING_RATES = [1e-4, 10];
+const ROUND_NUMBERS = [1, 1.5, 2, 3, 5, 7]; // times a power of ten: the stops of the learning rate's slider
 const WEIGHTS_SEED = 2147483647; // the lecture's; of new weights and of batches
 
 /** The choices at first: those in the address, or those of the run. */
@@ -21,12 +22,25 @@ function withAddress(state, run) {
   const mistake = MISTAKES.find(({ name }) => name === address.get("train.mistake"))?.name ?? "";
   return {
     ...state,
-    learningRate: number("train.rate", run.learning_rate, LEARNING_RATES),
+    learningRate: number("train.rate", run.learning_rate, [learningRates(run).at(0), learningRates(run).at(-1)]),
     batchSize: Math.round(number("train.batch", run.batch_size, BATCH_SIZES)),
     hidden: Math.round(number("train.hidden", run.sizes.H, hiddenSizes(run))),
     from: address.get("train.from") === "trained" ? "trained" : "initial",
     ...(!state.edited && { mistake, pass: passWith(mistake) }),
   };
+}
+
+/** The learning rates to choose from, in order. The run's own is among them. */
+function learningRates({ learning_rate: own }) {
+  const [least, most] = LEARNING_RATES;
+  const powers = Array.from({ length: Math.round(Math.log10(most / least)) + 1 }, (_, k) => k + Math.log10(least));
+  const round = powers.flatMap((power) => ROUND_NUMBERS.map((factor) => Number(`${factor}e${Math.round(power)}`)));
+  return [...new Set([...round.filter((rate) => rate <= most), own])].sort((a, b) => a - b);
+}
+
+/** A learning rate for people. */
+function rateText(rate) {
+  return String(Number(rate.toPrecision(4))).replace("-", "−");
 }
 
 /** The range of H, in which the run's own always is. */
@@ -72,6 +86,7 @@ function trainerOptions(state, run) {
     seed: WEIGHTS_SEED,
     batchSize: state.batchSize,
     learningRate: state.learningRate,
+    schedule: run.schedule,
   };
 }
 
@@ -81,7 +96,7 @@ function firstParameters(state, run, sizes) {
   return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, decoded(array).data]));
 }
 
-/** What a curve in the plot is called. */
+/** What a run is called in the plot, without its learning rate and batch size, which may change in a run. */
 function labelOfTraining(state, run) {
   const pass = MISTAKES.find(({ name }) => name === state.mistake)?.title;
   const weights = state.from === "trained" && fitsRun(state, run) ? "from the trained weights" : null;
@@ -89,7 +104,7 @@ function labelOfTraining(state, run) {
     state.edited ? "an edited pass" : (pass ?? "the right pass"),
     state.hidden === run.sizes.H ? null : `H = ${state.hidden}`,
     weights,
-    state.own ? "own names" : null,
+    state.own ? countOf(state.names.training.length, "own name") : null,
   ]
     .filter((part) => part !== null)
     .join(", ");

@@ -1,6 +1,12 @@
 "use strict";
 // Train the network in the page.
 
+/** Where the text of a pass is wrong, before what is wrong. */
+function placeOfError(text, line) {
+  if (line !== null) return `Line ${line}: `;
+  return text.startsWith("SyntaxError") ? "After the last line, where a bracket may be missing: " : "";
+}
+
 function trainView(section, { run }) {
   let state = trainState(run);
   let training = null; // the present TrainingRun; null if there are no names
@@ -9,6 +15,10 @@ function trainView(section, { run }) {
   const plot = new LossPlot();
   const results = trainResults();
   const message = make("p", { class: "train-message", role: "status" });
+  const editor = passEditor({
+    change,
+    usePass: (pass) => change({ pass, edited: pass !== passWith(""), mistake: "" }),
+  });
   const controls = trainControls(run, {
     toggle,
     change,
@@ -17,7 +27,6 @@ function trainView(section, { run }) {
     check: () => training.send("check"),
     useNames,
     useRunNames: () => change({ names: namesOfRun(run), own: false }),
-    usePass: (pass) => change({ pass, edited: pass !== passWith(""), mistake: "" }),
   });
 
   /** End the present run, and begin one from its first weights and batches. */
@@ -25,11 +34,12 @@ function trainView(section, { run }) {
     training?.end();
     results.clear();
     message.textContent = "";
+    editor.refuse("");
     training = null;
     failed = false;
     setRunning(false);
     if (state.names === null) return;
-    plot.begin(labelOfTraining(state, run));
+    plot.begin(labelOfTraining(state, run), state);
     const mine = new TrainingRun(trainerOptions(state, run), state.pass, (report) => {
       if (mine === training) receivers[report.kind](report); // a run that has ended may still have sent some
     });
@@ -38,7 +48,12 @@ function trainView(section, { run }) {
 
   function setRunning(value) {
     running = value;
+    show();
+  }
+
+  function show() {
     controls.show(state, running, failed);
+    editor.show(state);
   }
 
   function toggle() {
@@ -53,7 +68,7 @@ function trainView(section, { run }) {
     if (changes.mistake !== undefined && !state.edited) state.pass = passWith(state.mistake);
     rememberTraining(state, run);
     if (Object.keys(changes).every((key) => key === "learningRate" || key === "batchSize")) {
-      controls.show(state, running, failed);
+      show();
       training?.send("set", { learningRate: state.learningRate, batchSize: state.batchSize });
       return;
     }
@@ -96,18 +111,32 @@ function trainView(section, { run }) {
         ),
       );
     },
-    error({ text }) {
+    set({ step, ...settings }) {
+      plot.set(step, settings);
+    },
+    silent() {
+      message.textContent =
+        `Training has not answered for ${PATIENCE} seconds: a step may be in an endless loop. Rewind stops it.`;
+    },
+    awake() {
+      message.textContent = "";
+    },
+    error({ text, line }) {
       training.end();
       failed = true;
       setRunning(false);
-      message.textContent = `The pass does not run: ${text}`;
+      const problem = `${placeOfError(text, line)}${text}`;
+      message.textContent = `The pass does not run. ${problem}`;
+      editor.refuse(problem, line);
     },
   };
 
   address.onChange(() => {
+    if (section.hidden) return; // a run is not ended from another view
     const wanted = withAddress(state, run);
     const changes = Object.fromEntries(Object.entries(wanted).filter(([key, value]) => value !== state[key]));
     if (Object.keys(changes).length > 0) change(changes);
+    else rememberTraining(state, run); // within their bounds
   });
 
   const intro =
@@ -137,9 +166,11 @@ function trainView(section, { run }) {
           button("Save the weights as JSON", () => training?.send("weights")),
         ),
         results.checked,
-        results.element,
       ),
     ),
+    editor.element,
+    results.element,
   );
+  rememberTraining(state, run);
   begin();
 }

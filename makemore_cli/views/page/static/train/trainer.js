@@ -1,7 +1,6 @@
 "use strict";
 // Stochastic gradient descent on names, and what there is to see of it.
 
-const DECAY_STEP = 100000; // from here on, the learning rate is a tenth, as in the lecture
 const SATURATED = 0.97; // |h| beyond which tanh passes hardly any gradient on
 const MOST_EXAMPLES = 1000; // for batchnorm statistics, and for the validation loss
 const MOST_PRODUCTS = 3e7; // of a validation loss, so that large networks don't stop for long
@@ -32,12 +31,13 @@ class Trainer {
    * @param {Object<string, Float64Array>} options.parameters - replaced by arrays that are changed by training
    * @param {{X: Int32Array, Y: Int32Array, count: number}} options.training - at least 2 examples
    * @param {{X: Int32Array, Y: Int32Array, count: number}} options.validation - may be empty
+   * @param {{milestones: number[], gamma: number}} options.schedule - of the learning rate
    */
-  constructor({ sizes, parameters, training, validation, epsilon, smoothing, seed, batchSize, learningRate }) {
-    Object.assign(this, { sizes, parameters, training, validation, learningRate, seed });
+  constructor({ epsilon, smoothing, batchSize, ...options }) {
+    Object.assign(this, options);
     this.settings = { epsilon, smoothing };
     this.steps = 0;
-    this.random = randomNumbers(seed);
+    this.random = randomNumbers(options.seed);
     this.batchSize = batchSize;
   }
 
@@ -61,7 +61,8 @@ class Trainer {
 
   /** The learning rate of the next step. */
   get rate() {
-    return this.steps < DECAY_STEP ? this.learningRate : this.learningRate / 10;
+    const { milestones, gamma } = this.schedule;
+    return this.learningRate * gamma ** milestones.filter((milestone) => milestone <= this.steps).length;
   }
 
   /** Train one step. Returns the loss of its batch before the update, in nats per character. */

@@ -5,6 +5,11 @@ const LARGEST_VOCABULARY = 8192; // letters
 const LARGEST_TEXT = 1 << 20; // letters of pasted names
 const VALIDATION_SHARE = 10; // every tenth pasted name is for validation
 
+/** A number of things: "1 name", "2 names". */
+function countOf(number, thing) {
+  return `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
+}
+
 /** A run's names as tokens: for training, and for validation. */
 function namesOfRun({ letters, names }) {
   const token = tokenOf(letters);
@@ -28,10 +33,10 @@ function namesOfText(text) {
     (a, b) => a.codePointAt(0) - b.codePointAt(0),
   );
   if (names.length < 2) throw new Error("Training needs at least 2 names, one on each line.");
-  if (letters.includes(".")) throw new Error("A name can’t contain “.”, which ends every name. Remove it.");
+  if (letters.includes(".")) throw new Error("A name can't contain “.”, which ends every name. Remove it.");
   const control = letters.find((letter) => /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(letter));
   if (control !== undefined)
-    throw new Error(`A name can’t contain the control character ${codePoint(control)}. Remove it.`);
+    throw new Error(`A name can't contain the control character ${codePoint(control)}. Remove it.`);
   if (letters.length > LARGEST_VOCABULARY) {
     const [most, found] = [LARGEST_VOCABULARY, letters.length].map((count) => count.toLocaleString("en"));
     throw new Error(`The names may have ${most} different letters at most, not ${found}.`);
@@ -39,7 +44,8 @@ function namesOfText(text) {
   const token = tokenOf(letters.join(""));
   const encoded = shuffled(names, randomNumbers(1)).map((name) => Array.from(name, (letter) => token.get(letter)));
   const count = Math.floor(names.length / VALIDATION_SHARE);
-  return { letters: letters.join(""), training: encoded.slice(count), validation: encoded.slice(0, count) };
+  const duplicates = names.length - new Set(names).size;
+  return { letters: letters.join(""), training: encoded.slice(count), validation: encoded.slice(0, count), duplicates };
 }
 
 function tokenOf(letters) {

@@ -36,6 +36,10 @@ function serveTraining() {
     set({ learningRate, batchSize }) {
       trainer.learningRate = learningRate;
       if (batchSize !== trainer.batchSize) trainer.batchSize = batchSize;
+      postMessage({ kind: "set", step: trainer.steps, learningRate, batchSize });
+    },
+    answer() {
+      postMessage({ kind: "answer" });
     },
     check() {
       postMessage({ kind: "check", step: trainer.steps, results: trainer.check() });
@@ -100,8 +104,7 @@ function useSimd() {
       const room = simdRoom(slow, count, transposed);
       product = room.product;
       return room.numbers;
-    } catch (error) {
-      console.info(`Matrix products are computed without SIMD: ${error.message}`);
+    } catch {
       product = slow;
       return (length) => new Float64Array(length);
     }
