@@ -280,8 +280,8 @@ def explain(
         typer.Option(
             "--html",
             metavar="FILE",
-            help="Write a page in which one can step through the chain, see all numbers, and break its lines; print "
-            "its path.",
+            help="Write an interactive page to FILE, and print its path: step through the chain, see every number, and "
+            "break its lines.",
         ),
     ] = None,
 ) -> None:
