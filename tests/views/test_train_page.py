@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -415,6 +417,54 @@ def test_the_worker_trains_as_the_functions_of_the_page(page) -> None:
       return Array.from({ length: 5 }, () => trainer.step().toFixed(4));
     }""")
     assert [step(page) for _ in range(5)] == expected
+
+
+@slow
+@needs_browser
+@given(
+    names=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=12), min_size=1, max_size=8),
+    T=st.integers(1, 20),
+    places=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=10),
+)
+@settings(max_examples=30)
+def test_batches_have_the_contexts_of_names(functions, names, T, places) -> None:
+    examples = [(([0] * T + name[:place])[-T:], token) for name in names for place, token in enumerate([*name, 0])]
+    drawn, all_of_them = functions.evaluate(
+        """([names, T, places]) => {
+          const tokens = tokenStream(names);
+          const [X, Y] = [new Int32Array(places.length * T).fill(7), new Int32Array(places.length)];
+          let drawn = 0;
+          drawBatch(tokens, X, Y, () => places[drawn++]);
+          const all = sampleOf(tokens, T, 1000, 1);
+          return [[[...X], [...Y]], [[...all.X], [...all.Y]]];
+        }""",
+        [names, T, places],
+    )
+
+    def columns(wanted: list[tuple[list[int], int]]) -> list[list[int]]:
+        return [[token for context, _ in wanted for token in context], [token for _, token in wanted]]
+
+    assert drawn == columns([examples[math.floor(place * len(examples))] for place in places])
+    assert all_of_them == columns(examples)
+
+
+@slow
+@needs_browser
+def test_a_long_context_takes_little_memory(browser, tmp_path) -> None:
+    """The contexts of all examples would take more than 700 MB."""
+    letters = "abcdefghij"
+    rng = random.Random(300)
+    train = ["".join(rng.choices(letters, k=rng.randint(3, 20))) for _ in range(50_000)]
+    names = {"train": train, "val": train[:100], "test": []}
+    with opened(browser, written(tmp_path / "page.html", run_of(Sizes(11, 300, 2, 8), letters, names))) as page:
+        page.wait_for_selector(".train-samples li")
+        losses = [float(step(page)) for _ in range(3)]
+        assert np.isfinite(losses).all()
+        held = """() => {
+          const { training, validation } = trainerOptions(trainState(data.run), data.run);
+          return training.byteLength + validation.byteLength;
+        }"""
+        assert page.evaluate(held) == 4 * sum(len(name) + 1 for name in train + train[:100])
 
 
 @slow

@@ -79,8 +79,8 @@ function trainerOptions(state, run) {
   return {
     sizes,
     parameters: firstParameters(state, run, sizes),
-    training: examplesOf(state.names.training, T),
-    validation: examplesOf(state.names.validation, T),
+    training: tokenStream(state.names.training),
+    validation: tokenStream(state.names.validation),
     epsilon: run.epsilon,
     smoothing: run.smoothing,
     seed: WEIGHTS_SEED,

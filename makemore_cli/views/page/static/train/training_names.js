@@ -1,5 +1,5 @@
 "use strict";
-// Names to train on: from a run or from the reader, as tokens, and as examples of a context and its next token.
+// Names to train on, from a run or from the reader, as tokens.
 
 const LARGEST_VOCABULARY = 8192; // letters
 const LARGEST_TEXT = 1 << 20; // letters of pasted names
@@ -66,16 +66,13 @@ function shuffled(items, random) {
   return order;
 }
 
-/** All examples of names: contexts X (count, T), and the token Y (count) after each, which may be the end of a name. */
-function examplesOf(names, T) {
-  const count = names.reduce((sum, name) => sum + name.length + 1, 0);
-  const [X, Y] = [new Int32Array(count * T), new Int32Array(count)];
-  let example = 0;
+/** The tokens of all names, each name followed by 0. Each of them is the target of one example. */
+function tokenStream(names) {
+  const stream = new Int32Array(names.reduce((sum, name) => sum + name.length + 1, 0));
+  let place = 0;
   for (const name of names) {
-    for (let place = 0; place <= name.length; place++, example++) {
-      for (let t = 0; t < T; t++) X[example * T + t] = name[place - T + t] ?? 0;
-      Y[example] = name[place] ?? 0;
-    }
+    stream.set(name, place);
+    place += name.length + 1;
   }
-  return { X, Y, count };
+  return stream;
 }
