@@ -20,6 +20,7 @@ from makemore_cli.config.schema import CosineSchedule, Schedule, SgdConfig, Step
 from makemore_cli.network import reference
 from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import Parameters, initialise
+from makemore_cli.runs.checkpoint import load_checkpoint
 from makemore_cli.training.engines import TensorEngine
 from makemore_cli.training.schedules import learning_rates
 from makemore_cli.views.page import run_data
@@ -646,6 +647,39 @@ def test_training_continues_from_the_trained_weights(browser, trained, tmp_path)
             with page.expect_download() as download:
                 press(page, name)
             assert Path(download.value.path()).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_a_large_run_has_no_initial_weights(trained, monkeypatch, excess) -> None:
+    checkpoint = load_checkpoint(trained)
+    sizes = checkpoint.model.sizes
+    monkeypatch.setattr(run_data, "LARGEST_INITIAL", sizes.parameters - excess)
+    initial = run_data.run_data("some", checkpoint, None)["run"]["initial"]
+    parameters, _ = initialise(sizes, checkpoint.config.train.seed)
+    expected = {name: encoded(array) for name, array in parameters.arrays().items()}
+    assert initial == (None if excess else expected)
+
+
+@slow
+@needs_browser
+def test_without_initial_weights_training_begins_with_new_ones(browser, trained, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(run_data, "LARGEST_INITIAL", 0)
+    path, _ = write_play_page(trained, tmp_path / "play.html")
+    with opened(browser, path) as page:
+        page.get_by_role("link", name="Train").click()
+        page.wait_for_selector(".train-samples li")
+        start = page.get_by_label("Weights at the start")
+        titles = start.locator("option:not([hidden])").all_inner_texts()
+        assert titles == ["new weights", "the run's trained weights"]
+        untrained = float(figure(page, "validation loss"))
+        losses = [step(page) for _ in range(3)]
+        start.select_option("trained")
+        page.wait_for_selector(".train-samples li")
+        assert float(figure(page, "validation loss")) < untrained - 0.5
+        start.select_option("new weights")
+        page.wait_for_selector(".train-samples li")
+        assert float(figure(page, "validation loss")) == untrained
+        assert [step(page) for _ in range(3)] == losses
 
 
 @slow

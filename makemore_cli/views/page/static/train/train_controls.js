@@ -2,6 +2,7 @@
 // The controls of training. They hold no state: `show` sets them, and each change is reported.
 
 const MOST_MILESTONES = 4; // in the text
+const NEW_WEIGHTS = "new weights";
 
 /**
  * @param {object} run
@@ -23,7 +24,7 @@ function trainControls(run, on) {
   const hidden = slider("Hidden units", hiddenSizes(run), (H) => on.change({ hidden: H }), String, "change");
   const from = choice(
     "Weights at the start",
-    { initial: "the run's initial weights", trained: "the run's trained weights" },
+    { initial: run.initial ? "the run's initial weights" : NEW_WEIGHTS, trained: "the run's trained weights" },
     (value) => on.change({ from: value }),
   );
   const mistake = choice("Backward pass", passTitles(), (name) => on.change({ mistake: name, edited: false }));
@@ -100,7 +101,7 @@ function slider(label, [min, max], onvalue, textOf, event = "input") {
 
 /** A list to choose from. Values that are not in it are shown as themselves, but can't be chosen. */
 function choice(label, titles, onvalue) {
-  const others = { new: "new weights", edited: "the edited pass" };
+  const others = { new: NEW_WEIGHTS, edited: "the edited pass" };
   const options = Object.entries(titles).map(([value, title]) => make("option", { value }, title));
   const other = make("option", { hidden: true, disabled: true });
   const select = make("select", { onchange: () => onvalue(select.value) }, ...options, other);

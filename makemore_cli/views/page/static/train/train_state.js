@@ -91,8 +91,8 @@ function trainerOptions(state, run) {
 }
 
 function firstParameters(state, run, sizes) {
-  if (!fitsRun(state, run)) return initialParameters(sizes, WEIGHTS_SEED, "b1" in run.parameters);
-  const arrays = state.from === "trained" ? run.parameters : run.initial;
+  const arrays = !fitsRun(state, run) ? null : state.from === "trained" ? run.parameters : run.initial;
+  if (arrays === null) return initialParameters(sizes, WEIGHTS_SEED, "b1" in run.parameters);
   return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, decoded(array).data]));
 }
 
