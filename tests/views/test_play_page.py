@@ -130,15 +130,15 @@ def train(kind: str, folder: Path) -> Path:
     return run
 
 
-def untrained(file: Path, run: Path) -> None:
+def untrained(file: Path, run: Path, hidden: int = 8) -> None:
     """A run's folder with the initial parameters of a small network."""
     config = Config.model_validate(
-        {"data": {"path": str(file)}, "model": {"hidden_size": 8, "embedding_size": 2}, "train": {"seed": 7}}
+        {"data": {"path": str(file)}, "model": {"hidden_size": hidden, "embedding_size": 2}, "train": {"seed": 7}}
     )
     dataset = load(config.data, 3)
-    sizes = Sizes(len(dataset.vocabulary), 3, 2, 8)
+    sizes = Sizes(len(dataset.vocabulary), 3, 2, hidden)
     parameters, _ = initialise(sizes, 7)
-    model = Model(sizes, parameters.arrays(), np.zeros((1, 8), np.float32), np.ones((1, 8), np.float32))
+    model = Model(sizes, parameters.arrays(), np.zeros((1, hidden), np.float32), np.ones((1, hidden), np.float32))
     run.mkdir()
     checkpoint = Checkpoint(model, dataset.vocabulary, config, 0, dataset.sha256)
     (run / "checkpoint.safetensors").write_bytes(to_bytes(checkpoint))
@@ -648,6 +648,52 @@ def test_the_stream_stands_still_while_it_is_read(played: Callable[[str], Played
     held = page.inner_text(".samples")
     page.wait_for_timeout(2500)
     assert page.inner_text(".samples") == held
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", ["", "&play.temperature=1.7&play.top_k=9&play.prefix=ma&play.from_prefix=yes"])
+def test_sampled_names_have_their_losses(settings: str, played: Callable[[str], Played]) -> None:
+    one = played("tiny")
+    page = one.fresh(f"#play.seed=31{settings}")
+    rows = [text.split("\n") for text in page.locator(".sample").all_inner_texts()]
+    assert len(rows) == 10
+    names = ["".join(parts[:-2]) for parts in rows]
+    assert all(name.endswith(".") for name in names)
+    scores = score(one.checkpoint.model, one.checkpoint.vocabulary, [name[:-1] for name in names])
+    assert [float(parts[-2].split()[0]) for parts in rows] == pytest.approx([one.loss for one in scores], abs=6e-4)
+
+
+@needs_browser
+@pytest.mark.slow
+def test_a_large_network_samples_only_while_somebody_looks(browser: Browser, tmp_path: Path) -> None:
+    file, run = tmp_path / "names.txt", tmp_path / "run"
+    file.write_text("\n".join("".join(chr(0x4E00 + 3 * n + i) for i in range(3)) for n in range(1500)))
+    untrained(file, run, hidden=300)
+    path, _ = write_play_page(run)
+    with opened(browser, path) as page:
+        page.wait_for_function("() => document.querySelectorAll('.sample').length === 10")
+        page.evaluate("""() => {
+          globalThis.asked = 0;
+          const before = logitsOf;
+          logitsOf = (...given) => { asked++; return before(...given); };
+        }""")
+        section = page.locator("[data-view=train]")
+        section.evaluate("(e) => e.toggleAttribute('data-training', true)")
+        press(page, "Sample 10 names")
+        page.wait_for_function("() => document.body.textContent.includes('Sampling waits until training pauses.')")
+        assert page.evaluate("asked") == 0
+        section.evaluate("(e) => e.toggleAttribute('data-training', false)")
+        page.wait_for_function(
+            "() => document.querySelector('.samples + .quiet').textContent.startsWith('Of 20 names')"
+        )
+        page.get_by_role("link", name="Train").click()
+        page.evaluate("asked = 0; location.hash += '&play.seed=9'")
+        later = "() => new Promise((done) => setTimeout(() => done(document.querySelectorAll('.sample').length), 500))"
+        assert page.evaluate(later) == 0
+        page.go_back()
+        page.go_back()
+        page.wait_for_function("() => document.querySelectorAll('.sample').length === 10")
 
 
 def press(page: Page, name: str) -> None:

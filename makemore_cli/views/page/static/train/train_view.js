@@ -48,6 +48,7 @@ function trainView(section, { run }) {
 
   function setRunning(value) {
     running = value;
+    section.toggleAttribute("data-training", running);
     show();
   }
 
