@@ -369,7 +369,7 @@ def test_a_game_is_scored_as_by_numpy(kind: str, played: Callable[[str], Played]
     )
     if kind == "no names":
         assert game == [[], True]
-        assert "makes up the names" in page.inner_text("main")
+        assert "The network generates the names" in page.inner_text("main")
         names = [
             "".join(one.letters[token - 1] for token in one.run("(seed) => new GuessingGame(play, seed).tokens", seed))
         ]

@@ -273,7 +273,7 @@ def test_the_product_with_simd_is_the_same_to_the_last_bit(functions) -> None:
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=30)
-def test_the_check_finds_no_fault_in_the_right_pass(functions, n, T, H, V, first_bias, smoothing, seed) -> None:
+def test_the_check_finds_no_fault_in_the_correct_pass(functions, n, T, H, V, first_bias, smoothing, seed) -> None:
     p, X, Y = problem(n, T, 4, H, V, first_bias=first_bias, dtype=torch.float64, seed=seed)
     assert functions.evaluate(CHECKED, numbers(p, X, Y, smoothing)) == []
 
@@ -307,7 +307,7 @@ def test_a_mistake_makes_its_gradients_wrong_and_no_others(browser, path, mistak
 @slow
 @needs_browser
 def test_the_page_names_the_wrong_gradients(page) -> None:
-    assert checked(page) == "All gradients are right."
+    assert checked(page) == "All gradients are correct."
     for mistake, wrong in WRONG.items():
         page.get_by_label("Backward pass").select_option(mistake)
         page.wait_for_selector(".train-samples li")
@@ -333,8 +333,8 @@ def test_a_reader_changes_the_pass(page) -> None:
         ".train-message:has-text('After the last line, where a bracket may be missing: SyntaxError')"
     )
     assert page.get_by_role("button", name="Start").is_disabled()
-    press(page, "Restore the right pass")
-    assert checked(page) == "All gradients are right."
+    press(page, "Restore the correct pass")
+    assert checked(page) == "All gradients are correct."
     assert text.input_value() == right
     assert page.inner_text("#pass-problem") == ""
 
@@ -384,8 +384,8 @@ def test_a_reader_is_told_of_an_endless_loop(page) -> None:
     press(page, "Rewind")
     page.wait_for_selector(".train-samples li")
     assert page.inner_text(".train-message") == ""
-    press(page, "Restore the right pass")
-    assert checked(page) == "All gradients are right."
+    press(page, "Restore the correct pass")
+    assert checked(page) == "All gradients are correct."
 
 
 # Training.
@@ -487,7 +487,7 @@ def test_settings_change_the_run(page) -> None:
     page.get_by_label("Hidden units").focus()
     page.keyboard.press("Home")
     page.wait_for_function("() => document.querySelector('.train-figures dd').textContent === '0'")
-    assert checked(page) == "All gradients are right."
+    assert checked(page) == "All gradients are correct."
     assert page.get_by_label("Weights at the start").is_disabled()
     assert page.url.endswith("#train.rate=0.0001&train.batch=2&train.hidden=1")
     page.reload()
@@ -510,19 +510,19 @@ def test_curves_are_told_apart(page) -> None:
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     step(page)
-    assert legend(page) == ["1: the right pass, rate 0.1, then 0.2 from step 1, batch size 32"]
+    assert legend(page) == ["1: the correct pass, rate 0.1, then 0.2 from step 1, batch size 32"]
     assert page.locator(".train-plot line[stroke-dasharray]").count() == 1
     press(page, "Rewind")
     page.wait_for_selector(".train-samples li")
     page.get_by_label("Batch size").focus()
     page.keyboard.press("Home")
     step(page)
-    assert legend(page)[1] == "2: the right pass, rate 0.2, batch size 2"
+    assert legend(page)[1] == "2: the correct pass, rate 0.2, batch size 2"
     press(page, "Clear earlier curves")
     use(page, "ada\nbob\nada")
     assert "Your text repeats 1 name; each one counts." in page.inner_text(".train-details p")
     step(page)
-    assert legend(page)[-1] == "3: the right pass, 3 own names, rate 0.2, batch size 2"
+    assert legend(page)[-1] == "3: the correct pass, 3 own names, rate 0.2, batch size 2"
 
 
 @slow
@@ -649,7 +649,7 @@ def test_training_continues_from_the_trained_weights(browser, trained, tmp_path)
         weights = json.loads(Path(download.value.path()).read_text())
         assert weights["sizes"] == {"V": 27, "T": 3, "E": 4, "H": 32}
         assert len(weights["parameters"]["W1"]) == 3 * 4 * 32
-        for name, start in (("Save the plot as SVG", b"<svg"), ("Save it as PNG", b"\x89PNG")):
+        for name, start in (("Save the plot as SVG", b"<svg"), ("Save the plot as PNG", b"\x89PNG")):
             with page.expect_download() as download:
                 press(page, name)
             assert Path(download.value.path()).read_bytes().startswith(start)
@@ -743,7 +743,7 @@ def test_a_reader_trains_on_names(page, names) -> None:
     )
     press(page, "Pause")
     settle(page)
-    assert checked(page) == "All gradients are right."
+    assert checked(page) == "All gradients are correct."
     letters = {letter for name in names for letter in name}
     samples = page.locator(".train-samples bdi").all_text_contents()
     assert samples
@@ -821,7 +821,7 @@ def test_networks_of_any_size_train(browser, tmp_path, sizes, letters) -> None:
         losses = np.array([float(step(page)) for _ in range(20)])
         assert np.isfinite(losses).all()
         assert losses[-5:].mean() < losses[:5].mean()
-        assert checked(page) == "All gradients are right."
+        assert checked(page) == "All gradients are correct."
         assert "only the first part" in page.locator(".train-details p").first.text_content()
 
 

@@ -176,7 +176,8 @@ function samplesSummary(kinds) {
   const count = (...wanted) => kinds.filter((kind) => wanted.includes(kind)).length;
   const often = ["train", "held_out", "new"].map((kind) => [count(kind), KIND_TEXTS[kind]]);
   const rare = [[count("unknown"), KIND_TEXTS.unknown], [count("empty", "cut"), "empty or cut"]];
-  const parts = [...often, ...rare.filter(([number]) => number > 0)].map(([number, text]) => `${grouped(number)} ${text}`);
+  const told = [...often, ...rare.filter(([number]) => number > 0)];
+  const parts = told.map(([number, text]) => `${grouped(number)} ${text}`);
   return `Of ${grouped(kinds.length)} names: ${parts.join(", ")}.`;
 }
 

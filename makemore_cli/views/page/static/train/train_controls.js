@@ -69,7 +69,7 @@ function trainControls(run, on) {
 /** When the learning rate falls, in a sentence or two. */
 function scheduleText({ milestones, gamma, instead_of: other }) {
   if (milestones.length === 0) return "The learning rate is constant, as in the run.";
-  const all = milestones.map((step) => step.toLocaleString("en"));
+  const all = milestones.map(grouped);
   const some = all.length > MOST_MILESTONES ? [...all.slice(0, MOST_MILESTONES), "…"] : all;
   const at = all.length === 1 ? `At step ${all[0]}` : `At each of the steps ${some.join("; ")}`;
   const whose = other === null ? "run" : "lecture";
@@ -117,7 +117,7 @@ function choice(label, titles, onvalue) {
 }
 
 function passTitles() {
-  return { "": "the right pass", ...Object.fromEntries(MISTAKES.map(({ name, title }) => [name, title])) };
+  return { "": "the correct pass", ...Object.fromEntries(MISTAKES.map(({ name, title }) => [name, title])) };
 }
 
 /** Where a reader writes names to train on. */
@@ -165,7 +165,7 @@ function aboutNames(names, own, run) {
     !own && !run.names.train.complete ? " The page has only the first part of the run's training names." : "";
   const repeated = own ? names.duplicates : 0;
   const again = repeated > 0 ? ` Your text repeats ${countOf(repeated, "name")}; each one counts.` : "";
-  return `Training uses ${train.toLocaleString("en")} ${own ? "of your" : "of the run's"} names${held}${again}${part}`;
+  return `Training uses ${grouped(train)} ${own ? "of your" : "of the run's"} names${held}${again}${part}`;
 }
 
 /** What a mistake changes, as nodes. */

@@ -101,7 +101,7 @@ function labelOfTraining(state, run) {
   const pass = MISTAKES.find(({ name }) => name === state.mistake)?.title;
   const weights = state.from === "trained" && fitsRun(state, run) ? "from the trained weights" : null;
   return [
-    state.edited ? "an edited pass" : (pass ?? "the right pass"),
+    state.edited ? "an edited pass" : (pass ?? "the correct pass"),
     state.hidden === run.sizes.H ? null : `H = ${state.hidden}`,
     weights,
     state.own ? countOf(state.names.training.length, "own name") : null,

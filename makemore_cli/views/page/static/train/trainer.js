@@ -1,5 +1,5 @@
 "use strict";
-// Stochastic gradient descent on names, and what there is to see of it.
+// Stochastic gradient descent on names, and its statistics.
 
 const SATURATED = 0.97; // |h| beyond which tanh passes hardly any gradient on
 const MOST_EXAMPLES = 1000; // for batchnorm statistics, and for the validation loss
