@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -130,15 +129,15 @@ def train(kind: str, folder: Path) -> Path:
     return run
 
 
-def untrained(file: Path, run: Path) -> None:
+def untrained(file: Path, run: Path, hidden: int = 8) -> None:
     """A run's folder with the initial parameters of a small network."""
     config = Config.model_validate(
-        {"data": {"path": str(file)}, "model": {"hidden_size": 8, "embedding_size": 2}, "train": {"seed": 7}}
+        {"data": {"path": str(file)}, "model": {"hidden_size": hidden, "embedding_size": 2}, "train": {"seed": 7}}
     )
     dataset = load(config.data, 3)
-    sizes = Sizes(len(dataset.vocabulary), 3, 2, 8)
+    sizes = Sizes(len(dataset.vocabulary), 3, 2, hidden)
     parameters, _ = initialise(sizes, 7)
-    model = Model(sizes, parameters.arrays(), np.zeros((1, 8), np.float32), np.ones((1, 8), np.float32))
+    model = Model(sizes, parameters.arrays(), np.zeros((1, hidden), np.float32), np.ones((1, hidden), np.float32))
     run.mkdir()
     checkpoint = Checkpoint(model, dataset.vocabulary, config, 0, dataset.sha256)
     (run / "checkpoint.safetensors").write_bytes(to_bytes(checkpoint))
@@ -171,7 +170,7 @@ def played(
 
 def test_the_colours_of_probabilities_are_those_of_score() -> None:
     told = json.loads(json.dumps(run_data.shades(), allow_nan=False))
-    for p in [0.0, 1.0, *np.random.default_rng().random(200), *(below for below, _ in SHADES if below < 1)]:
+    for p in [0.0, 1.0, *np.random.default_rng(11).random(200), *(below for below, _ in SHADES if below < 1)]:
         assert next(one["colour"] for one in told if one["below"] is None or p < one["below"]) == shade(p)
 
 
@@ -293,7 +292,7 @@ def test_principal_components_are_those_of_numpy(n: int, E: int, seed: int, play
 def test_nearest_characters_are_those_of_numpy(kind: str, played: Callable[[str], Played]) -> None:
     one = played(kind)
     C = one.checkpoint.model.parameters["C"].astype(np.float64)
-    for token in np.random.default_rng().integers(0, len(C), 5).tolist():
+    for token in np.random.default_rng(len(C)).integers(0, len(C), 5).tolist():
         found = one.run(
             "(row) => nearestRows(play.network.parameters.C, play.letters.all.length, play.network.sizes.E, row, 5)",
             token,
@@ -309,7 +308,7 @@ def test_nearest_characters_are_those_of_numpy(kind: str, played: Callable[[str]
 @pytest.mark.parametrize("kind", ["tiny", "hostile names"])
 def test_kinds_are_those_of_the_data(kind: str, played: Callable[[str], Played]) -> None:
     one = played(kind)
-    rng = random.Random()
+    rng = random.Random(kind)
     pools = [split.names() for split in one.dataset.splits.values()]
     names = [rng.choice(pool) for pool in pools for _ in range(30)]
     names += ["".join(rng.choices(one.letters, k=rng.randint(1, 4))) for _ in range(60)] + [""]
@@ -337,7 +336,7 @@ def test_a_page_with_a_part_of_the_names_does_not_guess(
 @pytest.mark.parametrize("kind", ["tiny", "one character of context", "label smoothing"])
 def test_effects_of_positions_are_occlusions(kind: str, played: Callable[[str], Played]) -> None:
     one = played(kind)
-    rng = random.Random()
+    rng = random.Random(kind)
     T = one.checkpoint.model.sizes.context
     for _ in range(3):
         context = [rng.randrange(len(one.letters) + 1) for _ in range(T)]
@@ -362,14 +361,15 @@ def shown_losses(page: Page) -> dict[str, str]:
 def test_a_game_is_scored_as_by_numpy(kind: str, played: Callable[[str], Played]) -> None:
     """Whole games by keyboard, with random picks."""
     one = played(kind)
-    seed = random.randrange(2**32)
+    rng = random.Random(kind)
+    seed = rng.randrange(2**32)
     page = one.fresh(f"#play.game={seed}")
     game = one.run(
         "(seed) => { const game = new GuessingGame(play, seed); return [game.names, game.isSampled]; }", seed
     )
     if kind == "no names":
         assert game == [[], True]
-        assert "makes up the names" in page.inner_text("main")
+        assert "The network generates the names" in page.inner_text("main")
         names = [
             "".join(one.letters[token - 1] for token in one.run("(seed) => new GuessingGame(play, seed).tokens", seed))
         ]
@@ -380,7 +380,7 @@ def test_a_game_is_scored_as_by_numpy(kind: str, played: Callable[[str], Played]
         if not held_out:
             assert game[1]
             return
-    V, rng = len(one.letters) + 1, random.Random()
+    V = len(one.letters) + 1
     most = min(3, V - 1)
     sums = np.zeros(3)
     page.focus(".picks")
@@ -614,40 +614,90 @@ def test_a_page_without_names_says_so(played: Callable[[str], Played]) -> None:
 @pytest.mark.slow
 def test_thousands_of_characters(played: Callable[[str], Played]) -> None:
     one = played("8,192 characters")
-    began = time.monotonic()
     page = one.fresh(f"#play.prefix={quote(one.letters[7:9])}")
-    assert time.monotonic() - began < 10
     assert page.locator(".bar").count() == 60
     assert page.locator(".point").count() == 200
     text = page.inner_text("main")
     assert "60 likeliest of 8,192 characters" in text
     assert "199 most frequent of 8,191 characters" in text
-    began = time.monotonic()
     page.fill(".prefix", one.letters[100:106])
     assert "nats per character" in page.inner_text("[aria-label='Next character']")
-    assert time.monotonic() - began < 5
 
 
 @needs_browser
 @pytest.mark.slow
-def test_the_stream_stands_still_while_it_is_read(played: Callable[[str], Played]) -> None:
+def test_the_stream_stands_still_while_it_is_read(played: Callable[[str], Played], browser: Browser) -> None:
+    path = played("tiny").folder / "play.html"
+    with opened(browser, path) as page:
+        page.clock.install()
+        page.goto("about:blank")
+        page.goto(f"{path.as_uri()}#play.seed=5")
+        page.wait_for_selector(".sample")
+
+        def later() -> str:
+            page.clock.run_for(2500)
+            return page.inner_text(".samples")
+
+        first = page.inner_text(".samples")
+        assert later() == first
+        press(page, "Keep sampling")
+        assert later() != first
+        page.focus(".sample")
+        held = page.inner_text(".samples")
+        assert later() == held
+        page.keyboard.press("Enter")
+        assert page.input_value(".prefix") != ""
+        running = page.inner_text(".samples")
+        assert later() != running
+        press(page, "Pause sampling")
+        held = page.inner_text(".samples")
+        assert later() == held
+
+
+@needs_browser
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", ["", "&play.temperature=1.7&play.top_k=9&play.prefix=ma&play.from_prefix=yes"])
+def test_sampled_names_have_their_losses(settings: str, played: Callable[[str], Played]) -> None:
     one = played("tiny")
-    page = one.fresh("#play.seed=5")
-    first = page.inner_text(".samples")
-    page.wait_for_timeout(2500)
-    assert page.inner_text(".samples") == first
-    press(page, "Keep sampling")
-    page.wait_for_function("(first) => document.querySelector('.samples').innerText !== first", arg=first)
-    page.focus(".sample")
-    held = page.inner_text(".samples")
-    page.wait_for_timeout(2500)
-    assert page.inner_text(".samples") == held
-    page.keyboard.press("Enter")
-    assert page.input_value(".prefix") != ""
-    press(page, "Pause sampling")
-    held = page.inner_text(".samples")
-    page.wait_for_timeout(2500)
-    assert page.inner_text(".samples") == held
+    page = one.fresh(f"#play.seed=31{settings}")
+    rows = [text.split("\n") for text in page.locator(".sample").all_inner_texts()]
+    assert len(rows) == 10
+    names = ["".join(parts[:-2]) for parts in rows]
+    assert all(name.endswith(".") for name in names)
+    scores = score(one.checkpoint.model, one.checkpoint.vocabulary, [name[:-1] for name in names])
+    assert [float(parts[-2].split()[0]) for parts in rows] == pytest.approx([one.loss for one in scores], abs=6e-4)
+
+
+@needs_browser
+@pytest.mark.slow
+def test_a_large_network_samples_only_while_somebody_looks(browser: Browser, tmp_path: Path) -> None:
+    file, run = tmp_path / "names.txt", tmp_path / "run"
+    file.write_text("\n".join("".join(chr(0x4E00 + 3 * n + i) for i in range(3)) for n in range(1500)))
+    untrained(file, run, hidden=300)
+    path, _ = write_play_page(run)
+    with opened(browser, path) as page:
+        page.wait_for_function("() => document.querySelectorAll('.sample').length === 10")
+        page.evaluate("""() => {
+          globalThis.asked = 0;
+          const before = logitsOf;
+          logitsOf = (...given) => { asked++; return before(...given); };
+        }""")
+        section = page.locator("[data-view=train]")
+        section.evaluate("(e) => e.toggleAttribute('data-training', true)")
+        press(page, "Sample 10 names")
+        page.wait_for_function("() => document.body.textContent.includes('Sampling waits until training pauses.')")
+        assert page.evaluate("asked") == 0
+        section.evaluate("(e) => e.toggleAttribute('data-training', false)")
+        page.wait_for_function(
+            "() => document.querySelector('.samples + .quiet').textContent.startsWith('Of 20 names')"
+        )
+        page.get_by_role("link", name="Train").click()
+        page.evaluate("asked = 0; location.hash += '&play.seed=9'")
+        later = "() => new Promise((done) => setTimeout(() => done(document.querySelectorAll('.sample').length), 500))"
+        assert page.evaluate(later) == 0
+        page.go_back()
+        page.go_back()
+        page.wait_for_function("() => document.querySelectorAll('.sample').length === 10")
 
 
 def press(page: Page, name: str) -> None:
@@ -722,7 +772,7 @@ def test_labels_are_moved_apart_but_not_far(played: Callable[[str], Played], see
 def test_nothing_is_wider_than_the_window(width: int, played: Callable[[str], Played], browser: Browser) -> None:
     for kind in ("tiny", "hostile names", "8,192 characters", "label smoothing", "two characters"):
         one = played(kind)
-        prefix = "".join(random.choices(one.letters, k=60))
+        prefix = "".join(random.Random(width).choices(one.letters, k=60))
         with opened(browser, one.folder / "play.html", width=width) as page:
             page.goto((one.folder / "play.html").as_uri() + f"#play.prefix={quote(prefix)}")
             page.wait_for_selector(".play")

@@ -11,23 +11,25 @@ from makemore_cli.config.schema import Schedule, SgdConfig, StepsSchedule
 from makemore_cli.inference.score import SHADES, meanings
 from makemore_cli.names.dataset import Dataset
 from makemore_cli.names.splits import SPLITS, Split
+from makemore_cli.network.model import Sizes
 from makemore_cli.network.parameters import initialise
 from makemore_cli.runs.checkpoint import Checkpoint
 from makemore_cli.views.page.page import encoded
 
+LARGEST_INITIAL = 1 << 18  # parameters; initial ones double the page, so larger networks go without them
 LARGEST_NAMES_LETTERS = 1 << 20  # of each split in a page, end-of-word tokens included
 
 
 def run_data(name: str, checkpoint: Checkpoint, dataset: Dataset | None) -> dict[str, Any]:
     """What the views Play and Train read: `data.run`, and `data.shades`, the colours of probabilities.
 
-    A run has its sizes and settings, its parameters as trained and as they began, and the names of each split.
+    A run has its sizes and settings, its parameters as trained and as they began (None for a large network), and the
+    names of each split.
 
     `dataset` is None if the data is missing or has changed; the page then can't tell new names, nor train on them.
     """
     model, config = checkpoint.model, checkpoint.config
     sizes = model.sizes
-    initial, _ = initialise(sizes, config.train.seed)
     run = {
         "name": name,
         "step": checkpoint.step,
@@ -39,7 +41,7 @@ def run_data(name: str, checkpoint: Checkpoint, dataset: Dataset | None) -> dict
         "learning_rate": (config.optim if isinstance(config.optim, SgdConfig) else SgdConfig()).lr,  # the page has SGD
         "schedule": schedule_of(config.optim.schedule),
         "parameters": {name: encoded(array) for name, array in model.parameters.items()},
-        "initial": {name: encoded(array) for name, array in initial.arrays().items()},
+        "initial": _initial(sizes, config.train.seed),
         "bnmean": encoded(model.bnmean),
         "bnvar": encoded(model.bnvar),
         "names": None if dataset is None else {split: _names(dataset.splits[split]) for split in SPLITS},
@@ -56,6 +58,12 @@ def schedule_of(schedule: Schedule | None) -> dict[str, Any]:
         "gamma": steps.gamma,
         "instead_of": None if schedule is None or has_steps else schedule.name,
     }
+
+
+def _initial(sizes: Sizes, seed: int) -> dict[str, Any] | None:
+    if sizes.parameters > LARGEST_INITIAL:
+        return None
+    return {name: encoded(array) for name, array in initialise(sizes, seed)[0].arrays().items()}
 
 
 def _names(split: Split) -> dict[str, Any]:

@@ -73,8 +73,8 @@ function twoDecimals(number) {
 }
 
 /** A loss for people. */
-function lossText(loss) {
-  return Number.isFinite(loss) ? loss.toFixed(3) : "∞";
+function lossText(loss, decimals = 3) {
+  return Number.isFinite(loss) ? loss.toFixed(decimals) : String(loss).replace("Infinity", "∞");
 }
 
 /** The colour of a probability. shades = [{below, colour, meaning}]; the last one has no bound. */

@@ -87,11 +87,16 @@ function contextAfter(tokens, T) {
   return [...new Array(T - last.length).fill(0), ...last];
 }
 
-/** The tokens of a sampled name, without the end-of-word token. Longer names than `longest` are cut. */
-function sampledName(network, random, { prefix = [], longest = LONGEST_SAMPLED_NAME, ...options } = {}) {
+/**
+ * The tokens of a sampled name, without the end-of-word token. Longer names than `longest` are cut. `onDraw` is called
+ * with the logits and each token that is drawn from them, the end-of-word token included.
+ */
+function sampledName(network, random, { prefix = [], longest = LONGEST_SAMPLED_NAME, onDraw, ...options } = {}) {
   const tokens = [...prefix];
   while (tokens.length < longest) {
-    const next = drawnIndex(probabilitiesAfter(network, tokens, options), random);
+    const logits = logitsAfter(network, contextAfter(tokens, network.sizes.T));
+    const next = drawnIndex(probabilitiesOf(logits, options), random);
+    onDraw?.(logits, next);
     if (next === 0) break;
     tokens.push(next);
   }
@@ -100,7 +105,12 @@ function sampledName(network, random, { prefix = [], longest = LONGEST_SAMPLED_N
 
 /** The probability of each token of a name, the end-of-word token included. */
 function tokenProbabilities(network, tokens) {
-  return [...tokens, 0].map((token, place) => probabilitiesAfter(network, tokens.slice(0, place))[token]);
+  return [...startProbabilities(network, tokens), probabilitiesAfter(network, tokens)[0]];
+}
+
+/** The probability of each token of the beginning of a name. */
+function startProbabilities(network, tokens) {
+  return tokens.map((token, place) => probabilitiesAfter(network, tokens.slice(0, place))[token]);
 }
 
 /** Mean negative log likelihood in nats per character, from the probabilities of a name's characters. */

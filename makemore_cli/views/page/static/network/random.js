@@ -26,3 +26,13 @@ function drawnIndex(weights, random) {
   }
   return weights.findLastIndex((weight) => weight > 0); // rounding
 }
+
+/** The same things in a random order (Fisher and Yates). */
+function inRandomOrder(things, random) {
+  const mixed = [...things];
+  for (let last = mixed.length - 1; last > 0; last--) {
+    const other = Math.floor(random() * (last + 1));
+    [mixed[last], mixed[other]] = [mixed[other], mixed[last]];
+  }
+  return mixed;
+}

@@ -139,14 +139,14 @@ function gameScoring({ V, T }) {
     : `Your picks get ${given.slice(0, -1).join(", ")} and ${given.at(-1)}%`;
   return (
     `${shares}, and the other characters share the rest evenly. Without a pick, all ${grouped(V)} are equally ` +
-    "likely. The loss is −ln of the probability of the character that comes, so less is better. You see the whole " +
-    `beginning of the name. The network sees only the last ${T === 1 ? "character" : `${T} characters`}.`
+    "likely. The loss is −ln of the probability of the actual next character, so lower is better. You see the " +
+    `whole beginning of the name. The network sees only the last ${T === 1 ? "character" : `${T} characters`}.`
   );
 }
 
 function originOf({ isSampled, names }) {
   if (isSampled) {
-    return "The page has no held-out names. So the network makes up the names of this game, which is in its favour.";
+    return "The page has no held-out names. The network generates the names instead, which gives it an advantage.";
   }
   return `The names come from ${grouped(names.length)} held-out names, on which the network was not trained.`;
 }

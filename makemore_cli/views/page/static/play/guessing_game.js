@@ -87,13 +87,3 @@ class GuessingGame {
     return this.rounds.reduce((sum, { losses }) => sum + losses[player], 0) / this.rounds.length;
   }
 }
-
-/** The same things in a random order (Fisher and Yates). */
-function inRandomOrder(things, random) {
-  const mixed = [...things];
-  for (let last = mixed.length - 1; last > 0; last--) {
-    const other = Math.floor(random() * (last + 1));
-    [mixed[last], mixed[other]] = [mixed[other], mixed[last]];
-  }
-  return mixed;
-}

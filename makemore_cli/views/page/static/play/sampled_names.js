@@ -6,12 +6,16 @@ const ONE_GO = 10; // names for one press of the button
 const LONGEST_ROW = 40; // characters
 const STREAM_MS = 2000; // from name to name
 const TURN_MS = 50; // after which the page answers the reader before it draws more names
+const REST_MS = 200; // until the page looks again whether it may draw names
+const SLOW_PRODUCTS = 1e6; // for one character: from here on, a name takes so long that drawing waits for the reader
 
 /** A card with a stream of sampled names. */
 function sampledNamesCard(play) {
   let kinds = []; // of the names so far
   let waiting = 0; // names that are still to be drawn
   let timer = null;
+  const { V, H } = play.network.sizes;
+  const isSlow = V * H > SLOW_PRODUCTS;
   const list = make("div", { class: "samples", role: "toolbar", "aria-label": "Sampled names" });
   const refresh = roving(list);
   const told = make("p", { class: "quiet" });
@@ -53,28 +57,48 @@ function sampledNamesCard(play) {
   /** Draw names, the newest of which comes first. A large network takes several turns. */
   function add(number) {
     waiting += number;
+    if (!isSlow) return turn();
+    clearTimeout(timer);
+    timer = setTimeout(turn, 0);
+    tell();
+  }
+
+  /** Draw names for a short time, but not behind the reader's back. */
+  function turn() {
     clearTimeout(timer);
     const until = performance.now() + TURN_MS;
-    while (waiting > 0 && performance.now() < until) drawOne();
+    const mayDraw = !isAway() && !(isSlow && isTraining());
+    while (mayDraw && waiting > 0 && performance.now() < until) drawOne();
     while (list.children.length > SHOWN_NAMES) list.lastChild.remove();
     refresh();
-    told.textContent = samplesSummary(kinds);
-    if (waiting > 0) timer = setTimeout(add, 0, 0);
+    tell();
+    if (waiting > 0) timer = setTimeout(turn, mayDraw ? 0 : REST_MS);
+  }
+
+  function tell() {
+    const waits = waiting > 0 && isSlow && isTraining();
+    told.textContent = waits ? "Sampling waits until training pauses." : samplesSummary(kinds);
+  }
+
+  function isAway() {
+    return document.hidden || list.offsetParent === null;
   }
 
   function drawOne() {
     waiting--;
     const { temperature, topK, fromPrefix: begins } = play.settings;
     const prefix = begins ? play.prefix.tokens : [];
-    const tokens = sampledName(play.network, random, { prefix, temperature, topK });
+    const probabilities = startProbabilities(play.network, prefix);
+    const onDraw = (logits, token) => probabilities.push(probabilitiesOf(logits)[token]);
+    const tokens = sampledName(play.network, random, { prefix, temperature, topK, onDraw });
     const kind = sampleKind(play, tokens);
     kinds.push(kind);
-    list.prepend(sampleRow(play, tokens, kind));
+    list.prepend(sampleRow(play, tokens, kind, probabilities));
   }
 
   function tick() {
-    const isAway = document.hidden || list.offsetParent === null || list.matches(":hover, :focus-within");
-    if (streaming && !isAway && !list.inert && waiting === 0) add(1);
+    const isBusy = isAway() || isTraining() || list.matches(":hover, :focus-within");
+    if (streaming && !isBusy && !list.inert && waiting === 0) add(1);
   }
 
   function update() {
@@ -135,10 +159,9 @@ function sampleKind(play, tokens) {
 }
 
 /** A sampled name, its loss and its kind. A name that was cut has no end. */
-function sampleRow(play, tokens, kind) {
+function sampleRow(play, tokens, kind, probabilities) {
   const name = play.letters.decode(tokens);
   const letters = kind === "cut" ? [...name] : [...name, END];
-  const probabilities = tokenProbabilities(play.network, tokens).slice(0, letters.length);
   return make(
     "button",
     { type: "button", class: "sample", onclick: () => play.inspect(name) },
@@ -153,8 +176,14 @@ function samplesSummary(kinds) {
   const count = (...wanted) => kinds.filter((kind) => wanted.includes(kind)).length;
   const often = ["train", "held_out", "new"].map((kind) => [count(kind), KIND_TEXTS[kind]]);
   const rare = [[count("unknown"), KIND_TEXTS.unknown], [count("empty", "cut"), "empty or cut"]];
-  const parts = [...often, ...rare.filter(([number]) => number > 0)].map(([number, text]) => `${grouped(number)} ${text}`);
+  const told = [...often, ...rare.filter(([number]) => number > 0)];
+  const parts = told.map(([number, text]) => `${grouped(number)} ${text}`);
   return `Of ${grouped(kinds.length)} names: ${parts.join(", ")}.`;
+}
+
+/** Whether the view Train, if the page has it, is training. */
+function isTraining() {
+  return document.querySelector("[data-training]") !== null;
 }
 
 /** A random seed that nobody chose. */

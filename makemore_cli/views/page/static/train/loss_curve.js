@@ -54,7 +54,7 @@ class LossCurve {
 function valuesInTime(pairs) {
   const changes = pairs.filter(([, text], k) => k === 0 || text !== pairs[k - 1][1]);
   const [first, ...later] = changes.map(([step, text], k) =>
-    k === 0 ? text : `${text} from step ${step.toLocaleString("en")}`,
+    k === 0 ? text : `${text} from step ${grouped(step)}`,
   );
   return [first, ...(later.length > SHOWN_CHANGES ? ["…", later.at(-1)] : later)].join(", then ");
 }

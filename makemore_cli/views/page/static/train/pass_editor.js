@@ -24,7 +24,7 @@ function passEditor(on) {
   const gutter = make("div", { class: "code train-lines", "aria-hidden": "true" });
   const problem = make("span", { class: "wrong", id: "pass-problem", role: "status" });
   const lead = button("", () => select(wrongLineNumber), { hidden: true });
-  const restore = button("Restore the right pass", () => on.change({ mistake: "", edited: false }));
+  const restore = button("Restore the correct pass", () => on.change({ mistake: "", edited: false }));
   const element = make(
     "details",
     { class: "train-details card" },
@@ -89,7 +89,7 @@ function passEditor(on) {
   return { element, show, refuse };
 }
 
-/** The number of the line of the right pass that a mistake changes. */
+/** The number of the line of the correct pass that a mistake changes. */
 function lineOf({ right }) {
   const text = scriptText("pass.js");
   return text.slice(0, text.indexOf(right)).split("\n").length;

@@ -2,6 +2,7 @@
 // The controls of training. They hold no state: `show` sets them, and each change is reported.
 
 const MOST_MILESTONES = 4; // in the text
+const NEW_WEIGHTS = "new weights";
 
 /**
  * @param {object} run
@@ -23,7 +24,7 @@ function trainControls(run, on) {
   const hidden = slider("Hidden units", hiddenSizes(run), (H) => on.change({ hidden: H }), String, "change");
   const from = choice(
     "Weights at the start",
-    { initial: "the run's initial weights", trained: "the run's trained weights" },
+    { initial: run.initial ? "the run's initial weights" : NEW_WEIGHTS, trained: "the run's trained weights" },
     (value) => on.change({ from: value }),
   );
   const mistake = choice("Backward pass", passTitles(), (name) => on.change({ mistake: name, edited: false }));
@@ -68,7 +69,7 @@ function trainControls(run, on) {
 /** When the learning rate falls, in a sentence or two. */
 function scheduleText({ milestones, gamma, instead_of: other }) {
   if (milestones.length === 0) return "The learning rate is constant, as in the run.";
-  const all = milestones.map((step) => step.toLocaleString("en"));
+  const all = milestones.map(grouped);
   const some = all.length > MOST_MILESTONES ? [...all.slice(0, MOST_MILESTONES), "…"] : all;
   const at = all.length === 1 ? `At step ${all[0]}` : `At each of the steps ${some.join("; ")}`;
   const whose = other === null ? "run" : "lecture";
@@ -100,7 +101,7 @@ function slider(label, [min, max], onvalue, textOf, event = "input") {
 
 /** A list to choose from. Values that are not in it are shown as themselves, but can't be chosen. */
 function choice(label, titles, onvalue) {
-  const others = { new: "new weights", edited: "the edited pass" };
+  const others = { new: NEW_WEIGHTS, edited: "the edited pass" };
   const options = Object.entries(titles).map(([value, title]) => make("option", { value }, title));
   const other = make("option", { hidden: true, disabled: true });
   const select = make("select", { onchange: () => onvalue(select.value) }, ...options, other);
@@ -116,7 +117,7 @@ function choice(label, titles, onvalue) {
 }
 
 function passTitles() {
-  return { "": "the right pass", ...Object.fromEntries(MISTAKES.map(({ name, title }) => [name, title])) };
+  return { "": "the correct pass", ...Object.fromEntries(MISTAKES.map(({ name, title }) => [name, title])) };
 }
 
 /** Where a reader writes names to train on. */
@@ -164,7 +165,7 @@ function aboutNames(names, own, run) {
     !own && !run.names.train.complete ? " The page has only the first part of the run's training names." : "";
   const repeated = own ? names.duplicates : 0;
   const again = repeated > 0 ? ` Your text repeats ${countOf(repeated, "name")}; each one counts.` : "";
-  return `Training uses ${train.toLocaleString("en")} ${own ? "of your" : "of the run's"} names${held}${again}${part}`;
+  return `Training uses ${grouped(train)} ${own ? "of your" : "of the run's"} names${held}${again}${part}`;
 }
 
 /** What a mistake changes, as nodes. */

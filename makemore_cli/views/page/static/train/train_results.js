@@ -1,6 +1,8 @@
 "use strict";
 // What training shows: figures, sampled names, saturation, gradients, and the check of the gradients.
 
+const LOSS_DECIMALS = 4; // one step changes little
+
 function trainResults() {
   const places = Object.fromEntries(
     ["step", "speed", "loss", "validation", "saturated"].map((name) => [name, make("dd", {}, "–")]),
@@ -32,10 +34,11 @@ function trainResults() {
   );
 
   function show({ step, speed, loss, validation }) {
-    if (step !== undefined) places.step.textContent = step.toLocaleString("en");
-    if (speed !== undefined) places.speed.textContent = Math.round(speed).toLocaleString("en");
-    if (loss !== undefined) places.loss.textContent = nats(loss);
-    if (validation !== undefined) places.validation.textContent = validation === null ? "–" : nats(validation);
+    if (step !== undefined) places.step.textContent = grouped(step);
+    if (speed !== undefined) places.speed.textContent = grouped(Math.round(speed));
+    if (loss !== undefined) places.loss.textContent = lossText(loss, LOSS_DECIMALS);
+    if (validation === null) places.validation.textContent = "–";
+    else if (validation !== undefined) places.validation.textContent = lossText(validation, LOSS_DECIMALS);
   }
 
   function look(names, distributions, letters) {
@@ -51,18 +54,18 @@ function trainResults() {
 
   function showCheck(step, results) {
     const wrong = results.filter(({ right }) => !right).map(({ name }) => `d${name}`);
-    const verdict = wrong.length === 0 ? "All gradients are right." : `Wrong: ${wrong.join(", ")}.`;
+    const verdict = wrong.length === 0 ? "All gradients are correct." : `Wrong: ${wrong.join(", ")}.`;
     const rows = results.map(({ name, difference, right }) =>
       make(
         "tr",
         {},
         make("th", { scope: "row" }, make("code", {}, `d${name}`)),
         make("td", { class: "number" }, shown(difference)),
-        make("td", { class: right ? "right" : "wrong" }, right ? "right" : "wrong"),
+        make("td", { class: right ? "right" : "wrong" }, right ? "correct" : "wrong"),
       ),
     );
     checked.replaceChildren(
-      make("h3", {}, `Gradient check after step ${step.toLocaleString("en")}`),
+      make("h3", {}, `Gradient check after step ${grouped(step)}`),
       make(
         "p",
         {},
@@ -102,10 +105,6 @@ function trainResults() {
 
 function figure(label, place) {
   return make("div", {}, make("dt", {}, label), place);
-}
-
-function nats(loss) {
-  return Number.isFinite(loss) ? loss.toFixed(4) : String(loss);
 }
 
 /** A sampled name, isolated from the direction of the text around it. */

@@ -79,8 +79,8 @@ function trainerOptions(state, run) {
   return {
     sizes,
     parameters: firstParameters(state, run, sizes),
-    training: examplesOf(state.names.training, T),
-    validation: examplesOf(state.names.validation, T),
+    training: tokenStream(state.names.training),
+    validation: tokenStream(state.names.validation),
     epsilon: run.epsilon,
     smoothing: run.smoothing,
     seed: WEIGHTS_SEED,
@@ -91,8 +91,8 @@ function trainerOptions(state, run) {
 }
 
 function firstParameters(state, run, sizes) {
-  if (!fitsRun(state, run)) return initialParameters(sizes, WEIGHTS_SEED, "b1" in run.parameters);
-  const arrays = state.from === "trained" ? run.parameters : run.initial;
+  const arrays = !fitsRun(state, run) ? null : state.from === "trained" ? run.parameters : run.initial;
+  if (arrays === null) return initialParameters(sizes, WEIGHTS_SEED, "b1" in run.parameters);
   return Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, decoded(array).data]));
 }
 
@@ -101,7 +101,7 @@ function labelOfTraining(state, run) {
   const pass = MISTAKES.find(({ name }) => name === state.mistake)?.title;
   const weights = state.from === "trained" && fitsRun(state, run) ? "from the trained weights" : null;
   return [
-    state.edited ? "an edited pass" : (pass ?? "the right pass"),
+    state.edited ? "an edited pass" : (pass ?? "the correct pass"),
     state.hidden === run.sizes.H ? null : `H = ${state.hidden}`,
     weights,
     state.own ? countOf(state.names.training.length, "own name") : null,

@@ -48,6 +48,7 @@ function trainView(section, { run }) {
 
   function setRunning(value) {
     running = value;
+    section.toggleAttribute("data-training", running);
     show();
   }
 
@@ -92,8 +93,8 @@ function trainView(section, { run }) {
       if (!stopped) return;
       setRunning(false);
       message.textContent =
-        `Training stopped after step ${step.toLocaleString("en")}: the loss is not a finite number. ` +
-        "Rewind, and lower the learning rate or choose the right backward pass.";
+        `Training stopped after step ${grouped(step)}: the loss is not a finite number. ` +
+        "Rewind, and lower the learning rate or choose the correct backward pass.";
     },
     look({ step, validation, samples, distributions }) {
       if (validation !== null) plot.mark(step, validation);
@@ -162,7 +163,7 @@ function trainView(section, { run }) {
           { class: "row" },
           button("Clear earlier curves", () => plot.clear()),
           button("Save the plot as SVG", () => saveSvg("loss.svg", plot.svg)),
-          button("Save it as PNG", () => savePng("loss.png", plot.svg)),
+          button("Save the plot as PNG", () => savePng("loss.png", plot.svg)),
           button("Save the weights as JSON", () => training?.send("weights")),
         ),
         results.checked,

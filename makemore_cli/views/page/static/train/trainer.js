@@ -1,9 +1,11 @@
 "use strict";
-// Stochastic gradient descent on names, and what there is to see of it.
+// Stochastic gradient descent on names, and its statistics.
 
 const SATURATED = 0.97; // |h| beyond which tanh passes hardly any gradient on
 const MOST_EXAMPLES = 1000; // for batchnorm statistics, and for the validation loss
-const MOST_PRODUCTS = 3e7; // of a validation loss, so that large networks don't stop for long
+// Products in each, so that large networks don't stop for long.
+const CALIBRATION_PRODUCTS = 1e9;
+const VALIDATION_PRODUCTS = 3e7;
 const FEWEST_EXAMPLES = 16;
 const CHECKED_EXAMPLES = 32;
 const BARS = 41; // of a histogram
@@ -29,8 +31,8 @@ class Trainer {
    * @param {object} options
    * @param {{V: number, T: number, E: number, H: number}} options.sizes
    * @param {Object<string, Float64Array>} options.parameters - replaced by arrays that are changed by training
-   * @param {{X: Int32Array, Y: Int32Array, count: number}} options.training - at least 2 examples
-   * @param {{X: Int32Array, Y: Int32Array, count: number}} options.validation - may be empty
+   * @param {Int32Array} options.training - the tokens of all names, each name followed by 0
+   * @param {Int32Array} options.validation - in the same form; may be empty
    * @param {{milestones: number[], gamma: number}} options.schedule - of the learning rate
    */
   constructor({ epsilon, smoothing, batchSize, ...options }) {
@@ -81,7 +83,8 @@ class Trainer {
       parameters,
       settings: { epsilon },
     } = this;
-    this.calibration ??= sampleOf(this.training, MOST_EXAMPLES, this.seed);
+    const { T, E, H } = sizes;
+    this.calibration ??= sampleOf(this.training, T, affordable(CALIBRATION_PRODUCTS, T * E * H), this.seed);
     const { X, count } = this.calibration;
     const tensors = passTensors({ ...sizes, V: 1 }, count); // logits are not needed
     hiddenLayer(parameters, X, tensors, epsilon);
@@ -91,9 +94,8 @@ class Trainer {
   /** The mean loss of a network on a sample of validation examples; null if there are none. */
   validationLoss(network) {
     const { V, T, E, H } = this.sizes;
-    const affordable = Math.floor(MOST_PRODUCTS / (H * (V + T * E)));
-    const most = Math.min(MOST_EXAMPLES, Math.max(FEWEST_EXAMPLES, affordable));
-    this.validated ??= sampleOf(this.validation, most, this.seed);
+    const most = affordable(VALIDATION_PRODUCTS, H * (V + T * E));
+    this.validated ??= sampleOf(this.validation, T, most, this.seed);
     const { X, Y, count } = this.validated;
     if (count === 0) return null;
     return meanLoss(
@@ -115,7 +117,7 @@ class Trainer {
   /** Check the gradients of the pass for a batch of its own, so that training continues as if nothing had been. */
   check() {
     const random = randomNumbers(this.seed + this.steps + 1);
-    const { X, Y, count } = sampleOf(this.training, CHECKED_EXAMPLES, this.seed + this.steps);
+    const { X, Y, count } = sampleOf(this.training, this.sizes.T, CHECKED_EXAMPLES, this.seed + this.steps);
     return checkGradients(this.parameters, X, Y, passTensors(this.sizes, count), this.settings, random);
   }
 }
@@ -125,23 +127,40 @@ function roomFor() {
   return (length) => new Float64Array(length);
 }
 
+/** How many examples a number of products allows, if each example takes `each`. */
+function affordable(products, each) {
+  return Math.min(MOST_EXAMPLES, Math.max(FEWEST_EXAMPLES, Math.floor(products / each)));
+}
+
 /** Fill a batch with random examples, each drawn from all of them. */
-function drawBatch({ X: contexts, Y: targets, count }, X, Y, random) {
+function drawBatch(tokens, X, Y, random) {
   const T = X.length / Y.length;
   for (let i = 0; i < Y.length; i++) {
-    const example = Math.floor(random() * count);
-    for (let t = 0; t < T; t++) X[i * T + t] = contexts[example * T + t];
-    Y[i] = targets[example];
+    const place = Math.floor(random() * tokens.length);
+    cutContext(tokens, place, X.subarray(i * T, (i + 1) * T));
+    Y[i] = tokens[place];
+  }
+}
+
+/** Fill a context with the tokens before a place. Those of earlier names read as 0. */
+function cutContext(tokens, place, context) {
+  context.fill(0);
+  for (let back = 1; back <= context.length && tokens[place - back] > 0; back++) {
+    context[context.length - back] = tokens[place - back];
   }
 }
 
 /** Some of the examples, at random, or all if there are no more. */
-function sampleOf(examples, most, seed) {
-  if (examples.count <= most) return examples;
-  const T = examples.X.length / examples.count;
-  const [X, Y] = [new Int32Array(most * T), new Int32Array(most)];
-  drawBatch(examples, X, Y, randomNumbers(seed));
-  return { X, Y, count: most };
+function sampleOf(tokens, T, most, seed) {
+  const count = Math.min(tokens.length, most);
+  const [X, Y] = [new Int32Array(count * T), new Int32Array(count)];
+  if (tokens.length > most) {
+    drawBatch(tokens, X, Y, randomNumbers(seed));
+  } else {
+    Y.set(tokens);
+    for (let i = 0; i < count; i++) cutContext(tokens, i, X.subarray(i * T, (i + 1) * T));
+  }
+  return { X, Y, count };
 }
 
 function descend(parameter, gradient, rate) {

@@ -1,5 +1,5 @@
 "use strict";
-// Names to train on: from a run or from the reader, as tokens, and as examples of a context and its next token.
+// Names to train on, from a run or from the reader, as tokens.
 
 const LARGEST_VOCABULARY = 8192; // letters
 const LARGEST_TEXT = 1 << 20; // letters of pasted names
@@ -7,14 +7,14 @@ const VALIDATION_SHARE = 10; // every tenth pasted name is for validation
 
 /** A number of things: "1 name", "2 names". */
 function countOf(number, thing) {
-  return `${number.toLocaleString("en")} ${thing}${number === 1 ? "" : "s"}`;
+  return `${grouped(number)} ${thing}${number === 1 ? "" : "s"}`;
 }
 
 /** A run's names as tokens: for training, and for validation. */
 function namesOfRun({ letters, names }) {
-  const token = tokenOf(letters);
+  const { tokens } = new Letters(letters);
   const encoded = (text) =>
-    (text === "" ? [] : text.split("\n")).map((name) => Array.from(name, (letter) => token.get(letter)));
+    (text === "" ? [] : text.split("\n")).map((name) => Array.from(name, (letter) => tokens.get(letter)));
   return { letters, training: encoded(names.train.text), validation: encoded(names.val.text) };
 }
 
@@ -24,7 +24,7 @@ function namesOfRun({ letters, names }) {
  */
 function namesOfText(text) {
   if (text.length > LARGEST_TEXT)
-    throw new Error(`The names may have ${LARGEST_TEXT.toLocaleString("en")} letters at most.`);
+    throw new Error(`The names may have ${grouped(LARGEST_TEXT)} letters at most.`);
   const names = text
     .split(/\r\n|[\n\r]/)
     .map((name) => name.trim())
@@ -33,49 +33,29 @@ function namesOfText(text) {
     (a, b) => a.codePointAt(0) - b.codePointAt(0),
   );
   if (names.length < 2) throw new Error("Training needs at least 2 names, one on each line.");
-  if (letters.includes(".")) throw new Error("A name can't contain “.”, which ends every name. Remove it.");
+  if (letters.includes(END)) throw new Error("A name can't contain “.”, which ends every name. Remove it.");
   const control = letters.find((letter) => /[\p{Cc}\p{Cs}\p{Zl}\p{Zp}]/u.test(letter));
   if (control !== undefined)
-    throw new Error(`A name can't contain the control character ${codePoint(control)}. Remove it.`);
+    throw new Error(`A name can't contain the control character ${visible(control)}. Remove it.`);
   if (letters.length > LARGEST_VOCABULARY) {
-    const [most, found] = [LARGEST_VOCABULARY, letters.length].map((count) => count.toLocaleString("en"));
+    const [most, found] = [LARGEST_VOCABULARY, letters.length].map(grouped);
     throw new Error(`The names may have ${most} different letters at most, not ${found}.`);
   }
-  const token = tokenOf(letters.join(""));
-  const encoded = shuffled(names, randomNumbers(1)).map((name) => Array.from(name, (letter) => token.get(letter)));
+  const { tokens } = new Letters(letters.join(""));
+  const mixed = inRandomOrder(names, randomNumbers(1));
+  const encoded = mixed.map((name) => Array.from(name, (letter) => tokens.get(letter)));
   const count = Math.floor(names.length / VALIDATION_SHARE);
   const duplicates = names.length - new Set(names).size;
   return { letters: letters.join(""), training: encoded.slice(count), validation: encoded.slice(0, count), duplicates };
 }
 
-function tokenOf(letters) {
-  return new Map(Array.from(letters, (letter, place) => [letter, place + 1]));
-}
-
-function codePoint(letter) {
-  return `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-}
-
-/** A copy in random order (Fisher and Yates). */
-function shuffled(items, random) {
-  const order = [...items];
-  for (let last = order.length - 1; last > 0; last--) {
-    const other = Math.floor(random() * (last + 1));
-    [order[last], order[other]] = [order[other], order[last]];
-  }
-  return order;
-}
-
-/** All examples of names: contexts X (count, T), and the token Y (count) after each, which may be the end of a name. */
-function examplesOf(names, T) {
-  const count = names.reduce((sum, name) => sum + name.length + 1, 0);
-  const [X, Y] = [new Int32Array(count * T), new Int32Array(count)];
-  let example = 0;
+/** The tokens of all names, each name followed by 0. Each of them is the target of one example. */
+function tokenStream(names) {
+  const stream = new Int32Array(names.reduce((sum, name) => sum + name.length + 1, 0));
+  let place = 0;
   for (const name of names) {
-    for (let place = 0; place <= name.length; place++, example++) {
-      for (let t = 0; t < T; t++) X[example * T + t] = name[place - T + t] ?? 0;
-      Y[example] = name[place] ?? 0;
-    }
+    stream.set(name, place);
+    place += name.length + 1;
   }
-  return { X, Y, count };
+  return stream;
 }
