@@ -109,7 +109,7 @@ def click_state(page: Page, state: str) -> None:
 @slow
 @pytest.mark.parametrize("name", CHAINS)
 def test_every_number_is_pytorchs(name: str, browser: Browser, tmp_path: Path) -> None:
-    for seed in (0, 3, 8):
+    for seed in (0, 3):
         one = CHAINS[name]
         values = one.forward(one.draw(seed)[0])
         gradients = one.backward(values)
@@ -453,7 +453,7 @@ def test_numbers_that_the_page_does_not_compute_are_missed(browser: Browser, tmp
     with opened(browser, write(tmp_path / "chain.html", data)) as page:
         proof = page.locator(".proof").inner_text()
         assert "can't run the line for dx" in proof
-        assert "differ from those that PyTorch computed when the page was written: dx." in proof
+        assert "differ from those that PyTorch computed when this page was written: dx." in proof
     data["steps"][0]["forward"]["code"] = ["call", "nothing", ["name", "x"]]
     with opened(browser, write(tmp_path / "chain.html", data)) as page:
         assert "This chain can't be shown" in page.locator("main").inner_text()

@@ -46,7 +46,10 @@ STYLE, REPORT_STYLE = "base/page.css", "base/report.css"
 CHAIN = View(
     "chain",
     "The chain",
-    _in("chain", "expression chain heat_map chain_state chain_graph tensor_detail chain_view"),
+    (
+        *_in("chain", "tensor_operations tensor_functions expression chain heat_map chain_state chain_graph"),
+        *_in("chain", "tensor_detail chain_texts chain_view"),
+    ),
     "chain/chain_view.css",
 )
 PLAY = View(

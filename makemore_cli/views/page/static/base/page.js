@@ -1,8 +1,8 @@
 "use strict";
-// Shows the views of the page, each when it first becomes visible. The function of a view is called chainView, and so on.
+// Shows the views of the page, each when it first becomes visible, by its function: chainView, playView, trainView.
 //
-// On a page with tabs, one view is visible; in a report, all are, one below another. `view` in the address names the tab,
-// or the section to which the page scrolls when it is opened.
+// On a page with tabs, one view is visible; in a report, all are, one below another. `view` in the address names the
+// tab, or the section to which the page scrolls when it is opened.
 
 function startPage() {
   const sections = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("[data-view]"))];
@@ -44,7 +44,9 @@ function startPage() {
     }
   }
   // A plain link to #losses, say, would replace the state in the address.
-  for (const link of [.../** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("nav a[href^='#']"))]) {
+  for (const link of [
+    .../** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll("nav a[href^='#']")),
+  ]) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
       const view = link.dataset.tab ?? link.hash.slice(1);

@@ -125,7 +125,11 @@ const sizes = new WeakMap(); // of tensors, which do not change once they are co
 
 /** The largest magnitude in a tensor. */
 function largestOf(x) {
-  if (!sizes.has(x)) sizes.set(x, x.data.reduce((most, number) => Math.max(most, Math.abs(number)), 0));
+  if (!sizes.has(x))
+    sizes.set(
+      x,
+      x.data.reduce((most, number) => Math.max(most, Math.abs(number)), 0),
+    );
   return sizes.get(x);
 }
 
@@ -139,7 +143,7 @@ function distance(a, b) {
 }
 
 /**
- * What a mistake does: the tensor whose gradient has the wrong line, and the set of those whose gradients are wrong now.
+ * What a mistake does: the tensor whose gradient has the wrong line, and the set of those with wrong gradients now.
  * The first is not in the set if the mistake does not show at these numbers.
  */
 function verdictOn(mistake, right, broken) {

@@ -43,7 +43,8 @@ class ChainGraph {
     const placed = new Set();
     for (const step of chain.steps) {
       const layer = this.layerOf(step.name);
-      if (layer >= 0 && chain.layers[layer].steps[0] === step.name) rows.push({ heading: chain.layers[layer].name, layer });
+      if (layer >= 0 && chain.layers[layer].steps[0] === step.name)
+        rows.push({ heading: chain.layers[layer].name, layer });
       const inputs = step.forward.reads.filter((name) => !(name in steps) && !placed.has(name));
       for (const name of [...inputs, step.name].filter((one) => names.includes(one) && !hidden.has(one))) {
         placed.add(name);
@@ -68,13 +69,22 @@ class ChainGraph {
       if (!layers.delete(layer)) layers.add(layer);
       this.onFold(layers);
     };
+    const { length } = chain.layers[layer].steps;
+    const counted = length === 1 ? "1 tensor" : `${length} tensors`;
     const isPresent = isFolded && chain.layers[layer].steps.includes(present);
-    return make("button", {
-      type: "button", class: `chain-row heading${isPresent ? " present" : ""}`, onclick: toggle,
-      "aria-expanded": !isFolded, "data-control": `layer ${layer}`,
-    },
-      make("span", { "aria-hidden": true }, isFolded ? "▸" : "▾"), make("span", { class: "name" }, heading),
-      isFolded ? make("span", { class: "quiet" }, `${chain.layers[layer].steps.length} tensors`) : null);
+    return make(
+      "button",
+      {
+        type: "button",
+        class: `chain-row heading${isPresent ? " present" : ""}`,
+        onclick: toggle,
+        "aria-expanded": !isFolded,
+        "data-control": `layer ${layer}`,
+      },
+      make("span", { "aria-hidden": true }, isFolded ? "▸" : "▾"),
+      make("span", { class: "name" }, heading),
+      isFolded ? make("span", { class: "quiet" }, counted) : null,
+    );
   }
 
   tensorRow(name) {
@@ -82,15 +92,22 @@ class ChainGraph {
     const isChosen = name === state.chosen;
     const isGradient = state.backward && state.hasGradient(name);
     const mark = this.markOf(name);
-    return make("button", {
-      type: "button", class: `chain-row${isChosen ? " chosen" : ""}${name === state.present ? " present" : ""}`,
-      id: `tensor-${name}`, "data-control": "tensor", "aria-current": isChosen, tabindex: isChosen ? 0 : -1,
-      onclick: () => this.onChoose(name),
-    },
+    return make(
+      "button",
+      {
+        type: "button",
+        class: `chain-row${isChosen ? " chosen" : ""}${name === state.present ? " present" : ""}`,
+        id: `tensor-${name}`,
+        "data-control": "tensor",
+        "aria-current": isChosen,
+        tabindex: isChosen ? 0 : -1,
+        onclick: () => this.onChoose(name),
+      },
       make("span", { class: "code name" }, isGradient ? `d${name}` : name),
       make("span", { class: "quiet shape" }, state.values[name].shape.join("×") || "1"),
       state.backward && !isGradient ? make("span", { class: "quiet" }, "no gradient") : this.thumbnail(name),
-      make("span", { class: `mark ${mark.kind}` }, mark.text));
+      make("span", { class: `mark ${mark.kind}` }, mark.text),
+    );
   }
 
   /** What a row says of its tensor: wrong, inherited, incomplete, or how far a change has moved it. */
@@ -98,7 +115,9 @@ class ChainGraph {
     const { state } = this;
     const gradient = state.gradient(name);
     if (gradient && state.verdict?.wrong.has(name)) {
-      return name === state.verdict.named ? { kind: "wrong", text: "✗ wrong" } : { kind: "inherited", text: "↳ inherited" };
+      return name === state.verdict.named
+        ? { kind: "wrong", text: "✗ wrong" }
+        : { kind: "inherited", text: "↳ inherited" };
     }
     if (gradient && !state.isComplete(name)) return { kind: "quiet", text: "so far" };
     if (state.change && !state.backward && state.isComputed(name)) {
@@ -112,7 +131,8 @@ class ChainGraph {
     const { state } = this;
     const x = state.backward ? state.gradient(name) : state.isComputed(name) ? state.values[name] : null;
     const canvas = make("canvas", { class: `thumbnail${x ? "" : " empty"}`, "aria-hidden": true });
-    if (x) paint(canvas, x, { ...THUMBNAIL, scale: state.backward && state.isRounding(name) ? Infinity : largestOf(x) });
+    if (x)
+      paint(canvas, x, { ...THUMBNAIL, scale: state.backward && state.isRounding(name) ? Infinity : largestOf(x) });
     return canvas;
   }
 
@@ -138,13 +158,18 @@ class ChainGraph {
     const x = GUTTER - 8;
     const bulge = Math.min(1.3 * x, 12 + 6 * Math.abs(to - from));
     const tip = y2 + (y2 > y1 ? -3 : 3);
-    return draw("g", { class: near ? "near" : "" },
+    return draw(
+      "g",
+      { class: near ? "near" : "" },
       draw("path", { d: `M${x} ${y1} C${x - bulge} ${y1}, ${x - bulge} ${tip}, ${x} ${tip}`, fill: "none" }),
-      draw("path", { class: "tip", d: `M${x + 5} ${tip} l-7 -4 v8 z` }));
+      draw("path", { class: "tip", d: `M${x + 5} ${tip} l-7 -4 v8 z` }),
+    );
   }
 
   onKey(event) {
-    const names = this.rows().filter((row) => row.name).map((row) => row.name);
+    const names = this.rows()
+      .filter((row) => row.name)
+      .map((row) => row.name);
     const at = names.indexOf(this.state.chosen);
     const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: names.length - 1 }[event.key];
     if (next === undefined) return;

@@ -56,7 +56,9 @@ class ChainState {
     const key = JSON.stringify([change, fused, mistake && [mistake.step, mistake.target, mistake.number]]);
     if (key === this.computed) return;
     this.computed = key;
-    this.values = change ? chainForward(this.chain, record(this.inputs, { [change.name]: this.changed() })) : this.original.values;
+    this.values = change
+      ? chainForward(this.chain, record(this.inputs, { [change.name]: this.changed() }))
+      : this.original.values;
     this.right = change || fused ? chainBackward(this.chain, this.values, { fused }) : this.original.pass;
     this.pass = mistake ? chainBackward(this.chain, this.values, { mistake, fused }) : this.right;
     this.verdict = mistake && verdictOn(mistake, this.right, this.pass);
@@ -102,7 +104,9 @@ class ChainState {
 
   /** Whether all uses of a tensor have passed their part of its gradient back. */
   isComplete(name) {
-    return this.order.every((step, order) => order < this.step || step.lines.every((line) => line.target !== `d${name}`));
+    return this.order.every(
+      (step, order) => order < this.step || step.lines.every((line) => line.target !== `d${name}`),
+    );
   }
 
   /** Whether a gradient is zero but for rounding. */

@@ -88,7 +88,12 @@ function heatMap(x, { name, caption, describe, cursor, scale = finiteSize(x) }) 
   paint(canvas, x, { scale });
   const mark = make("div", { class: "heat-mark" });
   const readout = make("p", { class: "code heat-readout" });
-  const frame = make("div", { class: "heat", tabindex: 0, role: "application", "aria-roledescription": "heat map" }, canvas, mark);
+  const frame = make(
+    "div",
+    { class: "heat", tabindex: 0, role: "application", "aria-roledescription": "heat map" },
+    canvas,
+    mark,
+  );
   frame.style.aspectRatio = `${columns} / ${rows}`;
   frame.style.maxWidth = `${Math.min(columns * CELL, Math.max(120, (TALLEST / rows) * columns))}px`;
   frame.style.height = rows * CELL > TALLEST || columns > 60 ? `${Math.min(TALLEST, rows * CELL)}px` : "auto";
@@ -100,8 +105,15 @@ function heatMap(x, { name, caption, describe, cursor, scale = finiteSize(x) }) 
     mark.style.width = `max(3px, ${100 / columns}%)`;
     mark.style.height = `max(3px, ${100 / rows}%)`;
     const known = place < x.data.length;
-    const text = known ? `${entryOf(name, x.shape, place)} = ${shown(x.data[place])}` : x.data.length > 0 ? "" : `${name} is empty`;
-    readout.replaceChildren(text, make("span", { class: "quiet" }, known ? ` ${describe(indexOf(x.shape, place))}` : ""));
+    const text = known
+      ? `${entryOf(name, x.shape, place)} = ${shown(x.data[place])}`
+      : x.data.length > 0
+        ? ""
+        : `${name} is empty`;
+    readout.replaceChildren(
+      text,
+      make("span", { class: "quiet" }, known ? ` ${describe(indexOf(x.shape, place))}` : ""),
+    );
     frame.setAttribute("aria-label", `Heat map of ${name}, ${caption}. ${text}. Arrow keys move to other entries.`);
   }
 
@@ -136,19 +148,35 @@ function heatMap(x, { name, caption, describe, cursor, scale = finiteSize(x) }) 
 
 /** Buttons that save a picture. */
 function savingOf(picture, name) {
-  return make("span", { class: "heat-saving" },
+  return make(
+    "span",
+    { class: "heat-saving" },
     button("SVG", () => saveSvg(`${name}.svg`, picture()), { "aria-label": `Save the heat map of ${name} as SVG` }),
-    button("PNG", () => savePng(`${name}.png`, picture()), { "aria-label": `Save the heat map of ${name} as PNG` }));
+    button("PNG", () => savePng(`${name}.png`, picture()), { "aria-label": `Save the heat map of ${name} as PNG` }),
+  );
 }
 
 /** A heat map as an SVG element with its caption. */
 function heatMapPicture(canvas, name, caption) {
   const cell = Math.max(1, Math.min(CELL, Math.floor(900 / canvas.width)));
   const [width, height] = [Math.max(320, canvas.width * cell), canvas.height * cell];
-  return draw("svg", { xmlns: SVG, width, height: height + 34, viewBox: `0 0 ${width} ${height + 34}` },
+  return draw(
+    "svg",
+    { xmlns: SVG, width, height: height + 34, viewBox: `0 0 ${width} ${height + 34}` },
     draw("rect", { width: "100%", height: "100%", fill: colour("paper") }),
-    draw("text", { x: 4, y: 20, fill: colour("ink"), "font-family": "sans-serif", "font-size": 14 }, `${name}: ${caption}`),
-    draw("image", { x: 0, y: 32, width: canvas.width * cell, height, href: canvas.toDataURL(), preserveAspectRatio: "none",
-      style: "image-rendering: pixelated" }),
+    draw(
+      "text",
+      { x: 4, y: 20, fill: colour("ink"), "font-family": "sans-serif", "font-size": 14 },
+      `${name}: ${caption}`,
+    ),
+    draw("image", {
+      x: 0,
+      y: 32,
+      width: canvas.width * cell,
+      height,
+      href: canvas.toDataURL(),
+      preserveAspectRatio: "none",
+      style: "image-rendering: pixelated",
+    }),
   );
 }

@@ -17,8 +17,13 @@ class TensorDetail {
     const name = state.chosen;
     const symbols = state.symbols(name);
     this.cursor = new Cursor(this.places[name] ?? (state.change?.name === name ? state.change.place : 0));
-    const heading = make("h3", {}, make("code", {}, name), " ",
-      make("span", { class: "quiet" }, symbols ? symbols.join(" × ") || "a number" : ""));
+    const heading = make(
+      "h3",
+      {},
+      make("code", {}, name),
+      " ",
+      make("span", { class: "quiet" }, symbols ? symbols.join(" × ") || "a number" : ""),
+    );
     const maps = make("div", { class: "maps" }, this.value(name), ...this.gradients(name));
     const lines = state.backward && !state.hidden.has(name) ? [...this.linesInto(name), ...this.linesFrom(name)] : [];
     this.element.replaceChildren(heading, ...this.origin(name), maps, ...lines, this.saving());
@@ -29,7 +34,13 @@ class TensorDetail {
     const step = this.state.steps[name];
     if (step) return [this.code(`${name} = ${step.forward.text}`), this.chips("reads", step.forward.reads)];
     const { real } = this.state.chain.inputs.find((one) => one.name === name);
-    return [make("p", { class: "quiet" }, real ? "An input of the chain: no line computes it." : "An input without a gradient.")];
+    return [
+      make(
+        "p",
+        { class: "quiet" },
+        real ? "An input of the chain: no line computes it." : "An input without a gradient.",
+      ),
+    ];
   }
 
   code(text) {
@@ -41,7 +52,8 @@ class TensorDetail {
     const { state } = this;
     const chip = (name) => {
       const value = state.values[name];
-      if (value !== undefined && !isTensor(value)) return make("span", { class: "chip" }, `${name} = ${typeof value === "number" ? shown(value) : value}`);
+      if (value !== undefined && !isTensor(value))
+        return make("span", { class: "chip" }, `${name} = ${typeof value === "number" ? shown(value) : value}`);
       const leadsTo = state.names.includes(name) ? name : name.slice(1);
       if (!state.names.includes(leadsTo)) return make("span", { class: "chip" }, name);
       return button(name, () => this.onChange({ tensor: leadsTo }), { class: "chip", "data-control": "tensor" });
@@ -59,7 +71,8 @@ class TensorDetail {
 
   value(name) {
     const { state } = this;
-    if (!state.isComputed(name)) return make("p", { class: "quiet" }, "This step of the forward pass has not computed it yet.");
+    if (!state.isComputed(name))
+      return make("p", { class: "quiet" }, "This step of the forward pass has not computed it yet.");
     const x = state.values[name];
     const input = state.chain.inputs.find((one) => one.name === name);
     const canChange = state.chain.live && input?.real && x.data.length > 0;
@@ -85,11 +98,21 @@ class TensorDetail {
       this.onChange({ change: `${name}~${place}~${number}` }, live);
     };
     const slider = make("input", {
-      type: "range", min: -reach, max: reach, step: reach / 500, value: now, "data-control": "slider",
-      oninput: (event) => change(event, true), onchange: (event) => change(event, false),
+      type: "range",
+      min: -reach,
+      max: reach,
+      step: reach / 500,
+      value: now,
+      "data-control": "slider",
+      oninput: (event) => change(event, true),
+      onchange: (event) => change(event, false),
     });
     const field = make("input", {
-      type: "number", step: "any", value: now, "data-control": "number", "aria-label": `${entry} as a number`,
+      type: "number",
+      step: "any",
+      value: now,
+      "data-control": "number",
+      "aria-label": `${entry} as a number`,
       onchange: (event) => change(event, false),
     });
     return [make("label", {}, `Change ${entry}`, slider), field];
@@ -113,7 +136,8 @@ class TensorDetail {
     if (parts.length > 1) found.push(...parts.map((part) => [part.value, `the part of the step ${part.step}`]));
     if (right) found.push([right, "the right gradient"]);
     return found.map(([x, words], at) =>
-      this.map(x, { name: `d${name}`, caption: words, scale: at === 0 || x === right ? scale : undefined }));
+      this.map(x, { name: `d${name}`, caption: words, scale: at === 0 || x === right ? scale : undefined }),
+    );
   }
 
   // --- Lines ---
@@ -131,8 +155,11 @@ class TensorDetail {
     const step = this.state.order.find((one) => one.name === name);
     if (!step) return [];
     const reasons = step.lines.filter((line, at) => step.lines.findIndex((one) => one.why === line.why) === at);
-    return [make("h3", {}, `d${name} is passed on to`),
-      ...step.lines.map((line) => this.line(line)), ...reasons.map((line) => this.reason(line))].filter(Boolean);
+    return [
+      make("h3", {}, `d${name} is passed on to`),
+      ...step.lines.map((line) => this.line(line)),
+      ...reasons.map((line) => this.reason(line)),
+    ].filter(Boolean);
   }
 
   /** A backward line, with a choice of mistakes. */
@@ -140,7 +167,9 @@ class TensorDetail {
     const { mistake } = this.state;
     const isBroken = isAt(mistake, line);
     const text = isBroken && mistake.wrong ? mistake.wrong.text : line.text;
-    const code = this.code(`${isBroken && !mistake.wrong ? "# " : ""}${line.target} ${this.isFirst(line) ? "=" : "+="} ${text}`);
+    const code = this.code(
+      `${isBroken && !mistake.wrong ? "# " : ""}${line.target} ${this.isFirst(line) ? "=" : "+="} ${text}`,
+    );
     if (isBroken) code.classList.add("broken");
     const reads = isBroken && mistake.wrong?.code ? namesIn(mistake.wrong.code) : line.reads;
     return make("div", { class: "backward-line" }, code, this.chips("reads", reads), this.mistakes(line, isBroken));
@@ -153,9 +182,14 @@ class TensorDetail {
   reason(line) {
     if (!line.rule && !line.why) return null;
     const steps = (line.derivation ?? []).map(({ says, text }) => make("li", {}, says, this.code(text)));
-    return make("div", { class: "rule" },
+    return make(
+      "div",
+      { class: "rule" },
       make("p", {}, make("b", {}, line.rule), line.rule && line.why ? ". " : "", line.why),
-      steps.length > 0 ? make("details", {}, make("summary", {}, "How the lines become this expression"), make("ol", {}, steps)) : null);
+      steps.length > 0
+        ? make("details", {}, make("summary", {}, "How the lines become this expression"), make("ol", {}, steps))
+        : null,
+    );
   }
 
   mistakes(line, isBroken) {
@@ -163,15 +197,21 @@ class TensorDetail {
     const place = `${line.step}~${line.target}`;
     const options = line.mistakes.map((mistake, number) => [`${place}~${number}`, mistake.words]);
     options.push([`${place}~none`, "the line is left out"]);
-    const known = options.filter((_, at) => canBreak(this.state.chain, { ...line, number: at < line.mistakes.length ? at : "none" }));
+    const known = options.filter((_, at) =>
+      canBreak(this.state.chain, { ...line, number: at < line.mistakes.length ? at : "none" }),
+    );
     if (known.length === 0) return null;
     const chosen = isBroken ? `${place}~${this.state.mistake.number}` : "";
-    const select = make("select", {
-      "data-control": `mistake ${place}`, "aria-label": `Break the line for ${line.target} in the step ${line.step}`,
-      onchange: (event) => this.onChange({ mistake: event.target.value, step: null }),
-    },
+    const select = make(
+      "select",
+      {
+        "data-control": `mistake ${place}`,
+        "aria-label": `Break the line for ${line.target} in the step ${line.step}`,
+        onchange: (event) => this.onChange({ mistake: event.target.value, step: null }),
+      },
       make("option", { value: "", selected: chosen === "" }, "it is right"),
-      ...known.map(([value, words]) => make("option", { value, selected: value === chosen }, words)));
+      ...known.map(([value, words]) => make("option", { value, selected: value === chosen }, words)),
+    );
     return make("label", { class: "mistakes" }, "Break this line:", select);
   }
 
@@ -179,7 +219,10 @@ class TensorDetail {
     const { state } = this;
     const save = () => {
       const real = state.chain.inputs.filter((input) => input.real);
-      const arrays = real.map(({ name }) => [name, { shape: state.values[name].shape, data: [...state.values[name].data] }]);
+      const arrays = real.map(({ name }) => [
+        name,
+        { shape: state.values[name].shape, data: [...state.values[name].data] },
+      ]);
       saveText("inputs.json", JSON.stringify(Object.fromEntries(arrays)));
     };
     return make("p", {}, button("Save all inputs as JSON", save));
@@ -188,7 +231,8 @@ class TensorDetail {
 
 /** The names that a line's code reads, in order. */
 function namesIn(code) {
-  if (!Array.isArray(code)) return typeof code === "object" && code !== null ? Object.values(code).flatMap(namesIn) : [];
+  if (!Array.isArray(code))
+    return typeof code === "object" && code !== null ? Object.values(code).flatMap(namesIn) : [];
   if (code[0] === "name") return [code[1]];
   return [...new Set(code.slice(1).flatMap(namesIn))];
 }
