@@ -83,10 +83,14 @@ def write_report(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
         config = configuration.override(subject.checkpoint.config, train__device="auto", train__engine="auto")
         problem, _ = first_batch(config, subject.checkpoint)
         gradcheck = check_batch(problem)
-        live["chain"] = _chain(problem, subject)
-        views.insert(0, CHAIN)
     except MakemoreError as error:
         missing.setdefault(str(error), []).append("gradcheck")
+    else:
+        try:
+            live["chain"] = _chain(problem, subject)
+            views.insert(0, CHAIN)
+        except MakemoreError as error:
+            missing.setdefault(str(error), []).append("chain")
     left_out = [f"{', '.join(names)}: {reason}" for reason, names in missing.items()]
     page = (
         templates()

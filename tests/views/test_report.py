@@ -129,6 +129,22 @@ def test_without_its_data(cli: Cli, tmp_path: Path) -> None:
     assert "unknown" in found.text
 
 
+@pytest.mark.slow
+def test_a_chain_too_large_for_a_page_is_left_out(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from makemore_cli.views.page import chain_data
+    from makemore_cli.views.report import write_report
+
+    monkeypatch.setattr(chain_data, "LARGEST_CHAIN", 1000)
+    path, (left_out,) = write_report(trained, tmp_path / "report.html")
+    assert left_out.startswith("left out: chain: the network: has ")
+    found = Page(path.read_text())
+    assert "chain" not in found.ids
+    assert "play" in found.ids
+    assert "each of 30 backward lines by itself, agree" in " ".join(found.text.split())
+
+
 def test_nothing_of_others_is_replaced(cli: Cli, trained: Path, tmp_path: Path) -> None:
     for other in ("<p>makemore", "# makemore\n", (trained / "summary.json").read_text(), "<!DOCTYPE html>makemore"):
         (tmp_path / "mine.html").write_text(other)
