@@ -19,7 +19,7 @@ from makemore_cli.backprop.inputs import ChainError
 from makemore_cli.backprop.step import LINE_ERRORS, Values, run
 from makemore_cli.checks.broken_chain import broken
 from makemore_cli.checks.following import differentiable
-from makemore_cli.checks.problem import Problem
+from makemore_cli.checks.problem import Problem, converted
 from makemore_cli.views.page.chain_lines import ChainLines, differ
 from makemore_cli.views.page.page import encoded
 
@@ -42,15 +42,16 @@ def chain_data(
     """The chain at some inputs, for `data.chain`.
 
     `above` holds the outputs' gradients; the default is 1 for each. `legend` explains the sizes. `labels` names the
-    places along a size, such as the characters for V. `derivations` lead to the chain's single expressions.
+    places along a size, such as the characters for V. `derivations` show how its single expressions follow.
     Raises ChainError if a line can't be run, or if there is too much for a page.
     """
-    values = chain.forward({name: _in_float64(value) for name, value in inputs.items()})
+    cpu = torch.device("cpu")
+    values = chain.forward(converted(inputs, torch.float64, cpu))
     lines = ChainLines(chain, values)
     _check(chain, values, LARGEST_CHAIN if lines.are_known else LARGEST_EMBEDDED_CHAIN)
     if above is None:
         above = {name: torch.ones_like(values[name]) for name in chain.outputs}
-    above = {name: _in_float64(gradient) for name, gradient in above.items()}
+    above = converted(above, torch.float64, cpu)
     problem = Problem(chain, {name: value for name, value in values.items() if name not in chain.by_name}, {}, above)
     try:
         gradients = {**above, **chain.backward(values, above)}
@@ -158,10 +159,3 @@ def _encoded_value(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return {"number": str(value).replace("inf", "Infinity")}
     return value if isinstance(value, int | float) else str(value)
-
-
-def _in_float64(value: Any) -> Any:
-    """A value on the CPU, with real numbers in float64."""
-    if not isinstance(value, Tensor):
-        return value
-    return value.detach().cpu().double() if value.is_floating_point() else value.detach().cpu()

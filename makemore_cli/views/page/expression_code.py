@@ -93,10 +93,10 @@ def _call(tree: ast.Call) -> Code:
     of, name = tree.func.value, tree.func.attr
     if name == "to" and len(tree.args) == 1 and isinstance(tree.args[0], ast.Name) and not tree.keywords:
         return code_of(of)  # another tensor's type: all numbers are float64 in the page
-    named = {keyword.arg: keyword.value for keyword in tree.keywords if keyword.arg != "device"}
+    named = {str(keyword.arg): keyword.value for keyword in tree.keywords if keyword.arg != "device"}
     given = tree.args if ast.unparse(of) in MODULES else [of, *tree.args]
     try:
-        bound = _SIGNATURES[name].bind(*given, **named)  # type: ignore[arg-type]  # **named holds None for **kwargs
+        bound = _SIGNATURES[name].bind(*given, **named)  # a keyword "None" stands for **kwargs, which no signature has
     except (KeyError, TypeError):
         raise UnsupportedError(ast.unparse(tree)) from None
     bound.apply_defaults()

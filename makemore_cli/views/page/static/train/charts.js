@@ -44,14 +44,7 @@ function axes({
   const scale = logarithmic ? Math.log : (value) => value;
   const share = (value) => (scale(value) - scale(y0)) / (scale(y1) - scale(y0));
   const y = (value) => height - bottom - share(value) * (height - top - bottom);
-  const svg = draw("svg", {
-    viewBox: `0 0 ${width} ${height}`,
-    width,
-    height,
-    role: "img",
-    "aria-label": title,
-    class: "chart",
-  });
+  const svg = chartFrame(width, height, title);
   const line = (from, to) => draw("line", { x1: from[0], y1: from[1], x2: to[0], y2: to[1], class: "chart-grid" });
   for (const value of logarithmic ? logTicks(y0, y1) : ticks(y0, y1)) {
     const label = draw("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, format(value));
@@ -78,6 +71,12 @@ function axes({
   return { svg, x, y, area: { x: left, y: top, width: width - left - right, height: height - top - bottom } };
 }
 
+/** An empty picture with a title for screen readers. */
+function chartFrame(width, height, title) {
+  const viewBox = `0 0 ${width} ${height}`;
+  return draw("svg", { viewBox, width, height, role: "img", "aria-label": title, class: "chart" });
+}
+
 /** A line through points [x, y] of a chart. */
 function linePath({ x, y }, points, attributes = {}) {
   const d = points.map(([a, b], k) => `${k ? "L" : "M"}${x(a).toFixed(1)} ${y(b).toFixed(1)}`).join("");
@@ -86,14 +85,7 @@ function linePath({ x, y }, points, attributes = {}) {
 
 /** Counts as bars over the range from `low` to `high`, with these two numbers below. */
 function histogram(counts, { width, height, low, high, title }) {
-  const svg = draw("svg", {
-    viewBox: `0 0 ${width} ${height}`,
-    width,
-    height,
-    role: "img",
-    "aria-label": title,
-    class: "chart",
-  });
+  const svg = chartFrame(width, height, title);
   const bottom = height - 20;
   const most = Math.max(1, ...counts);
   const step = width / counts.length;
