@@ -30,8 +30,12 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def opened(browser: Browser, path: Path, *, width: int = 1280, dark: bool = False) -> Iterator[Page]:
-    """A page in a tab of its own. Whatever it writes on the console, throws or requests is a failure."""
+def opened(browser: Browser, path: Path, state: str = "", *, width: int = 1280, dark: bool = False) -> Iterator[Page]:
+    """A page in a tab of its own. Whatever it writes on the console, throws or requests is a failure.
+
+    The state follows the # in its address. A page that is open already may change its address at the same time as
+    the test, so that either wins.
+    """
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True
     )
@@ -41,7 +45,7 @@ def opened(browser: Browser, path: Path, *, width: int = 1280, dark: bool = Fals
     page.on("pageerror", lambda error: problems.append(f"error: {error.stack or error}"))
     page.on("request", lambda request: problems.append(f"request: {request.url}") if _leaves(request.url) else None)
     try:
-        page.goto(path.as_uri())
+        page.goto(f"{path.as_uri()}#{state}" if state else path.as_uri())
         yield page
         assert not problems, problems
     finally:

@@ -773,7 +773,6 @@ def test_nothing_is_wider_than_the_window(width: int, played: Callable[[str], Pl
     for kind in ("tiny", "hostile names", "8,192 characters", "label smoothing", "two characters"):
         one = played(kind)
         prefix = "".join(random.Random(width).choices(one.letters, k=60))
-        with opened(browser, one.folder / "play.html", width=width) as page:
-            page.goto((one.folder / "play.html").as_uri() + f"#play.prefix={quote(prefix)}")
+        with opened(browser, one.folder / "play.html", f"play.prefix={quote(prefix)}", width=width) as page:
             page.wait_for_selector(".play")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -609,7 +609,13 @@ def test_the_schedule_is_told(functions) -> None:
 
 @slow
 @needs_browser
-def test_the_address_has_what_is_shown(page) -> None:
+def test_the_address_has_what_is_shown(page, path) -> None:
+    assert page.url == path.as_uri()
+    page.get_by_label("Learning rate").focus()
+    page.keyboard.press("ArrowRight")
+    assert "#train.rate=" in page.url
+    page.keyboard.press("ArrowLeft")
+    assert page.url == path.as_uri()
     page.evaluate("location.hash = 'train.rate=-1&train.batch=1000'")
     page.wait_for_function("() => location.hash === '#train.rate=0.0001&train.batch=512'")
     assert page.locator(".train-value").all_inner_texts()[:2] == ["0.0001", "512"]
@@ -636,9 +642,7 @@ def test_a_loss_that_is_no_number_ends_training(page) -> None:
 def test_training_continues_from_the_trained_weights(browser, trained, tmp_path) -> None:
     path, remarks = write_play_page(trained, tmp_path / "play.html")
     assert remarks == []
-    with opened(browser, Path(f"{path}")) as page:
-        page.goto(f"{path.as_uri()}#view=train")
-        page.reload()
+    with opened(browser, path, "view=train") as page:
         page.wait_for_selector(".train-samples li")
         untrained = float(figure(page, "validation loss"))
         page.get_by_label("Weights at the start").select_option("trained")

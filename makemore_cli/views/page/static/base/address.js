@@ -14,9 +14,10 @@ const address = {
       if (value === null || value === undefined || value === "") state.delete(key);
       else state.set(key, value);
     }
-    if (`#${state}` === location.hash) return;
-    if (entry) history.pushState(null, "", `#${state}`);
-    else history.replaceState(null, "", `#${state}`);
+    if (`${state}` === location.hash.slice(1)) return;
+    const url = `${state}` ? `#${state}` : location.href.split("#")[0];
+    if (entry) history.pushState(null, "", url);
+    else history.replaceState(null, "", url);
   },
 
   /** Call a function when somebody edits the address, or goes back to an earlier one. */
