@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, quote
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from makemore_cli.cli.main import main
@@ -754,11 +754,16 @@ def test_the_game_refuses_unknown_picks(played: Callable[[str], Played]) -> None
 @pytest.mark.slow
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), spread=st.floats(0, 0.5))
+@example(seed=0, n=4, spread=0.0)
+@example(seed=0, n=40, spread=0.0)
 def test_labels_are_moved_apart_but_not_far(played: Callable[[str], Played], seed: int, n: int, spread: float) -> None:
     places = np.clip(0.5 + spread * np.random.default_rng(seed).standard_normal((n, 2)), 0.06, 0.94)
     size, farthest = played("tiny").run("() => [LABEL, FARTHEST]")
     labels = np.array(played("tiny").run("apart", places.tolist())) / size
-    assert np.abs(labels - places / size).max() <= farthest + 0.01
+    edges = np.stack([np.full(2, 0.5), 1 / np.array(size) - 0.5])
+    assert ((edges[0] - 1e-9 <= labels) & (labels <= edges[1] + 1e-9)).all()
+    moved, from_edge = np.abs(labels - places / size), np.abs(edges[:, None] - places / size).min(0)
+    assert (moved <= np.maximum(farthest, 2 * farthest - from_edge) + 1e-9).all()
     crowded = (np.abs(places[:, None] / size - places / size).max(2) < 1).sum()
     still = (np.abs(labels[:, None] - labels).max(2) < 0.9).sum()
     assert still <= crowded

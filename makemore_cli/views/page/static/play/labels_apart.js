@@ -1,47 +1,53 @@
 "use strict";
-// Labels on a map that are moved apart, so that each can be read.
+// Labels on a map that are moved apart, so that each can be read. Lengths are in labels: widths in x, heights in y.
 
 const LABEL = [0.045, 0.062]; // width and height of a letter, as parts of the map's
-const FARTHEST = 1.1; // labels that one may be moved, in each direction
-const ROUNDS = 60;
-const SPREAD = 1e-4; // of the map: too little to be seen
-const NOTICED = 0.4; // labels that one may be moved before a reader must be told
+const FARTHEST = 1.1; // that a label may be moved in each direction; near an edge of the map, further from the edge
+const COVERED = 1000; // a label rather moves by so much than cover all of another one
+const MOST_TRIED = 32; // places in each direction, so that crowds take no longer
+const NOTICED = 0.4; // beyond it, a reader must be told that a label was moved
 
-/** Places [x, y] of labels, from 0 to 1: those given, where two would overlap as far apart as they may be moved. */
+/**
+ * Places [x, y] of labels, from 0 to 1. Each label takes the free place nearest to its own; if there is none, the one
+ * where it covers the least of those before it. The first four labels always find a free place: each of the others
+ * covers at most one corner of the square in which a label may be moved.
+ */
 function apart(places) {
-  const labels = places.map(([x, y], i) => [x + SPREAD * Math.cos(i), y + SPREAD * Math.sin(i)]); // no two are equal
-  for (let round = 0; round < ROUNDS; round++) {
-    let moved = false;
-    for (let i = 0; i < labels.length; i++) {
-      for (let j = i + 1; j < labels.length; j++) moved = separate(labels[i], labels[j]) || moved;
-    }
-    labels.forEach((label, i) => keepNear(label, places[i]));
-    if (!moved) break;
-  }
-  return labels;
+  const labels = [];
+  for (const place of places) labels.push(nearestPlace(inLabels(place), labels));
+  return labels.map((label) => label.map((x, side) => x * LABEL[side]));
 }
 
-/** Move two labels apart, halfway, in the direction in which they overlap least. Returns whether they overlapped. */
-function separate(one, other) {
-  const over = LABEL.map((size, side) => 1 - Math.abs(one[side] - other[side]) / size); // parts of a label
-  if (Math.min(...over) <= 1e-6) return false;
-  const side = over[0] < over[1] ? 0 : 1;
-  const move = (over[side] * LABEL[side]) / 2;
-  const before = one[side] < other[side] ? one : other;
-  before[side] -= move;
-  (before === one ? other : one)[side] += move;
-  return true;
-}
-
+/** Whether a label is so far from its place that a reader must be told. */
 function isFarFrom(label, place) {
-  return LABEL.some((size, side) => Math.abs(label[side] - place[side]) > NOTICED * size);
+  const own = inLabels(place);
+  return inLabels(label).some((x, side) => Math.abs(x - own[side]) > NOTICED);
 }
 
-/** Keep a label near its place and on the map. */
-function keepNear(label, place) {
-  for (const side of [0, 1]) {
-    const far = FARTHEST * LABEL[side];
-    const wanted = Math.min(Math.max(label[side], place[side] - far), place[side] + far);
-    label[side] = Math.min(Math.max(wanted, LABEL[side] / 2), 1 - LABEL[side] / 2);
+function inLabels(place) {
+  return place.map((x, side) => x / LABEL[side]);
+}
+
+function nearestPlace(own, labels) {
+  const low = own.map((x, side) => within(x - FARTHEST, 0.5, 1 / LABEL[side] - 0.5 - 2 * FARTHEST));
+  const high = low.map((x) => x + 2 * FARTHEST);
+  const near = labels.filter((label) => label.every((x, side) => x > low[side] - 1 && x < high[side] + 1));
+  const [xs, ys] = own.map((x, side) => {
+    const beside = near.flatMap((label) => [label[side] - 1, label[side] + 1]);
+    const all = [x, low[side], high[side], ...beside].map((one) => within(one, low[side], high[side]));
+    return [...new Set(all)].slice(0, MOST_TRIED);
+  });
+  let [best, least] = [null, Infinity];
+  for (const x of xs) {
+    for (const y of ys) {
+      let cost = Math.hypot(x - own[0], y - own[1]);
+      for (const [a, b] of near) cost += COVERED * Math.max(0, 1 - Math.abs(x - a)) * Math.max(0, 1 - Math.abs(y - b));
+      if (cost < least) [best, least] = [[x, y], cost];
+    }
   }
+  return best;
+}
+
+function within(x, low, high) {
+  return Math.min(Math.max(x, low), high);
 }
