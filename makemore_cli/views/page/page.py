@@ -66,7 +66,7 @@ TRAIN = View(
     "train",
     "Train",
     (
-        *_in("network", "random network letters pass simd_product"),
+        *_in("network", "random network letters pass kernels simd_kernels"),
         *_in("train", "mistakes gradient_check trainer training_worker training_names training_run train_state"),
         *_in("train", "charts loss_curve loss_plot train_controls pass_editor train_results train_view"),
     ),

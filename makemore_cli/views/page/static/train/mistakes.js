@@ -29,8 +29,8 @@ const MISTAKES = [
   {
     name: "variance",
     title: "dhprebn without the sum of dy · x̂",
-    right: "sum_dy / n - bnraw[k] * (sum_dy_xhat / (n - 1));",
-    wrong: "sum_dy / n;",
+    right: "sum_dy / n - bnraw[k] * (sum_dy_xhat / (n - 1)));",
+    wrong: "sum_dy / n);",
   },
   {
     name: "b2",

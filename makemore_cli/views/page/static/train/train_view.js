@@ -4,7 +4,7 @@
 /** Where the text of a pass is wrong, before what is wrong. */
 function placeOfError(text, line) {
   if (line !== null) return `Line ${line}: `;
-  return text.startsWith("SyntaxError") ? "After the last line, where a bracket may be missing: " : "";
+  return /^SyntaxError(?!.*declar)/.test(text) ? "After the last line, where a bracket may be missing: " : "";
 }
 
 function trainView(section, { run }) {

@@ -30,7 +30,7 @@ class Trainer {
   /**
    * @param {object} options
    * @param {{V: number, T: number, E: number, H: number}} options.sizes
-   * @param {Object<string, Float64Array>} options.parameters - replaced by arrays that are changed by training
+   * @param {Object<string, Float64Array>} options.parameters - replaced by arrays of float32, which training changes
    * @param {Int32Array} options.training - the tokens of all names, each name followed by 0
    * @param {Int32Array} options.validation - in the same form; may be empty
    * @param {{milestones: number[], gamma: number}} options.schedule - of the learning rate
@@ -48,14 +48,14 @@ class Trainer {
   }
 
   set batchSize(n) {
-    let count = Object.values(this.parameters).reduce((sum, parameter) => sum + parameter.length, 0);
-    passTensors(this.sizes, n, (length) => (count += length)); // only to know how many numbers they hold
+    const lengths = Object.values(this.parameters).map((parameter) => parameter.length);
+    passTensors(this.sizes, n, (length) => lengths.push(length)); // only to know how long they are
     const { W1, W2 } = this.parameters;
-    const numbers = roomFor(count, Math.max(W1.length, W2.length));
-    for (const name in this.parameters) {
-      const place = numbers(this.parameters[name].length);
-      place.set(this.parameters[name]);
-      this.parameters[name] = place;
+    const before = Object.entries(this.parameters).map(([name, parameter]) => [name, parameter.slice()]);
+    const numbers = roomFor(lengths, Math.max(W1.length, W2.length)); // which may be where they were
+    for (const [name, parameter] of before) {
+      this.parameters[name] = numbers(parameter.length);
+      this.parameters[name].set(parameter);
     }
     this.tensors = passTensors(this.sizes, n, numbers);
     [this.X, this.Y] = [new Int32Array(n * this.sizes.T), new Int32Array(n)];
@@ -86,7 +86,7 @@ class Trainer {
     const { T, E, H } = sizes;
     this.calibration ??= sampleOf(this.training, T, affordable(CALIBRATION_PRODUCTS, T * E * H), this.seed);
     const { X, count } = this.calibration;
-    const tensors = passTensors({ ...sizes, V: 1 }, count); // logits are not needed
+    const tensors = passTensors({ ...sizes, V: 1 }, count, float32); // logits are not needed
     hiddenLayer(parameters, X, tensors, epsilon);
     return { sizes, parameters, bnmean: tensors.bnmean, bnvar: tensors.bnvar, epsilon };
   }
@@ -114,17 +114,22 @@ class Trainer {
     return { saturated, h: countsOf(h, 1), gradients };
   }
 
-  /** Check the gradients of the pass for a batch of its own, so that training continues as if nothing had been. */
+  /** Check the gradients of the pass in float64, for a batch of its own and copies of the parameters. */
   check() {
     const random = randomNumbers(this.seed + this.steps + 1);
     const { X, Y, count } = sampleOf(this.training, this.sizes.T, CHECKED_EXAMPLES, this.seed + this.steps);
-    return checkGradients(this.parameters, X, Y, passTensors(this.sizes, count), this.settings, random);
+    const copies = Object.entries(this.parameters).map(([name, parameter]) => [name, Float64Array.from(parameter)]);
+    return checkGradients(Object.fromEntries(copies), X, Y, passTensors(this.sizes, count), this.settings, random);
   }
 }
 
-/** Room for the numbers of a training: a function that gives arrays. The worker has a faster one. */
+/** Room for arrays of these lengths, a function that gives them. A worker has a faster one: simd_kernels.js. */
 function roomFor() {
-  return (length) => new Float64Array(length);
+  return float32;
+}
+
+function float32(length) {
+  return new Float32Array(length);
 }
 
 /** How many examples a number of products allows, if each example takes `each`. */

@@ -1,7 +1,7 @@
 "use strict";
 // A training run as the page sees it: a worker of its own, made from the scripts of the page.
 
-const WORKER_SCRIPTS = ["random", "network", "simd_product", "gradient_check", "trainer", "training_worker"];
+const WORKER_SCRIPTS = ["random", "network", "kernels", "simd_kernels", "gradient_check", "trainer", "training_worker"];
 const PATIENCE = 3; // seconds without an answer from the worker, after which the reader is told
 
 /** The text of a script of this page, as it was written. */

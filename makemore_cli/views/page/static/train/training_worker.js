@@ -96,17 +96,14 @@ function learned(trainer) {
   }
 }
 
-/** Train in memory in which products are computed with SIMD instructions, if there is WebAssembly with SIMD. */
+/** Train with SIMD instructions, if there is WebAssembly with them. */
 function useSimd() {
-  const slow = product;
-  roomFor = (count, transposed) => {
-    try {
-      const room = simdRoom(slow, count, transposed);
-      product = room.product;
-      return room.numbers;
-    } catch {
-      product = slow;
-      return (length) => new Float64Array(length);
-    }
-  };
+  if (typeof WebAssembly === "undefined") return;
+  try {
+    const { roomFor: room, ...fast } = simdKernels({ ...kernels });
+    Object.assign(kernels, fast);
+    roomFor = room;
+  } catch (error) {
+    if (!(error instanceof WebAssembly.CompileError || error instanceof RangeError)) throw error;
+  }
 }
