@@ -10,7 +10,9 @@ from makemore_cli.inference.next_letters import AskedLetters, NextLetters, Optio
 from makemore_cli.names.vocabulary import Tokens, Vocabulary
 from makemore_cli.network.model import Folded, Model
 
-FEW, MANY = 1024, 1 << 16  # names in the first batch, and in the others
+FEW, MANY = 1024, 1 << 16  # names in the first batch, and in the largest ones
+FEWEST = 16  # names in the first batch, however many characters there are
+FEW_PROBABILITIES = 1 << 18  # of next characters of the first batch, so that a few names take no long time
 BUFFER_LETTERS = 1 << 24  # characters, or their probabilities, in memory at a time
 LARGEST_TABLE_WORK = 1 << 24  # V^(T + 2), the work to make the largest table of all contexts
 LARGEST_FOLDED_NUMBERS = 1 << 24  # numbers in the largest tables of a folded network
@@ -31,16 +33,27 @@ class Batches:
         rng = np.random.Generator(np.random.PCG64(self._seed).jumped(number))
         options, vocabulary = self._options, self._vocabulary
         if number == 0:
-            few: NextLetters = AskedLetters(self._model, self._model.sizes, options)
-            return FEW, vocabulary.text(_draw(few, FEW, self._prefix, rng, options, vocabulary))
-        return self._many, vocabulary.text(_draw(self._letters, self._many, self._prefix, rng, options, vocabulary))
+            letters: NextLetters = AskedLetters(self._model, self._model.sizes, options)
+        else:
+            letters = self._letters
+        n = self.size(number)
+        return n, vocabulary.text(_draw(letters, n, self._prefix, rng, options, vocabulary))
+
+    def size(self, number: int) -> int:
+        """The number of names in a batch. It doubles from one batch to the next, up to the largest ones."""
+        first = max(FEWEST, min(FEW, FEW_PROBABILITIES // len(self._vocabulary)))
+        return min(first << min(number, MANY.bit_length()), self._largest)
 
     def needed(self, n: int) -> int:
-        """The number of batches after the first one that n names need."""
-        return max(0, -(-(n - FEW) // self._many))
+        """The number of batches that n names need."""
+        number = 0
+        while n > 0 and self.size(number) < self._largest:
+            n -= self.size(number)
+            number += 1
+        return number + max(0, -(-n // self._largest))
 
     @property
-    def _many(self) -> int:
+    def _largest(self) -> int:
         widest = max(self._options.max_length, len(self._vocabulary), self._model.sizes.context)
         return max(FEW, min(MANY, BUFFER_LETTERS // widest))
 

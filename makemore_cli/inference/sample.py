@@ -108,7 +108,7 @@ def sample_run(
         drawn = _grouped(iter(sample_new(model, dataset, n, seed, options, jobs)))
     else:
         batches = Batches(model, vocabulary, seed, options)
-        drawn = _first(n, texts(batches, min(jobs, max(1, batches.needed(n)))))
+        drawn = _first(n, texts(batches, min(jobs, max(1, batches.needed(n) - 1))))
     return Sampled(drawn, dataset, reason)
 
 
