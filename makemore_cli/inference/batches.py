@@ -10,9 +10,9 @@ from makemore_cli.inference.next_letters import AskedLetters, NextLetters, Optio
 from makemore_cli.names.vocabulary import Tokens, Vocabulary
 from makemore_cli.network.model import Folded, Model
 
-FEW, MANY = 1024, 1 << 16  # names in the first batch, and in the largest ones
+FEW, MANY = 1024, 1 << 16  # names in the first batch, and in the largest ones, unless there are many characters
 FEWEST = 16  # names in the first batch, however many characters there are
-FEW_PROBABILITIES = 1 << 18  # of next characters of the first batch, so that a few names take no long time
+FEW_PROBABILITIES = 1 << 18  # of the next characters of the first batch, which keeps the first names fast
 BUFFER_LETTERS = 1 << 24  # characters, or their probabilities, in memory at a time
 LARGEST_TABLE_WORK = 1 << 24  # V^(T + 2), the work to make the largest table of all contexts
 LARGEST_FOLDED_NUMBERS = 1 << 24  # numbers in the largest tables of a folded network
@@ -45,12 +45,8 @@ class Batches:
         return min(first << min(number, MANY.bit_length()), self._largest)
 
     def needed(self, n: int) -> int:
-        """The number of batches that n names need."""
-        number = 0
-        while n > 0 and self.size(number) < self._largest:
-            n -= self.size(number)
-            number += 1
-        return number + max(0, -(-n // self._largest))
+        """The number of the largest batches that n names need after the first batch."""
+        return max(0, -(-(n - self.size(0)) // self._largest))
 
     @property
     def _largest(self) -> int:

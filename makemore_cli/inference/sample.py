@@ -108,7 +108,7 @@ def sample_run(
         drawn = _grouped(iter(sample_new(model, dataset, n, seed, options, jobs)))
     else:
         batches = Batches(model, vocabulary, seed, options)
-        drawn = _first(n, texts(batches, min(jobs, max(1, batches.needed(n) - 1))))
+        drawn = _first(n, texts(batches, min(jobs, max(1, batches.needed(n)))))
     return Sampled(drawn, dataset, reason)
 
 
@@ -166,7 +166,7 @@ def _first(n: int, texts: Generator[Text, None, None]) -> Iterator[Text]:
 
 
 def texts(batches: Batches, jobs: int = 1) -> Generator[Text, None, None]:
-    """An endless stream of names, many at a time. That number does not depend on how many names are needed.
+    """An endless stream of names, a batch at a time. The batches do not depend on how many names are needed.
 
     With several `jobs`, as many processes draw them, all but the first batch.
     """

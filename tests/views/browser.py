@@ -33,8 +33,8 @@ def browser() -> Iterator[Browser]:
 def opened(browser: Browser, path: Path, state: str = "", *, width: int = 1280, dark: bool = False) -> Iterator[Page]:
     """A page in a tab of its own. Whatever it writes on the console, throws or requests is a failure.
 
-    The state follows the # in its address. A page that is open already may change its address at the same time as
-    the test, so that either wins.
+    The state follows the # in its address. Pass it here: an open page rewrites its own address, and a later `goto`
+    would race with it.
     """
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme="dark" if dark else "light", accept_downloads=True

@@ -769,6 +769,15 @@ def test_labels_are_moved_apart_but_not_far(played: Callable[[str], Played], see
     assert still <= crowded
     if n <= 4:
         assert still == n  # each with itself
+    steps = np.linspace(-farthest, farthest, 23)
+    for k in range(min(n, 12)):
+        tried = places[k] / size + np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+        inside = ((edges[0] <= tried) & (tried <= edges[1])).all(1)
+        free = tried[inside & (np.abs(tried[:, None] - labels[:k]).max(2) >= 1).all(1)]
+        if len(free) > 0:  # then the label has a free place that is as near
+            assert (np.abs(labels[k] - labels[:k]).max(1) > 0.95).all()
+            nearest = np.linalg.norm(free - places[k] / size, axis=1).min()
+            assert np.linalg.norm(labels[k] - places[k] / size) <= nearest + 1e-9
 
 
 @needs_browser

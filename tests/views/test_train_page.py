@@ -42,8 +42,8 @@ FLOATS = (
 ROOM = """({ sizes, parameters, n, simd }) => {
   const given = (FLOATS)(parameters);
   if (!simd) return { parameters: given, tensors: passTensors(sizes, n) };
-  globalThis.slowRoom ??= roomFor;
-  if (roomFor === slowRoom) useSimd();
+  globalThis.plain ??= { ...kernels };
+  if (kernels.tanh === plain.tanh) useSimd();
   const trainer = new Trainer({ sizes, parameters: given, batchSize: n });
   if (trainer.tensors.h.buffer !== trainer.parameters.W1.buffer) throw new Error("no SIMD");
   return trainer;
@@ -221,31 +221,32 @@ def test_gradients_are_autograds(functions, n, T, E, H, V, first_bias, smoothing
     of_page = functions.evaluate(GRADIENTS, numbers(p, X, Y, smoothing))
     loss, gradients = of_autograd(p, X, Y, smoothing)
     assert of_page["loss"] == pytest.approx(loss, abs=1e-12)
-    assert largest_error(of_page, gradients) <= 3e-6
+    assert largest_error(of_page, gradients, of_b1=1e-6) <= 3e-6
 
 
 @slow
 @needs_browser
 @given(
-    n=st.integers(4, 40),
-    T=st.integers(1, 8),
-    E=st.integers(1, 12),
-    H=st.integers(1, 70),
-    V=st.integers(2, 60),
+    n=st.integers(8, 40),
+    T=st.integers(2, 8),
+    E=st.integers(2, 12),
+    H=st.integers(8, 70),
+    V=st.integers(10, 60),
     first_bias=st.booleans(),
     smoothing=st.sampled_from([0.0, 0.2]),
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=40)
 def test_gradients_in_float32_are_autograds(functions, n, T, E, H, V, first_bias, smoothing, seed) -> None:
-    """As exact as autograd's own in float32, which are worse if batchnorm divides by a small variance."""
+    """As exact as autograd's own in float32. In smaller networks, numbers may cancel, and chance decides."""
     p, X, Y = problem(n, T, E, H, V, first_bias=first_bias, dtype=torch.float64, seed=seed)
     of_page = functions.evaluate(GRADIENTS, numbers(p, X, Y, smoothing, simd=True))
     loss, gradients = of_autograd(p, X, Y, smoothing)
     _, rounded = of_autograd(p, X, Y, smoothing, torch.float32)
     assert of_page["loss"] == pytest.approx(loss, rel=1e-6)
-    allowed = max(3e-6, 10 * largest_error({name: g.tolist() for name, g in rounded.items()}, gradients))
-    assert largest_error(of_page, gradients) <= allowed
+    of_autograd_in_float32 = {name: gradient.tolist() for name, gradient in rounded.items()}
+    allowed = max(3e-6, 10 * largest_error(of_autograd_in_float32, gradients, of_b1=1))
+    assert largest_error(of_page, gradients, of_b1=1) <= allowed
 
 
 def of_autograd(
@@ -258,15 +259,18 @@ def of_autograd(
     return loss.item(), {name: leaf.grad.flatten().double() for name, leaf in leaves.items()}
 
 
-def largest_error(found: Mapping[str, Any], gradients: Mapping[str, torch.Tensor]) -> float:
-    """The largest error of a gradient, relative to its largest number."""
-    sizes = {name: float(gradient.abs().max()) for name, gradient in gradients.items()}
-    least = 1e-6 * max(sizes.values())
-    return max(
-        float((torch.tensor(found[name], dtype=torch.float64) - gradient).abs().max()) / max(sizes[name], least)
-        for name, gradient in gradients.items()
-        if name != "b1" or sizes[name] > least  # that of b1 is zero
-    )
+def largest_error(found: Mapping[str, Any], gradients: Mapping[str, torch.Tensor], *, of_b1: float) -> float:
+    """The largest error of a gradient, relative to its largest number.
+
+    The gradient of b1 is zero but for rounding. Its error is relative to `of_b1` of the largest number of all.
+    """
+    scales = {name: float(gradient.abs().max()) for name, gradient in gradients.items()}
+    largest = max(scales.values())
+    least = max(1e-6 * largest, 1e-8)  # for those that are zero but for rounding, as all are in some tiny networks
+    scales = {name: max(scale, least) for name, scale in scales.items()} | {"b1": max(of_b1 * largest, 1e-8)}
+    found = {name: torch.tensor(found[name], dtype=torch.float64) for name in gradients}
+    errors = [float((found[name] - gradient).abs().max()) / scales[name] for name, gradient in gradients.items()]
+    return float(np.max(errors))  # NaN if one is
 
 
 @slow
@@ -289,7 +293,7 @@ def test_simd_products_are_exact_but_for_rounding(functions) -> None:
       const random = randomNumbers(20240611);
       const size = () => 1 + Math.floor(40 * random());
       return Array.from({ length: 300 }, () => [size(), size(), size()]).filter(([rows, inner, columns]) => {
-        const simd = rows < 4 || columns < 8 ? withSlow : fast;
+        const simd = rows < 4 || columns < 8 || inner === 1 ? withSlow : fast;
         const numbers = simd.roomFor([rows * inner, inner * columns, rows * columns], inner * columns);
         const [a, b] = [rows, columns].map((side) => numbers(side * inner));
         for (const matrix of [a, b]) matrix.forEach((_, k) => (matrix[k] = normal(random)));
@@ -313,10 +317,51 @@ def test_simd_products_are_exact_but_for_rounding(functions) -> None:
 
 @slow
 @needs_browser
+def test_simd_writes_nowhere_else(functions) -> None:
+    """Whatever sizes a reader's pass gives, and for parts of arrays: then the kernels in JavaScript compute."""
+    found = functions.evaluate("""() => {
+      const { roomFor, product, tanh } = simdKernels(kernels);
+      const made = (lengths, transposed) => {
+        const numbers = roomFor(lengths, transposed);
+        return lengths.map((length) => numbers(length).fill(2));
+      };
+      const changed = (arrays) => arrays.map((array) => array.some((value) => value !== 2));
+      const found = {};
+      let [a, b, out, after] = made([16 * 8, 8 * 16, 16 * 16, 64], 8 * 16);
+      product(out, a, b, 32, 8, 16, 8, 1, 16, 1);
+      product(out, a, b, 16, 8, 32, 8, 1, 32, 1);
+      product(out, a, b, 16, 0, 16, 8, 1, 16, 1);
+      found.sizes = changed([a, b, after]);
+      tanh(out.fill(2).subarray(0, 3));
+      found.part = changed([out.subarray(3), after]);
+      [a, b, out] = made([16 * 8, 40 * 8, 16 * 40], 8);
+      product(out, a, b, 16, 8, 40, 8, 1, 1, 8);
+      found.transposed = [...new Set(out)];
+      return found;
+    }""")
+    assert found == {"sizes": [False] * 3, "part": [False] * 2, "transposed": [32]}
+
+
+@slow
+@needs_browser
+def test_a_worker_uses_simd(functions) -> None:
+    assert functions.evaluate("""() => {
+      const before = { ...kernels };
+      serveTraining();
+      const changed = Object.keys(before).every((name) => kernels[name] !== before[name]);
+      Object.assign(kernels, before);
+      onmessage = null;
+      return changed;
+    }""")
+
+
+@slow
+@needs_browser
 def test_tanh(functions) -> None:
     """Of kernels in JavaScript and with SIMD, against NumPy's; for lengths that registers do not divide, too."""
     x = np.concatenate([np.linspace(-30, 30, 4001), np.logspace(-8, 2, 998), [-1e30, 1e30, 0, -0.0]]).astype(np.float32)
-    for length in (1, 2, 3, 5, 8, len(x)):
+    for length in (1, 2, 3, 5, 8, 4999, len(x)):
+        some = np.random.default_rng(length).permutation(x)[:length]
         slow, fast = functions.evaluate(
             """(given) => {
               const { roomFor, tanh } = simdKernels(kernels);
@@ -328,9 +373,9 @@ def test_tanh(functions) -> None:
               if (!after.every((value) => value === 7)) throw new Error("beyond the end");
               return [[...slow], [...fast]];
             }""",
-            x[-length:].tolist(),
+            some.tolist(),
         )
-        expected = np.tanh(x[-length:].astype(np.float64))
+        expected = np.tanh(some.astype(np.float64))
         np.testing.assert_allclose(slow, expected, rtol=0, atol=4.5e-16)
         np.testing.assert_allclose(fast, expected, rtol=0, atol=2e-7)
         assert np.abs(fast).max() <= 1
@@ -349,7 +394,7 @@ def test_tanh(functions) -> None:
 def test_numbers_of_a_training_keep_their_place(functions) -> None:
     """A batch size that changes often takes no more memory, and no parameter is lost."""
     held = functions.evaluate("""() => {
-      const before = roomFor;
+      const before = { ...kernels };
       useSimd();
       const sizes = { V: 9, T: 3, E: 4, H: 20 };
       const training = Int32Array.from([1, 2, 0, 3, 4, 5, 0]);
@@ -360,10 +405,11 @@ def test_numbers_of_a_training_keep_their_place(functions) -> None:
         trainer.step();
         const kept = Object.values(trainer.parameters).map((parameter) => [...parameter]);
         trainer.batchSize = 2 + ((37 * k) % 60);
+        if (trainer.distributions() !== null) throw new Error("of no batch");
         const same = Object.values(trainer.parameters).every((now, i) => now.every((x, j) => x === kept[i][j]));
         if (!same) throw new Error(`lost in change ${k}`);
       }
-      roomFor = before;
+      Object.assign(kernels, before);
       return trainer.parameters.W1.buffer.byteLength;
     }""")
     assert held < 200_000
@@ -726,12 +772,13 @@ def test_the_schedule_is_told(functions) -> None:
 @slow
 @needs_browser
 def test_the_address_has_what_is_shown(page, path) -> None:
-    assert page.url == path.as_uri()
+    address = "location.href"
+    assert page.evaluate(address) == path.as_uri()
     page.get_by_label("Learning rate").focus()
     page.keyboard.press("ArrowRight")
-    assert "#train.rate=" in page.url
+    assert "#train.rate=" in page.evaluate(address)
     page.keyboard.press("ArrowLeft")
-    assert page.url == path.as_uri()
+    assert page.evaluate(address) == path.as_uri()
     page.evaluate("location.hash = 'train.rate=-1&train.batch=1000'")
     page.wait_for_function("() => location.hash === '#train.rate=0.0001&train.batch=512'")
     assert page.locator(".train-value").all_inner_texts()[:2] == ["0.0001", "512"]

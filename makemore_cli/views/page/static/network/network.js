@@ -3,7 +3,7 @@
 //
 //   network = {sizes: {V, T, E, H}, parameters: {C, W1, b1, W2, b2, bngain, bnbias}, bnmean, bnvar, epsilon}
 //
-// Each array is a Float64Array in row-major order. b1 may be missing. Tokens are whole numbers below V; 0 ends a name.
+// Each array is a Float64Array or a Float32Array in row-major order. b1 may be missing. Tokens are whole numbers below V; 0 ends a name.
 
 const COLDEST_TEMPERATURE = 1e-6; // below it, rounding errors would decide
 const LONGEST_SAMPLED_NAME = 100; // characters

@@ -2,6 +2,7 @@
 // The training pass, with every gradient written by hand: the lecture's network, forward and backward.
 //
 // n examples, V tokens, contexts of T tokens, embeddings of E numbers, H hidden units. Arrays are in row-major order.
+// The matrix product and tanh are in kernels.js.
 
 /** The tensors of a pass over n examples, and the gradients. They are made once; each pass writes over them. */
 function passTensors({ V, T, E, H }, n, numbers = (length) => new Float64Array(length)) {

@@ -3,13 +3,13 @@
 
 const LABEL = [0.045, 0.062]; // width and height of a letter, as parts of the map's
 const FARTHEST = 1.1; // that a label may be moved in each direction; near an edge of the map, further from the edge
-const COVERED = 1000; // a label rather moves by so much than cover all of another one
-const MOST_TRIED = 32; // places in each direction, so that crowds take no longer
+const COVERED = 1000; // cost of covering a whole label, in label sizes of movement
+const MOST_TRIED = 32; // places in each direction, to limit the time for a crowd
 const NOTICED = 0.4; // beyond it, a reader must be told that a label was moved
 
 /**
  * Places [x, y] of labels, from 0 to 1. Each label takes the free place nearest to its own; if there is none, the one
- * where it covers the least of those before it. The first four labels always find a free place: each of the others
+ * of those tried where it covers the least of earlier labels. The first four labels always find a free place: each of the others
  * covers at most one corner of the square in which a label may be moved.
  */
 function apart(places) {
@@ -35,9 +35,9 @@ function nearestPlace(own, labels) {
   const [xs, ys] = own.map((x, side) => {
     const beside = near.flatMap((label) => [label[side] - 1, label[side] + 1]);
     const all = [x, low[side], high[side], ...beside].map((one) => within(one, low[side], high[side]));
-    return [...new Set(all)].slice(0, MOST_TRIED);
+    return [...new Set(all)].sort((a, b) => Math.abs(a - x) - Math.abs(b - x)).slice(0, MOST_TRIED);
   });
-  let [best, least] = [null, Infinity];
+  let [best, least] = [own, Infinity];
   for (const x of xs) {
     for (const y of ys) {
       let cost = Math.hypot(x - own[0], y - own[1]);

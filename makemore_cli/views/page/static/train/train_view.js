@@ -4,7 +4,8 @@
 /** Where the text of a pass is wrong, before what is wrong. */
 function placeOfError(text, line) {
   if (line !== null) return `Line ${line}: `;
-  return /^SyntaxError(?!.*declar)/.test(text) ? "After the last line, where a bracket may be missing: " : "";
+  if (/declar|duplicate/.test(text)) return ""; // a name of the page's own
+  return text.startsWith("SyntaxError") ? "After the last line, where a bracket may be missing: " : "";
 }
 
 function trainView(section, { run }) {

@@ -30,7 +30,7 @@ class Trainer {
   /**
    * @param {object} options
    * @param {{V: number, T: number, E: number, H: number}} options.sizes
-   * @param {Object<string, Float64Array>} options.parameters - replaced by arrays of float32, which training changes
+   * @param {Object<string, Float64Array>} options.parameters - replaced by Float32Arrays, which training changes
    * @param {Int32Array} options.training - the tokens of all names, each name followed by 0
    * @param {Int32Array} options.validation - in the same form; may be empty
    * @param {{milestones: number[], gamma: number}} options.schedule - of the learning rate
@@ -52,12 +52,13 @@ class Trainer {
     passTensors(this.sizes, n, (length) => lengths.push(length)); // only to know how long they are
     const { W1, W2 } = this.parameters;
     const before = Object.entries(this.parameters).map(([name, parameter]) => [name, parameter.slice()]);
-    const numbers = roomFor(lengths, Math.max(W1.length, W2.length)); // which may be where they were
+    const numbers = kernels.roomFor(lengths, Math.max(W1.length, W2.length)); // which may be where they were
     for (const [name, parameter] of before) {
       this.parameters[name] = numbers(parameter.length);
       this.parameters[name].set(parameter);
     }
     this.tensors = passTensors(this.sizes, n, numbers);
+    this.filled = false; // the tensors, by a step
     [this.X, this.Y] = [new Int32Array(n * this.sizes.T), new Int32Array(n)];
   }
 
@@ -73,6 +74,7 @@ class Trainer {
     const loss = trainingPass(this.parameters, this.X, this.Y, this.tensors, this.settings);
     for (const name in this.parameters) descend(this.parameters[name], this.tensors[`d${name}`], this.rate);
     this.steps++;
+    this.filled = true;
     return loss;
   }
 
@@ -103,8 +105,9 @@ class Trainer {
     );
   }
 
-  /** The fraction of saturated tanh units in the last batch, and histograms of h and of each gradient. */
+  /** The fraction of saturated tanh units in the last batch, and histograms of h and of each gradient; null if none. */
   distributions() {
+    if (!this.filled) return null;
     const { h } = this.tensors;
     const saturated = h.reduce((count, value) => count + (Math.abs(value) > SATURATED), 0) / h.length;
     const gradients = Object.keys(this.parameters).map((name) => ({
@@ -121,15 +124,6 @@ class Trainer {
     const copies = Object.entries(this.parameters).map(([name, parameter]) => [name, Float64Array.from(parameter)]);
     return checkGradients(Object.fromEntries(copies), X, Y, passTensors(this.sizes, count), this.settings, random);
   }
-}
-
-/** Room for arrays of these lengths, a function that gives them. A worker has a faster one: simd_kernels.js. */
-function roomFor() {
-  return float32;
-}
-
-function float32(length) {
-  return new Float32Array(length);
 }
 
 /** How many examples a number of products allows, if each example takes `each`. */

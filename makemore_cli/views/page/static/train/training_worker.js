@@ -88,7 +88,7 @@ function learned(trainer) {
     return {
       samples: Array.from({ length: SAMPLES }, () => sampledName(network, random, { longest: LONGEST_SAMPLE })),
       validation: trainer.validationLoss(network),
-      distributions: trainer.steps > 0 ? trainer.distributions() : null,
+      distributions: trainer.distributions(),
     };
   } catch (error) {
     if (!(error instanceof RangeError)) throw error;
@@ -96,14 +96,11 @@ function learned(trainer) {
   }
 }
 
-/** Train with SIMD instructions, if there is WebAssembly with them. */
+/** Train with SIMD instructions if the browser has them. */
 function useSimd() {
-  if (typeof WebAssembly === "undefined") return;
   try {
-    const { roomFor: room, ...fast } = simdKernels({ ...kernels });
-    Object.assign(kernels, fast);
-    roomFor = room;
-  } catch (error) {
-    if (!(error instanceof WebAssembly.CompileError || error instanceof RangeError)) throw error;
+    Object.assign(kernels, simdKernels({ ...kernels }));
+  } catch {
+    // There is no WebAssembly, or none with SIMD, or a policy forbids it.
   }
 }
