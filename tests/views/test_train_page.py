@@ -203,18 +203,23 @@ def test_losses_are_those_of_the_tensor_engine(functions, n, T, E, H, V, first_b
     torch.testing.assert_close(torch.tensor(page_losses, dtype=torch.float64), losses, rtol=0, atol=1e-4)
 
 
+def problems(n: int, T: int, E: int, H: int, V: int) -> dict[str, st.SearchStrategy[Any]]:
+    """Batches and networks of at least these sizes."""
+    return {
+        "n": st.integers(n, 40),
+        "T": st.integers(T, 8),
+        "E": st.integers(E, 12),
+        "H": st.integers(H, 70),
+        "V": st.integers(V, 60),
+        "first_bias": st.booleans(),
+        "smoothing": st.sampled_from([0.0, 0.2]),
+        "seed": st.integers(0, 2**31),
+    }
+
+
 @slow
 @needs_browser
-@given(
-    n=st.integers(2, 40),
-    T=st.integers(1, 8),
-    E=st.integers(1, 12),
-    H=st.integers(1, 70),
-    V=st.integers(2, 60),
-    first_bias=st.booleans(),
-    smoothing=st.sampled_from([0.0, 0.2]),
-    seed=st.integers(0, 2**31),
-)
+@given(**problems(n=2, T=1, E=1, H=1, V=2))
 @settings(max_examples=40)
 def test_gradients_are_autograds(functions, n, T, E, H, V, first_bias, smoothing, seed) -> None:
     p, X, Y = problem(n, T, E, H, V, first_bias=first_bias, dtype=torch.float64, seed=seed)
@@ -226,16 +231,7 @@ def test_gradients_are_autograds(functions, n, T, E, H, V, first_bias, smoothing
 
 @slow
 @needs_browser
-@given(
-    n=st.integers(8, 40),
-    T=st.integers(2, 8),
-    E=st.integers(2, 12),
-    H=st.integers(8, 70),
-    V=st.integers(10, 60),
-    first_bias=st.booleans(),
-    smoothing=st.sampled_from([0.0, 0.2]),
-    seed=st.integers(0, 2**31),
-)
+@given(**problems(n=8, T=2, E=2, H=8, V=10))
 @settings(max_examples=40)
 def test_gradients_in_float32_are_autograds(functions, n, T, E, H, V, first_bias, smoothing, seed) -> None:
     """As exact as autograd's own in float32. In smaller networks, numbers may cancel, and chance decides."""
@@ -353,6 +349,28 @@ def test_a_worker_uses_simd(functions) -> None:
       onmessage = null;
       return changed;
     }""")
+
+
+@slow
+@needs_browser
+def test_a_browser_without_webassembly_trains_the_same(functions) -> None:
+    losses = functions.evaluate("""() => {
+      const state = trainState(data.run);
+      const lossesOf = (start) => new Promise((done) => {
+        const losses = [];
+        const training = new TrainingRun(trainerOptions(state, data.run), start + state.pass, (message) => {
+          if (message.kind === "error") done(message.text);
+          if (message.kind === "losses") losses.push(...message.losses);
+          if (losses.length < 20) return;
+          training.end();
+          done(losses);
+        });
+        for (let k = 0; k < 20; k++) training.send("step");
+      });
+      const without = "if (!delete self.WebAssembly || 'WebAssembly' in self) throw new Error('it is there');";
+      return Promise.all([lossesOf(""), lossesOf(without)]);
+    }""")
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
 @slow

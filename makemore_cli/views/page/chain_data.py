@@ -42,7 +42,7 @@ def chain_data(
     """The chain at some inputs, for `data.chain`.
 
     `above` holds the outputs' gradients; the default is 1 for each. `legend` explains the sizes. `labels` names the
-    places along a size, such as the characters for V. `derivations` show how its single expressions follow.
+    indices of a size, for example the characters for V. `derivations` show how its single expressions follow.
     Raises ChainError if a line can't be run, or if there is too much for a page.
     """
     cpu = torch.device("cpu")
